@@ -1,0 +1,1 @@
+"""Workstation side: turn a checkpoint and a certificate into a signed bundle of ONNX graphs."""

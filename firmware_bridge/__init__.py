@@ -1,0 +1,1 @@
+"""On board: links to flight controllers, their protocols, and the simulated flight controller."""

@@ -1,0 +1,1 @@
+"""On board: tick loop, planner, shield, recorder and the command line."""

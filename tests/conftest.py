@@ -1,0 +1,38 @@
+"""Shared test set-up: float64 JAX, strict rank promotion, and the one place that knows where real flights and networks lie."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+DATA = Path(os.environ.get("TUBEPILOT_DATA", ROOT.parent / "shared" / "data"))
+BENCH = Path(os.environ.get("TUBEPILOT_BENCH", ROOT.parent / "shared" / "bench"))
+
+
+def _folder(base: Path, name: str, variable: str) -> Path:
+    path = base / name
+    if not path.is_dir():
+        pytest.skip(f"{path} is absent; set {variable} to the folder that holds {name}/")
+    return path
+
+
+@pytest.fixture(scope="session")
+def nanodrone() -> Path:
+    """Folder of the real nano-drone flights (CSV, 100 Hz)."""
+    return _folder(DATA, "nanodrone", "TUBEPILOT_DATA")
+
+
+@pytest.fixture(scope="session")
+def nanobench() -> Path:
+    """Folder of the real NanoBench flights (CSV, 100 Hz)."""
+    return _folder(DATA, "nanobench", "TUBEPILOT_DATA")
+
+
+@pytest.fixture(scope="session")
+def px4_ulog() -> Path:
+    """Folder of two real PX4 logs (ULog)."""
+    return _folder(DATA, "px4_ulog", "TUBEPILOT_DATA")

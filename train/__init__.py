@@ -1,0 +1,1 @@
+"""Workstation side: learn a world model and a policy from flight logs, and prove invariant sets."""
