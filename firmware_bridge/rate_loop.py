@@ -110,7 +110,8 @@ class RateLoop:
         torque = self._inertia @ demand
         torque += (y * hz - z * hy, z * hx - x * hz, x * hy - y * hx)
         forces = self.allocate(force_n, torque)
-        return np.sqrt(forces / self._thrust_coefficient)
+        speeds: Vector = np.sqrt(forces / self._thrust_coefficient)
+        return speeds
 
     def allocate(self, force_n: float, torque_n_m: Vector) -> Vector:
         """Rotor forces within [0, maximum], shape (4,) [N]; roll and pitch before collective before yaw.
@@ -120,7 +121,7 @@ class RateLoop:
             torque_n_m: Body torques, shape (3,) [N m].
         """
         limit = self._force_max_n
-        asked = self._mix @ np.array((force_n, *torque_n_m))
+        asked: Vector = self._mix @ np.array((force_n, *torque_n_m))
         if asked.min() >= 0.0 and asked.max() <= limit:
             return asked
         lean = self._mix[:, 1] * torque_n_m[0] + self._mix[:, 2] * torque_n_m[1]
@@ -137,4 +138,5 @@ class RateLoop:
                 scale = min(scale, (limit - force) / part)
             elif part < 0.0:
                 scale = min(scale, force / -part)
-        return np.minimum(np.maximum(forces + max(scale, 0.0) * yaw, 0.0), limit)
+        given: Vector = np.minimum(np.maximum(forces + max(scale, 0.0) * yaw, 0.0), limit)
+        return given

@@ -157,7 +157,7 @@ def test_takes_off_and_lands() -> None:
         vehicle.step(np.zeros(3), 0.6, 0.01)
     assert not vehicle.on_ground
     assert vehicle.position_m[2] > 0.2
-    for _ in range(300):
+    for _ in range(600):
         vehicle.step(np.zeros(3), 0.46, 0.01)
     assert vehicle.on_ground
     assert vehicle.position_m[2] == 0.0
