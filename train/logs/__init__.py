@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tubepilot.firmware_bridge.errors import LogFormatError
 
-from ..flight import Flight, load_flight
+from tubepilot.train.flight import Flight, load_flight
 from .nanobench import read_nanobench
 from .nanodrone import read_nanodrone
 from .ulog import read_ulog

@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from tubepilot.firmware_bridge.types import Vector
 
-from ..flight import ROTORS, Flight, MetaValue, make_flight
+from tubepilot.train.flight import ROTORS, Flight, MetaValue, make_flight
 from .alignment import lag_samples
 from .table import grid, hold, increasing, read_columns, resample, resample_attitude
 

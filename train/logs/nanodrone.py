@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..flight import ROTORS, Flight, MetaValue, make_flight
+from tubepilot.train.flight import ROTORS, Flight, MetaValue, make_flight
 from .alignment import lag_samples
 from .table import grid, increasing, read_columns, resample, resample_attitude
 

@@ -1,0 +1,44 @@
+"""The independent simulator's own tracking controller, turned into body-rate and throttle set-points.
+
+rotorpy's `SE3Control` computes a collective force and an angular acceleration
+`cmd_w = -kp_att * e_R - kd_att * (w - w_des)` (its name says rates; its unit is rad/s^2). A vehicle whose rate loop closes
+`w_dot ~ (w_setpoint - w) / lag` is given the rates at which that demand vanishes: `w_des - kp_att / kd_att * e_R`, which is
+`w + cmd_w / kd_att`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+from rotorpy.controllers.quadrotor_control import SE3Control
+
+from tubepilot.firmware_bridge.simulator import SimulatedQuadrotor
+from tubepilot.firmware_bridge.types import Vector
+
+
+class Trajectory(Protocol):
+    """A rotorpy trajectory."""
+
+    def update(self, t: float) -> Mapping[str, Vector]:
+        """Flat outputs and their derivatives at time t [s]."""
+
+
+class BaselineController:
+    """rotorpy's SE3 controller behind a rate loop.
+
+    Args:
+        vehicle: The simulated vehicle whose parameters the controller is given.
+    """
+
+    def __init__(self, vehicle: SimulatedQuadrotor) -> None:
+        self._control = SE3Control(vehicle.parameters)
+        self._force_max_n = vehicle.force_max_n
+
+    def setpoint(self, vehicle: SimulatedQuadrotor, t_s: float, trajectory: Trajectory) -> tuple[Vector, float]:
+        """Body rates [rad/s] and throttle 0..1 for the vehicle's present state."""
+        state = vehicle.rotorpy_state()
+        command = self._control.update(t_s, state, trajectory.update(t_s))
+        rates = state["w"] + command["cmd_w"] / self._control.kd_att
+        return rates, float(np.clip(command["cmd_thrust"] / self._force_max_n, 0.0, 1.0))
