@@ -1,0 +1,73 @@
+"""Whether a state estimate may be used at all: there, fresh, finite, a proper attitude, and no jump of the frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+from tubepilot.firmware_bridge.types import VehicleState
+
+FUTURE_NS = 5_000_000
+"""A measurement may claim to be this much in the future: the error of the time synchronisation [ns]."""
+NORM_TOLERANCE = 1e-2
+"""Largest deviation of the attitude's norm from 1; single-precision links give 1e-6."""
+
+
+class Fault(IntEnum):
+    """What is wrong with a state estimate."""
+
+    NONE = 0
+    MISSING = 1
+    STALE = 2
+    FROM_FUTURE = 3
+    NOT_FINITE = 4
+    NOT_AN_ATTITUDE = 5
+    JUMPED = 6
+
+
+@dataclass(frozen=True, slots=True)
+class StateLimits:
+    """When a state estimate is refused.
+
+    Attributes:
+        age_s: Largest age at the tick [s].
+        jump_m: Largest distance from where the last estimate's velocity led, beyond what 50 m/s^2 would explain [m].
+    """
+
+    age_s: float = 0.05
+    jump_m: float = 0.5
+
+
+def check(state: VehicleState | None, last: VehicleState | None, now_ns: int, limits: StateLimits) -> Fault:
+    """Judge the newest state estimate.
+
+    Args:
+        state: The newest estimate; None if there is none.
+        last: The last one that was good; None if there is none, or to accept a jump.
+        now_ns: CLOCK_MONOTONIC [ns].
+        limits: Age and jump.
+
+    Returns:
+        The first fault found, `Fault.NONE` if it may be used.
+    """
+    if state is None:
+        return Fault.MISSING
+    age_ns = now_ns - state.t_ns
+    if age_ns > 1e9 * limits.age_s:
+        return Fault.STALE
+    if age_ns < -FUTURE_NS:
+        return Fault.FROM_FUTURE
+    numbers = (state.position_m, state.velocity_m_s, state.quaternion_wxyz, state.rates_rad_s)
+    if not all(np.isfinite(array).all() for array in numbers):
+        return Fault.NOT_FINITE
+    if abs(float(state.quaternion_wxyz @ state.quaternion_wxyz) - 1.0) > 2.0 * NORM_TOLERANCE:
+        return Fault.NOT_AN_ATTITUDE
+    if last is not None:
+        dt_s = 1e-9 * abs(state.t_ns - last.t_ns)
+        led_to = last.position_m + 0.5 * dt_s * (last.velocity_m_s + state.velocity_m_s)
+        distance_m = float(np.linalg.norm(state.position_m - led_to))
+        if distance_m > limits.jump_m + 25.0 * dt_s * dt_s:
+            return Fault.JUMPED
+    return Fault.NONE

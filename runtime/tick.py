@@ -1,0 +1,369 @@
+"""One control tick: newest state -> check -> observe -> predict -> plan -> shield -> send -> record.
+
+Nothing escapes from a tick. A stage that fails counts as failed and hands on "nothing"; with no plan, or one that came
+too late, the shield sends its backup set-point; with no state, it decides what that means. The two deadlines of a tick
+are `TickSettings.plan_by_s` (no refinement step starts later) and `TickSettings.send_by_s` (a plan later than this is
+not used and the tick counts as an overrun).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, TypeVar
+
+import numpy as np
+
+from tubepilot.firmware_bridge.types import GRAVITY_M_S2, FlightMode, Setpoint, Vector, VehicleState
+
+from .local_frame import LocalFrame
+from .observer import DisturbanceObserver
+from .phases import Phase
+from .predictor import Predictor
+from .reference import Reference, rows
+from .state_check import Fault, StateLimits, check
+from .tick_interfaces import DecisionLike, PlanLike, PlannerLike, RecorderLike, ShieldLike, VehicleLink
+
+SHIELD_OFF = 255
+"""Verdict in the flight log while the shield is not engaged."""
+
+_MODES = {mode: index for index, mode in enumerate(FlightMode)}
+_T = TypeVar("_T")
+
+
+class Stage(IntEnum):
+    """The stages of a tick, in order."""
+
+    STATE = 0
+    OBSERVE = 1
+    PREDICT = 2
+    PLAN = 3
+    SHIELD = 4
+    SEND = 5
+    RECORD = 6
+
+
+@dataclass(frozen=True, slots=True)
+class TickSettings:
+    """Deadlines and limits of a tick.
+
+    Attributes:
+        plan_by_s: After the nominal instant: no refinement step starts later [s].
+        send_by_s: After the nominal instant: a plan that comes later is not used [s].
+        blind_ticks: Ticks in a row without a usable state, shield not engaged, until streaming ends.
+        state: When a state estimate is refused.
+    """
+
+    plan_by_s: float
+    send_by_s: float
+    blind_ticks: int = 20
+    state: StateLimits = field(default_factory=StateLimits)
+
+
+@dataclass(frozen=True, slots=True)
+class Instant:
+    """When a tick is: its nominal instant [ns], how late the loop woke up [ns], ticks skipped before it."""
+
+    nominal_ns: int
+    late_ns: int = 0
+    skipped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Guidance:
+    """What the tick shall do.
+
+    Attributes:
+        phase: For the log.
+        reference: Path to plan along; None: send `fixed` instead.
+        started_ns: When the path started, CLOCK_MONOTONIC [ns].
+        fixed: Set-point when there is no path; None: send nothing.
+        shielded: Whether the shield decides (and is engaged if it is not yet).
+    """
+
+    phase: Phase
+    reference: Reference | None = None
+    started_ns: int = 0
+    fixed: Setpoint | None = None
+    shielded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a tick did.
+
+    Attributes:
+        fault: What was wrong with the state estimate.
+        state: Newest usable estimate in the take-off frame; None if not usable.
+        reference: Reference at the instant at which the set-point acts, shape (9,), NaN if no path.
+        predicted: State at that instant, 14 numbers; None if not usable.
+        sent: Set-point sent; None if nothing was.
+        verdict: Verdict of the shield, `SHIELD_OFF` if not engaged.
+        give_up: True if streaming must end: the shield is void, or no state for too long without it.
+        overrun: True if the set-point left after `send_by_s`, or ticks were skipped before.
+        tick_us: From reading the state to sending [us].
+    """
+
+    fault: Fault
+    state: VehicleState | None
+    reference: Vector
+    predicted: list[float] | None
+    sent: Setpoint | None
+    verdict: int
+    give_up: bool
+    overrun: bool
+    tick_us: float
+
+
+@dataclass(slots=True)
+class _Work:
+    """What the stages of one tick hand on."""
+
+    measured: VehicleState | None = None
+    fault: Fault = Fault.MISSING
+    state: VehicleState | None = None
+    predicted: list[float] | None = None
+    act_ns: int = 0
+    plan: PlanLike | None = None
+    candidate: Setpoint | None = None
+    solve_ns: int = 0
+    late_plan: bool = False
+    decision: DecisionLike | None = None
+    sent: Setpoint | None = None
+    sent_ns: int = 0
+
+
+class Tick:
+    """The tick and what it carries from one to the next.
+
+    Args:
+        vehicle: The link, connected.
+        planner: The planner, warm.
+        shield: The shield; engaged by the first tick that asks for it.
+        predictor, observer: See their modules.
+        settings: Deadlines and limits.
+        frame: Take-off frame.
+        clock_ns: CLOCK_MONOTONIC [ns].
+    """
+
+    def __init__(
+        self,
+        vehicle: VehicleLink,
+        planner: PlannerLike,
+        shield: ShieldLike,
+        predictor: Predictor,
+        observer: DisturbanceObserver,
+        settings: TickSettings,
+        frame: LocalFrame,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self.vehicle, self.planner, self.shield = vehicle, planner, shield
+        self.predictor, self.observer = predictor, observer
+        self.settings, self.frame = settings, frame
+        self.recorder: RecorderLike | None = None
+        self.failures = dict.fromkeys(Stage, 0)
+        self.last_failure = ""
+        self.engaged = False
+        self.overruns = 0
+        self._clock_ns = clock_ns
+        self._blind = 0
+        self._usual_send_ns = 1_000_000
+        self._last_measured: VehicleState | None = None
+        self._last_x: list[float] | None = None
+        self._last_x_ns = 0
+        self._horizon_s = planner.dt_plan_s * np.arange(planner.horizon + 1)
+        self._no_reference: Vector = np.full(9, math.nan)
+        self._reference: Vector = np.full((planner.horizon + 1, 9), math.nan)
+
+    # --- one tick -------------------------------------------------------------------------------------------
+
+    def run(self, instant: Instant, guidance: Guidance) -> Outcome:
+        """Do one tick; never raises.
+
+        Args:
+            instant: When it is.
+            guidance: What it shall do.
+
+        Returns:
+            What it did.
+        """
+        work, start_ns = _Work(), self._clock_ns()
+        self._guard(Stage.STATE, lambda: self._read_state(work), None)
+        if work.state is not None:
+            self._guard(Stage.OBSERVE, lambda: self._observe(work), None)
+            self._guard(Stage.PREDICT, lambda: self._predict(work, instant), None)
+        if guidance.reference is not None:
+            self._guard(Stage.PLAN, lambda: self._plan(work, instant, guidance), None)
+        else:
+            work.candidate = guidance.fixed
+        self._guard(Stage.SHIELD, lambda: self._decide(work, guidance), None)
+        self._guard(Stage.SEND, lambda: self._send(work, guidance), None)
+        sent_ns = work.sent_ns or self._clock_ns()
+        overrun = instant.skipped > 0 or sent_ns > instant.nominal_ns + round(1e9 * self.settings.send_by_s)
+        self.overruns += overrun
+        self._usual_send_ns += (min(max(sent_ns - instant.nominal_ns, 0), 8_000_000) - self._usual_send_ns) // 32
+        tick_us = 1e-3 * (sent_ns - start_ns)
+        self._guard(Stage.RECORD, lambda: self._record(work, instant, guidance, overrun, tick_us), None)
+        return Outcome(
+            fault=work.fault,
+            state=work.state,
+            reference=self._reference[0].copy() if guidance.reference is not None else self._no_reference,
+            predicted=work.predicted,
+            sent=work.sent,
+            verdict=SHIELD_OFF if work.decision is None else int(work.decision.verdict),
+            give_up=self._must_give_up(work, guidance),
+            overrun=overrun,
+            tick_us=tick_us,
+        )
+
+    def _guard(self, stage: Stage, function: Callable[[], _T], instead: _T) -> _T:
+        """Run a stage; whatever it raises is counted and becomes `instead`."""
+        try:
+            return function()
+        except Exception as error:  # noqa: BLE001 - the one place where anything may be caught: a tick never raises
+            self.failures[stage] += 1
+            self.last_failure = f"{stage.name}: {type(error).__name__}: {error}"
+            return instead
+
+    # --- the stages -----------------------------------------------------------------------------------------
+
+    def _read_state(self, work: _Work) -> None:
+        """Newest measurement, judged; into the take-off frame if it may be used."""
+        self.vehicle.poll()
+        work.measured = self.vehicle.state()
+        # After a blind spell a jump is accepted: the last good state says nothing any more.
+        last = self._last_measured if self._blind == 0 else None
+        work.fault = check(work.measured, last, self._clock_ns(), self.settings.state)
+        if work.measured is None or work.fault is not Fault.NONE:
+            self._blind += 1
+            return
+        self._blind, self._last_measured = 0, work.measured
+        work.state = self.frame.to_local(work.measured)
+
+    def _observe(self, work: _Work) -> None:
+        """Compare the change of velocity since the last measurement with the model's."""
+        if work.state is None or work.state.t_ns <= self._last_x_ns:
+            return
+        x = self.predictor.complete(work.state)
+        if self._last_x is not None and self.engaged:
+            modelled = self.predictor.carry(self._last_x, self._last_x_ns, work.state.t_ns, (0.0, 0.0, 0.0))
+            change = [modelled[3 + axis] - self._last_x[3 + axis] for axis in range(3)]
+            self.observer.update(x[3:6], change, 1e-9 * (work.state.t_ns - self._last_x_ns))
+        self._last_x, self._last_x_ns = x, work.state.t_ns
+
+    def _predict(self, work: _Work, instant: Instant) -> None:
+        """Carry the state to the instant at which this tick's set-point will act."""
+        if work.state is None:
+            return
+        work.act_ns = instant.nominal_ns + self._usual_send_ns + round(1e9 * self.predictor.delay_s)
+        predicted = self.predictor.predict(work.state, work.act_ns, self.observer.disturbance_m_s2)
+        work.predicted = predicted if all(map(math.isfinite, predicted)) else None
+
+    def _plan(self, work: _Work, instant: Instant, guidance: Guidance) -> None:
+        """Plan until the first deadline; drop what comes after the second."""
+        if work.predicted is None or guidance.reference is None:
+            return
+        times_s = self._horizon_s + 1e-9 * (work.act_ns - guidance.started_ns)
+        self._reference[:] = rows(guidance.reference, times_s)
+        deadline_ns = instant.nominal_ns + round(1e9 * self.settings.plan_by_s)
+        start_ns = self._clock_ns()
+        state, disturbance = np.array(work.predicted), np.array(self.observer.disturbance_m_s2)
+        plan = self.planner.plan(state, self._reference, disturbance, deadline_ns)
+        end_ns = self._clock_ns()
+        work.plan, work.solve_ns = plan, end_ns - start_ns
+        work.late_plan = end_ns > instant.nominal_ns + round(1e9 * self.settings.send_by_s)
+        if not work.late_plan and _is_finite(plan.setpoint):
+            work.candidate = plan.setpoint
+
+    def _decide(self, work: _Work, guidance: Guidance) -> None:
+        """Let the shield decide; without it, the candidate, or level flight if there is none."""
+        if guidance.shielded and not self.engaged and work.state is not None:
+            self.shield.engage(work.state)
+            self.engaged = True
+        if self.engaged and guidance.reference is not None:
+            thrust = GRAVITY_M_S2 if work.predicted is None else work.predicted[13]
+            work.decision = self.shield.decide(work.state, thrust, work.candidate, self._clock_ns())
+            return
+        if work.candidate is None and guidance.reference is not None and work.state is not None:
+            work.candidate = level(work.state, GRAVITY_M_S2 / self.predictor.physics.thrust_gain)
+
+    def _send(self, work: _Work, guidance: Guidance) -> None:
+        """Send what was decided; if the shield itself failed, nothing is sent."""
+        shield_failed = self.engaged and guidance.reference is not None and work.decision is None
+        setpoint = work.candidate if work.decision is None else work.decision.setpoint
+        if setpoint is None or shield_failed:
+            return
+        self.vehicle.send(setpoint)
+        work.sent, work.sent_ns = setpoint, self._clock_ns()
+        self.predictor.sent(work.sent_ns, setpoint)
+        if guidance.reference is not None:
+            self.planner.applied(setpoint)
+
+    def _must_give_up(self, work: _Work, guidance: Guidance) -> bool:
+        """Streaming ends when the shield says so (or fails), or after too many blind ticks without it."""
+        if self.engaged and guidance.reference is not None:
+            return work.decision is None or work.decision.setpoint is None
+        return self._blind >= self.settings.blind_ticks
+
+    def _record(self, work: _Work, instant: Instant, guidance: Guidance, overrun: bool, tick_us: float) -> None:
+        """Fill the log's record in place."""
+        if self.recorder is None:
+            return
+        record = self.recorder.tick()
+        record["t_ns"], record["late_us"] = instant.nominal_ns, 1e-3 * instant.late_ns
+        record["solve_us"], record["tick_us"] = 1e-3 * work.solve_ns, tick_us
+        record["phase"], record["overrun"] = guidance.phase, overrun
+        record["disturbance"] = self.observer.disturbance_m_s2
+        record["state"] = math.nan if work.predicted is None else work.predicted
+        record["reference"] = math.nan if guidance.reference is None else self._reference[0]
+        record["measured"], record["state_age_ms"] = math.nan, math.nan
+        if work.state is not None:
+            record["measured"] = np.concatenate(
+                (
+                    work.state.position_m,
+                    work.state.velocity_m_s,
+                    work.state.quaternion_wxyz,
+                    work.state.rates_rad_s,
+                )
+            )
+            record["state_age_ms"] = 1e-6 * (instant.nominal_ns + instant.late_ns - work.state.t_ns)
+        _record_setpoint(record, "sent", work.sent)
+        _record_setpoint(record, "planned", None if work.plan is None else work.plan.setpoint)
+        if work.plan is not None:
+            record["steps"], record["disagreement"] = work.plan.steps, work.plan.disagreement
+            record["return_before"], record["return_after"] = work.plan.return_before, work.plan.return_after
+        record["verdict"], record["margin"] = SHIELD_OFF, math.nan
+        if work.decision is not None:
+            record["verdict"], record["reason"] = work.decision.verdict, work.decision.reason
+            record["margin"] = work.decision.margin
+        status = self.vehicle.status()
+        record["vehicle_mode"], record["armed"] = _MODES[status.mode], status.armed
+        self.recorder.commit()
+
+
+def _is_finite(setpoint: Setpoint) -> bool:
+    return math.isfinite(setpoint.thrust_m_s2) and bool(np.isfinite(setpoint.rates_rad_s).all())
+
+
+def _record_setpoint(record: Any, name: str, setpoint: Setpoint | None) -> None:
+    if setpoint is None:
+        record[name] = math.nan
+        return
+    record[name][:3] = setpoint.rates_rad_s
+    record[name][3] = setpoint.thrust_m_s2
+
+
+def level(state: VehicleState, thrust_m_s2: float, gain_1_s: float = 4.0) -> Setpoint:
+    """Set-point that turns the vehicle upright with the given thrust [m/s^2]; heading is left alone.
+
+    Args:
+        state: Present state.
+        thrust_m_s2: Collective thrust to command [m/s^2].
+        gain_1_s: Body rate per tilt [1/s].
+    """
+    w, x, y, z = state.quaternion_wxyz.tolist()
+    up_x, up_y = 2.0 * (x * z - w * y), 2.0 * (y * z + w * x)
+    return Setpoint(np.array([-gain_1_s * up_y, gain_1_s * up_x, 0.0]), thrust_m_s2)

@@ -1,0 +1,80 @@
+"""What the tick needs of the parts around it, and nothing more: link, planner, shield, recorder."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from tubepilot.firmware_bridge.types import FlightMode, Setpoint, Vector, VehicleState
+
+
+class Status(Protocol):
+    """What a tick reads of `firmware_bridge`'s VehicleStatus."""
+
+    @property
+    def mode(self) -> FlightMode: ...
+    @property
+    def armed(self) -> bool: ...
+
+
+class VehicleLink(Protocol):
+    """What a tick needs of `firmware_bridge`'s Vehicle."""
+
+    def poll(self) -> None: ...
+    def state(self) -> VehicleState | None: ...
+    def send(self, setpoint: Setpoint) -> None: ...
+    def status(self) -> Status: ...
+
+
+class PlanLike(Protocol):
+    """What a tick needs of a plan."""
+
+    @property
+    def setpoint(self) -> Setpoint: ...
+    @property
+    def steps(self) -> int: ...
+    @property
+    def return_before(self) -> float: ...
+    @property
+    def return_after(self) -> float: ...
+    @property
+    def disagreement(self) -> float: ...
+
+
+class PlannerLike(Protocol):
+    """What a tick needs of the planner."""
+
+    @property
+    def horizon(self) -> int: ...
+    @property
+    def dt_plan_s(self) -> float: ...
+    def plan(self, state: Vector, reference: Vector, disturbance: Vector, deadline_ns: int) -> PlanLike: ...
+    def applied(self, setpoint: Setpoint) -> None: ...
+
+
+class DecisionLike(Protocol):
+    """What a tick needs of a decision of the shield."""
+
+    @property
+    def setpoint(self) -> Setpoint | None: ...
+    @property
+    def verdict(self) -> int: ...
+    @property
+    def reason(self) -> int: ...
+    @property
+    def margin(self) -> float: ...
+
+
+class ShieldLike(Protocol):
+    """What a tick needs of the shield."""
+
+    def engage(self, state: VehicleState) -> None: ...
+    def decide(
+        self, state: VehicleState | None, thrust_m_s2: float, candidate: Setpoint | None, now_ns: int
+    ) -> DecisionLike: ...
+
+
+class RecorderLike(Protocol):
+    """What a tick needs of the recorder."""
+
+    def tick(self) -> Any: ...
+    def commit(self) -> None: ...

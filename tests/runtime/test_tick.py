@@ -1,0 +1,349 @@
+"""The tick: what it sends in order, its two deadlines, and that nothing escapes from it under seeded faults."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from tubepilot.firmware_bridge.types import GRAVITY_M_S2, FlightMode, Setpoint, Vector, VehicleState
+from tubepilot.runtime.flight_log import TICK_DTYPE
+from tubepilot.runtime.local_frame import LocalFrame
+from tubepilot.runtime.observer import DisturbanceObserver
+from tubepilot.runtime.phases import Phase
+from tubepilot.runtime.predictor import PhysicsParameters, Predictor
+from tubepilot.runtime.reference import Hover
+from tubepilot.runtime.state_check import Fault, StateLimits, check
+from tubepilot.runtime.tick import SHIELD_OFF, Guidance, Instant, Outcome, Stage, Tick, TickSettings, level
+
+PHYSICS = PhysicsParameters(1.0, 0.05, (1.0,) * 3, (0.0,) * 3, (0.05,) * 3, (0.2,) * 3)
+PERIOD_NS = 10_000_000
+BACKUP = Setpoint(np.zeros(3), 9.0)
+
+
+@dataclass
+class World:
+    """A clock and a hovering vehicle whose link, planner, shield and recorder can be told to fail."""
+
+    now_ns: int = 10**9
+    state_now: VehicleState | None = None
+    send_fails: bool = False
+    poll_fails: bool = False
+    plan_takes_ns: int = 1_000_000
+    plan: Setpoint | Exception = field(default_factory=lambda: Setpoint(np.array([0.1, 0.2, 0.3]), 10.0))
+    decide_fails: bool = False
+    void: bool = False
+    record_fails: bool = False
+    sent: list[Setpoint] = field(default_factory=list)
+    seen: list[tuple[VehicleState | None, float, Setpoint | None]] = field(default_factory=list)
+    deadlines: list[int] = field(default_factory=list)
+    inputs: list[tuple[Vector, Vector, Vector]] = field(default_factory=list)
+    records: list[np.ndarray] = field(default_factory=list)
+    engaged: int = 0
+
+    mode = FlightMode.OFFBOARD
+    armed = True
+    steps, return_before, return_after, disagreement = 3, -2.0, -1.0, 0.1
+    horizon, dt_plan_s = 12, 0.04
+    margin = 0.7
+
+    def clock_ns(self) -> int:
+        self.now_ns += 1000
+        return self.now_ns
+
+    def poll(self) -> None:
+        if self.poll_fails:
+            raise OSError("device gone")
+
+    def state(self) -> VehicleState | None:
+        return self.state_now
+
+    def status(self) -> World:
+        return self
+
+    def send(self, setpoint: Setpoint) -> None:
+        if self.send_fails:
+            raise OSError("device gone")
+        self.sent.append(setpoint)
+
+
+class Planner:
+    horizon, dt_plan_s = 12, 0.04
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.given: list[Setpoint] = []
+
+    def plan(self, state: Vector, reference: Vector, disturbance: Vector, deadline_ns: int) -> Planner:
+        self.world.now_ns += self.world.plan_takes_ns
+        self.world.deadlines.append(deadline_ns)
+        self.world.inputs.append((state, reference.copy(), disturbance))
+        if isinstance(self.world.plan, Exception):
+            raise self.world.plan
+        self.setpoint = self.world.plan
+        return self
+
+    steps, return_before, return_after, disagreement = 3, -2.0, -1.0, 0.1
+
+    def applied(self, setpoint: Setpoint) -> None:
+        self.given.append(setpoint)
+
+
+@dataclass(frozen=True)
+class Decision:
+    setpoint: Setpoint | None
+    verdict: int
+    reason: int
+    margin: float
+
+
+class Shield:
+    """Accepts any finite candidate, backs up without one, voids when told to."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def engage(self, state: VehicleState) -> None:
+        self.world.engaged += 1
+
+    def decide(self, state: VehicleState | None, thrust: float, candidate: Setpoint | None, now_ns: int) -> Decision:
+        self.world.seen.append((state, thrust, candidate))
+        if self.world.decide_fails:
+            raise RuntimeError("graph failed")
+        if self.world.void:
+            return Decision(None, 2, 1, -1.0)
+        return Decision(BACKUP, 1, 6, 0.2) if candidate is None else Decision(candidate, 0, 0, 0.7)
+
+
+class Recorder:
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.buffer = np.zeros(1, TICK_DTYPE)
+
+    def tick(self) -> np.void:
+        if self.world.record_fails:
+            raise BufferError("ring gone")
+        self.buffer[:] = 0
+        return self.buffer[0]
+
+    def commit(self) -> None:
+        self.world.records.append(self.buffer[0].copy())
+
+
+def _hovering(t_ns: int) -> VehicleState:
+    position = np.array([5.0, -3.0, 1.0])
+    return VehicleState(t_ns, position, np.zeros(3), np.array([1.0, 0, 0, 0]), np.zeros(3))
+
+
+def _tick(world: World) -> Tick:
+    predictor = Predictor(PHYSICS, 0.008)
+    predictor.reset(GRAVITY_M_S2)
+    frame = LocalFrame(np.array([5.0, -3.0, 0.0]), 0.0)
+    settings = TickSettings(plan_by_s=0.004, send_by_s=0.008)
+    tick = Tick(
+        world, Planner(world), Shield(world), predictor, DisturbanceObserver(), settings, frame, world.clock_ns
+    )
+    tick.recorder = Recorder(world)
+    return tick
+
+
+def _go(world: World, tick: Tick, guidance: Guidance, skipped: int = 0) -> Outcome:
+    nominal_ns = world.now_ns
+    world.state_now = world.state_now and _hovering(nominal_ns - 4_000_000)
+    outcome = tick.run(Instant(nominal_ns, 50_000, skipped), guidance)
+    world.now_ns = nominal_ns + PERIOD_NS
+    return outcome
+
+
+HOVER = Guidance(Phase.TRACK, Hover(np.array([0.0, 0.0, 1.0]), 9.0), 0, shielded=True)
+
+
+def test_an_ordinary_tick_plans_shields_sends_and_records() -> None:
+    world = World(state_now=_hovering(0))
+    tick, nominal = _tick(world), world.now_ns
+    outcome = _go(world, tick, HOVER)
+    assert outcome.sent is world.plan is world.sent[0]
+    assert (outcome.fault, outcome.verdict, outcome.give_up, outcome.overrun) == (Fault.NONE, 0, False, False)
+    assert world.engaged == 1
+    assert world.deadlines == [nominal + 4_000_000]
+    state, reference, _ = world.inputs[0]
+    np.testing.assert_allclose(state[:3], [0.0, 0.0, 1.0], atol=1e-9)
+    assert reference.shape == (13, 9)
+    record = world.records[0]
+    assert (record["t_ns"], record["phase"], record["verdict"], record["steps"]) == (nominal, Phase.TRACK, 0, 3)
+    assert record["late_us"] == pytest.approx(50.0)
+    assert record["state_age_ms"] == pytest.approx(4.05)
+    np.testing.assert_allclose(record["sent"], [0.1, 0.2, 0.3, 10.0], rtol=1e-6)
+    np.testing.assert_allclose(record["measured"][:3], [0.0, 0.0, 1.0])
+    assert sum(tick.failures.values()) == 0
+
+
+def test_the_shield_is_engaged_once_and_not_before_it_is_asked_for() -> None:
+    world = World(state_now=_hovering(0))
+    tick = _tick(world)
+    low = Guidance(Phase.CLIMB, HOVER.reference, 0)
+    assert _go(world, tick, low).verdict == SHIELD_OFF
+    for _ in range(3):
+        assert _go(world, tick, HOVER).verdict == 0
+    assert world.engaged == 1
+    assert len(world.seen) == 3
+
+
+@pytest.mark.parametrize(
+    ("takes_ns", "accepted", "overrun"),
+    [(1_000_000, True, False), (7_900_000, True, False), (8_100_000, False, True), (30_000_000, False, True)],
+)
+def test_a_plan_after_the_second_deadline_gives_way_to_the_backup(
+    takes_ns: int, accepted: bool, overrun: bool
+) -> None:
+    world = World(state_now=_hovering(0), plan_takes_ns=takes_ns)
+    tick = _tick(world)
+    outcome = _go(world, tick, HOVER)
+    assert (outcome.sent is world.plan) == accepted
+    assert (outcome.sent is BACKUP) == (not accepted)
+    assert outcome.overrun == overrun
+    assert tick.overruns == overrun
+    assert world.records[0]["overrun"] == overrun
+
+
+def test_skipped_ticks_count_as_an_overrun() -> None:
+    world = World(state_now=_hovering(0))
+    assert _go(world, _tick(world), HOVER, skipped=1).overrun
+
+
+FAULTS = {
+    "no state": {"state_now": None},
+    "planner raises": {"plan": RuntimeError("session failed")},
+    "planner raises oddly": {"plan": ZeroDivisionError()},
+    "plan is nan": {"plan": Setpoint(np.array([math.nan, 0, 0]), 10.0)},
+    "thrust is infinite": {"plan": Setpoint(np.zeros(3), math.inf)},
+    "plan is late": {"plan_takes_ns": 9_000_000},
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_without_a_plan_the_backup_is_sent(name: str) -> None:
+    world = World(**{"state_now": _hovering(0), **FAULTS[name]})
+    tick = _tick(world)
+    outcome = _go(world, tick, HOVER)
+    if name == "no state":  # the shield was never engaged: nothing known, nothing sent
+        assert outcome.sent is None
+    else:
+        assert outcome.sent is BACKUP
+        assert world.seen[0][2] is None
+        assert tick.planner.given == [BACKUP]
+    assert tick.failures[Stage.PLAN] == (1 if "raises" in name else 0)
+
+
+def test_state_lost_in_flight_is_left_to_the_shield() -> None:
+    world = World(state_now=_hovering(0))
+    tick = _tick(world)
+    _go(world, tick, HOVER)
+    world.state_now = None
+    outcome = _go(world, tick, HOVER)
+    assert world.seen[-1] == (None, GRAVITY_M_S2, None)
+    assert outcome.sent is BACKUP
+    assert outcome.fault is Fault.MISSING
+
+
+@pytest.mark.parametrize("fault", ["decide_fails", "void"])
+def test_a_void_or_failed_shield_ends_streaming(fault: str) -> None:
+    world = World(state_now=_hovering(0), **{fault: True})
+    outcome = _go(world, _tick(world), HOVER)
+    assert outcome.give_up
+    assert world.sent == []
+
+
+def test_unshielded_and_unplanned_flight_is_levelled_and_ends_when_blind() -> None:
+    world = World(state_now=_hovering(0), plan=RuntimeError("no"))
+    tick = _tick(world)
+    low = Guidance(Phase.CLIMB, HOVER.reference, 0)
+    sent = _go(world, tick, low).sent
+    assert sent is not None
+    assert sent.thrust_m_s2 == pytest.approx(GRAVITY_M_S2)
+    world.state_now = None
+    outcomes = [_go(world, tick, low) for _ in range(20)]
+    assert [outcome.give_up for outcome in outcomes] == [False] * 19 + [True]
+    assert all(outcome.sent is None for outcome in outcomes)
+
+
+def test_failures_of_link_and_recorder_are_counted_and_nothing_else() -> None:
+    world = World(state_now=_hovering(0), send_fails=True, record_fails=True)
+    tick = _tick(world)
+    assert _go(world, tick, HOVER).sent is None
+    world.send_fails, world.poll_fails = False, True
+    assert _go(world, tick, HOVER).sent is BACKUP
+    counts = {stage: count for stage, count in tick.failures.items() if count}
+    assert counts == {Stage.SEND: 1, Stage.RECORD: 2, Stage.STATE: 1}
+    assert "ring gone" in tick.last_failure
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_never_raises_whatever_fails(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    world = World(state_now=_hovering(0))
+    tick = _tick(world)
+    silent = 0
+    for _ in range(300):
+        world.send_fails, world.poll_fails, world.record_fails, world.decide_fails, world.void = rng.random(5) < 0.1
+        world.plan_takes_ns = int(rng.exponential(3e6))
+        odd = rng.choice([math.nan, math.inf, -math.inf, 1e300, 10.0], size=4)
+        world.plan = RuntimeError("x") if rng.random() < 0.2 else Setpoint(odd[:3], float(odd[3]))
+        kind = rng.random()
+        state = _hovering(world.now_ns - int(rng.exponential(2e7)))
+        if kind < 0.1:
+            state = None
+        elif kind < 0.3:
+            bad = rng.choice([math.nan, math.inf, 1e200, 0.0], size=4)
+            state = VehicleState(state.t_ns, bad[:3], bad[1:], bad, np.full(3, bad[0]))
+        nominal, world.state_now = world.now_ns, state
+        guidance = HOVER if rng.random() < 0.8 else Guidance(Phase.READY, fixed=BACKUP)
+        outcome = tick.run(Instant(nominal, int(rng.exponential(1e5)), int(rng.random() < 0.05)), guidance)
+        world.now_ns = max(world.now_ns, nominal + PERIOD_NS)
+        silent += outcome.sent is None
+        for setpoint in world.sent:
+            assert np.isfinite(setpoint.rates_rad_s).all()
+            assert math.isfinite(setpoint.thrust_m_s2)
+    assert 0 < silent < 300
+    assert all(tick.failures[stage] > 0 for stage in (Stage.STATE, Stage.PLAN, Stage.SHIELD, Stage.SEND, Stage.RECORD))
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({}, Fault.NONE),
+        ({"t_ns": 10**9 - 50_000_000}, Fault.NONE),
+        ({"t_ns": 10**9 - 50_000_001}, Fault.STALE),
+        ({"t_ns": 10**9 + 5_000_000}, Fault.NONE),
+        ({"t_ns": 10**9 + 5_000_001}, Fault.FROM_FUTURE),
+        ({"position_m": np.array([0, 0, math.nan])}, Fault.NOT_FINITE),
+        ({"velocity_m_s": np.array([math.inf, 0, 0])}, Fault.NOT_FINITE),
+        ({"rates_rad_s": np.array([0, math.nan, 0])}, Fault.NOT_FINITE),
+        ({"quaternion_wxyz": np.array([1.0, 0, 0, math.nan])}, Fault.NOT_FINITE),
+        ({"quaternion_wxyz": np.array([1.02, 0, 0, 0])}, Fault.NOT_AN_ATTITUDE),
+        ({"quaternion_wxyz": np.zeros(4)}, Fault.NOT_AN_ATTITUDE),
+        ({"position_m": np.array([5.49, -3.0, 1.0])}, Fault.NONE),
+        ({"position_m": np.array([5.6, -3.0, 1.0])}, Fault.JUMPED),
+    ],
+)
+def test_state_check_at_every_limit(change: dict[str, object], fault: Fault) -> None:
+    good = _hovering(10**9)
+    names = ("t_ns", "position_m", "velocity_m_s", "quaternion_wxyz", "rates_rad_s")
+    state = VehicleState(**{name: change.get(name, getattr(good, name)) for name in names})
+    assert check(state, _hovering(10**9 - 10_000_000), 10**9, StateLimits()) is fault
+    assert check(None, None, 10**9, StateLimits()) is Fault.MISSING
+
+
+def test_level_turns_the_vehicle_upright() -> None:
+    tilt = 0.3
+    x = [0.0, 0, 1, 0, 0, 0, math.cos(tilt / 2), 0.6 * math.sin(tilt / 2), 0.8 * math.sin(tilt / 2), 0.0, 0, 0, 0, 9.8]
+    predictor = Predictor(PHYSICS, 0.0)
+    for _ in range(400):
+        state = VehicleState(0, np.array(x[:3]), np.array(x[3:6]), np.array(x[6:10]), np.array(x[10:13]))
+        setpoint = level(state, GRAVITY_M_S2)
+        predictor.reset(x[13])
+        predictor.sent(-1, setpoint)
+        x = predictor.carry(x, 0, PERIOD_NS, (0.0, 0.0, 0.0))
+    assert abs(x[7]) + abs(x[8]) < 1e-3
