@@ -1,0 +1,216 @@
+"""The learned dynamics in the graph builder: `train.dynamics.step`, all candidates in one batch.
+
+A step keeps few nodes by carrying its quantities in four pieces and reading them through constant matrices:
+`motion` = [p, v] (6), `attitude` = q (4), `rotation` = R(q) row by row (9), and `lagged` (12) = [rates (3), thrust (1),
+half turn (4) = (1, dt/2 * mean rates), mean thrust (1), body force (3) without drag]. Bilinear maps are
+(a @ P) * (b @ Q) @ S with 0/1 matrices. Only columns 0..3 of `lagged` are state; the rest serves the step that made them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tubepilot.firmware_bridge.types import GRAVITY_M_S2
+from tubepilot.train.dynamics import RESIDUAL_SIZE, WorldModel
+from tubepilot.train.task import ActionScale
+
+from .graph import Graph, Tensor
+
+Matrix = npt.NDArray[np.float64]
+LAGGED = 12
+HALF_TURN, MEAN_THRUST, BODY_FORCE = slice(4, 8), 8, slice(9, 12)
+
+
+def selection(rows: int, columns: list[int]) -> Matrix:
+    """Matrix that picks `columns` out of `rows` entries by `x @ matrix`."""
+    result = np.zeros((rows, len(columns)))
+    result[columns, np.arange(len(columns))] = 1.0
+    return result
+
+
+# R = ROTATION_OFFSET + monomials @ ROTATION_WEIGHTS, monomials = (q @ LEFT) * (q @ RIGHT): xx yy zz xy xz yz wx wy wz
+LEFT = selection(4, [1, 2, 3, 1, 1, 2, 0, 0, 0])
+RIGHT = selection(4, [1, 2, 3, 2, 3, 3, 1, 2, 3])
+ROTATION_OFFSET = np.eye(3).reshape(1, 9)
+ROTATION_WEIGHTS = 2.0 * np.array(
+    [
+        # R00 R01 R02 R10 R11 R12 R20 R21 R22
+        [0, 0, 0, 0, -1, 0, 0, 0, -1],
+        [-1, 0, 0, 0, 0, 0, 0, 0, -1],
+        [-1, 0, 0, 0, -1, 0, 0, 0, 0],
+        [0, 1, 0, 1, 0, 0, 0, 0, 0],
+        [0, 0, 1, 0, 0, 0, 1, 0, 0],
+        [0, 0, 0, 0, 0, 1, 0, 1, 0],
+        [0, 0, 0, 0, 0, -1, 0, 1, 0],
+        [0, 0, 1, 0, 0, 0, -1, 0, 0],
+        [0, -1, 0, 1, 0, 0, 0, 0, 0],
+    ],
+    dtype=np.float64,
+)
+# Entry 3 i + j of R times entry i of a world vector, summed over i: R^T v. The same with j: R f.
+TILE_WORLD, SUM_TO_BODY = np.kron(np.eye(3), np.ones((1, 3))), np.tile(np.eye(3), (3, 1))
+TILE_BODY, SUM_TO_WORLD = np.tile(np.eye(3), (1, 3)), np.kron(np.eye(3), np.ones((3, 1)))
+# Hamilton product p * q = ((p @ TURN_LEFT) * (q @ TURN_RIGHT)) @ TURN_SUM
+TURN_LEFT, TURN_RIGHT = np.kron(np.eye(4), np.ones((1, 4))), np.tile(np.eye(4), (1, 4))
+TURN_SUM = np.array(
+    [
+        [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1],
+        [0, 1, 0, 0], [-1, 0, 0, 0], [0, 0, 0, 1], [0, 0, -1, 0],
+        [0, 0, 1, 0], [0, 0, 0, -1], [-1, 0, 0, 0], [0, 1, 0, 0],
+        [0, 0, 0, 1], [0, 0, 1, 0], [0, -1, 0, 0], [-1, 0, 0, 0],
+    ],
+    dtype=np.float64,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class BatchState:
+    """States of all candidates at one instant; rows are candidates."""
+
+    motion: Tensor
+    attitude: Tensor
+    rotation: Tensor
+    lagged: Tensor
+
+
+class ModelGraph:
+    """Constant matrices of one world model for one time step, and the nodes of a step."""
+
+    def __init__(self, world: WorldModel, scale: ActionScale, dt_s: float) -> None:
+        """Fold physics, residual, normalisations and action scale into the matrices of a step of `dt_s` [s]."""
+        physics = type(world.physics)(*(np.asarray(a, np.float64) for a in world.physics))
+        residual = type(world.residual)(*(np.asarray(a, np.float64) for a in world.residual))
+        self.members, width, _ = residual.w2.shape
+        self.dt_s = dt_s
+        rate_decay = np.exp(-dt_s / physics.rate_lag_s)
+        rate_share = physics.rate_lag_s / dt_s * (1 - rate_decay)
+        thrust_decay = np.exp(-dt_s / physics.thrust_lag_s)
+        thrust_share = physics.thrust_lag_s / dt_s * (1 - thrust_decay)
+
+        def lagged(decay: Matrix, share: Matrix, thrust: float, mean_thrust: float) -> Matrix:
+            """Rates and thrust (4) to the twelve columns, by their share in the end value and in the mean."""
+            result = np.zeros((4, LAGGED))
+            result[:3, :3], result[3, 3] = np.diag(decay), thrust
+            result[:3, 5:8] = 0.5 * dt_s * np.diag(share)
+            result[3, MEAN_THRUST], result[3, 11] = mean_thrust, 0.5 * mean_thrust
+            return result
+
+        held = lagged(rate_decay, rate_share, float(thrust_decay), float(thrust_share))
+        target = lagged(1 - rate_decay, 1 - rate_share, float(1 - thrust_decay), float(1 - thrust_share))
+        self.lagged_from_lagged = np.vstack([held, np.zeros((LAGGED - 4, LAGGED))])
+        gain = np.concatenate([physics.rate_gain, physics.thrust_gain[None]])
+        offset = np.concatenate([physics.rate_offset_rad_s, np.zeros(1)])
+        one = np.eye(LAGGED)[4]
+        half, centre = np.asarray(scale.half, np.float64), np.asarray(scale.centre, np.float64)
+        from_residual = np.zeros((RESIDUAL_SIZE, LAGGED))
+        from_residual[:3, BODY_FORCE] = np.eye(3)
+        from_residual[3:] = np.diag(physics.rate_lag_s) @ target[:3]
+        from_residual *= residual.output_scale[:, None]
+        self.lagged_from_action = half[:, None] * gain[:, None] * target
+        self.lagged_bias = (gain * centre + offset) @ target + one + residual.b2.mean(axis=0) @ from_residual
+        self.lagged_from_hidden = residual.w2.reshape(self.members * width, -1) / self.members @ from_residual
+
+        weights = residual.w1 / residual.feature_scale[:, None]
+        bias = residual.b1 - residual.feature_mean @ weights
+        self.hidden_from_product = SUM_TO_BODY @ weights[0:3]
+        self.hidden_from_rotation = np.vstack([np.zeros((6, weights.shape[1])), weights[3:6]])
+        self.hidden_from_lagged = np.vstack([weights[6:10], np.zeros((LAGGED - 4, weights.shape[1]))])
+        self.hidden_from_action = half[:, None] * weights[10:14]
+        self.hidden_bias = centre @ weights[10:14] + bias
+
+        self.spread, self.spread_bias = self._centred(residual.w2, residual.b2)
+        self.drag = -SUM_TO_BODY @ np.diag(physics.drag_1_s) @ TILE_BODY
+        self.motion = np.block([[np.eye(3), np.zeros((3, 3))], [dt_s * np.eye(3), np.eye(3)]])
+        self.motion_from_force = np.hstack([0.5 * dt_s**2 * np.eye(3), dt_s * np.eye(3)])
+
+    @staticmethod
+    def _centred(w2: Matrix, b2: Matrix) -> tuple[Matrix, Matrix]:
+        """Each member's output minus the mean of members, from the hidden layer: one matrix and bias."""
+        members, width, outputs = w2.shape
+        block = np.zeros((members * width, members * outputs))
+        for m in range(members):
+            block[m * width : (m + 1) * width, m * outputs : (m + 1) * outputs] = w2[m]
+        centre = np.kron(np.eye(members) - 1.0 / members, np.eye(outputs))
+        return block @ centre, b2.reshape(-1) @ centre
+
+    def start(self, state: Tensor, rows: int) -> BatchState:
+        """The initial state (1, 14), repeated for `rows` candidates."""
+        motion = state @ selection(14, list(range(6)))
+        attitude = state @ selection(14, [6, 7, 8, 9])
+        lagged = state @ np.hstack([selection(14, [10, 11, 12, 13]), np.zeros((14, LAGGED - 4))])
+        repeat = np.ones((rows, 1))
+        attitude = repeat @ attitude
+        return BatchState(repeat @ motion, attitude, self.rotation(attitude), repeat @ lagged)
+
+    def rotation(self, attitude: Tensor) -> Tensor:
+        """R(q), shape (rows, 9)."""
+        monomials = (attitude @ LEFT) * (attitude @ RIGHT)
+        return monomials @ ROTATION_WEIGHTS + ROTATION_OFFSET
+
+    def driven(self, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """What the actions (rows, 4) add to the hidden layer and to `lagged`, biases included."""
+        return (
+            actions @ self.hidden_from_action + self.hidden_bias[None],
+            actions @ self.lagged_from_action + self.lagged_bias[None],
+        )
+
+    def drift(self, disturbance: Tensor) -> Tensor:
+        """What gravity and the disturbance (1, 3) add to the motion in a step, shape (1, 6)."""
+        gravity = np.array([[0.0, 0.0, -GRAVITY_M_S2]]) @ self.motion_from_force
+        return disturbance @ self.motion_from_force + gravity
+
+    def step(self, before: BatchState, hidden: Tensor, lagged: Tensor, drift: Tensor) -> tuple[BatchState, Tensor]:
+        """One step of all candidates.
+
+        Args:
+            before: State at the beginning.
+            hidden, lagged: From `driven`, for this step.
+            drift: From `drift`.
+
+        Returns:
+            The state at the end, and the activated hidden layer of the residual.
+        """
+        graph = before.motion.graph
+        in_body = before.rotation * (before.motion @ np.vstack([np.zeros((3, 9)), TILE_WORLD]))
+        hidden = before.lagged @ self.hidden_from_lagged + hidden
+        hidden = before.rotation @ self.hidden_from_rotation + hidden
+        hidden = graph.tensor("Tanh", in_body @ self.hidden_from_product + hidden)
+        lagged = before.lagged @ self.lagged_from_lagged + lagged
+        lagged = hidden @ self.lagged_from_hidden + lagged
+
+        quarter = selection(LAGGED, [4, 5, 6, 7]) @ TURN_RIGHT
+        turned = ((before.attitude @ TURN_LEFT) * (lagged @ quarter)) @ TURN_SUM
+        attitude = turned / graph.tensor("ReduceL2", turned)
+        rotation = self.rotation(attitude)
+
+        force = lagged @ (selection(LAGGED, [9, 10, 11]) @ TILE_BODY)
+        in_world = before.rotation * (in_body @ self.drag + force)
+        thrust = (lagged @ (0.5 * selection(LAGGED, [MEAN_THRUST] * 3))) * (rotation @ selection(9, [2, 5, 8]))
+        motion = before.motion @ self.motion + drift
+        motion = in_world @ (SUM_TO_WORLD @ self.motion_from_force) + motion
+        motion = thrust @ self.motion_from_force + motion
+        return BatchState(motion, attitude, rotation, lagged), hidden
+
+
+def time_major(graph: Graph, plans: Tensor) -> Tensor:
+    """Plans (N, H, 4) as rows (H * N, 4), all candidates of a step together."""
+    candidates, horizon, inputs = plans.shape
+    turned = graph.tensor("Transpose", plans, perm=[1, 0, 2])
+    return graph.tensor("Reshape", turned, shape=[horizon * candidates, inputs])
+
+
+def candidate_major(graph: Graph, rows: Tensor, candidates: int) -> Tensor:
+    """Rows (H * N, 4) as one row per candidate (N, H * 4)."""
+    horizon, inputs = rows.shape[0] // candidates, rows.shape[1]
+    cube = graph.tensor("Reshape", rows, shape=[horizon, candidates, inputs])
+    turned = graph.tensor("Transpose", cube, perm=[1, 0, 2])
+    return graph.tensor("Reshape", turned, shape=[candidates, horizon * inputs])
+
+
+def split_steps(graph: Graph, rows: Tensor, steps: int) -> list[Tensor]:
+    """Rows (steps * n, k) as `steps` tensors (n, k)."""
+    parts = graph.apply("Split", rows, axis=0, sizes=[rows.shape[0] // steps] * steps)
+    return [part for part in parts if isinstance(part, Tensor)]

@@ -1,0 +1,36 @@
+"""The policy as one graph: state, reference and disturbance in, action and set-point out."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tubepilot.train.planner import PlannerModel
+
+from .emit import Port
+from .graph import Graph
+from .model_graph import ModelGraph
+from .planner_graphs import PORTS as PLANNER_PORTS
+from .task_graph import ObservingNetwork
+
+PORTS = (
+    *(port for port in PLANNER_PORTS if port.name in {"state", "disturbance"}),
+    Port("reference", "m, m/s, m/s^2", PLANNER_PORTS[1].frame, "position, velocity, acceleration now"),
+    Port("action", "1", "FLU", "action of the policy, in [-1, 1]"),
+    Port("setpoint", "rad/s, rad/s, rad/s, m/s^2", "FLU", "body rates and collective thrust of that action"),
+)
+
+
+def policy_graph(model: PlannerModel, dt_plan_s: float) -> Graph:
+    """The policy at one state (1, 14); see `train.planner.policy_action`."""
+    graph = Graph()
+    state = graph.input("state", (1, 14))
+    reference = graph.input("reference", (1, 9))
+    disturbance = graph.input("disturbance", (1, 3))
+    policy = ObservingNetwork(model.policy, model.observation_scale)
+    now = ModelGraph(model.world, model.action_scale, dt_plan_s).start(state, 1)
+    action = graph.tensor("Tanh", policy(now, *policy.given(reference, disturbance)))
+    half = np.diag(np.asarray(model.action_scale.half, np.float64))
+    centre = np.asarray(model.action_scale.centre, np.float64)[None]
+    graph.output("action", action)
+    graph.output("setpoint", action @ half + centre)
+    return graph
