@@ -1,8 +1,8 @@
-"""MAVLink 2 messages that tubepilot speaks: fields in wire order, formats, and the constants that go into them.
+"""MAVLink 2 messages that tubepilot speaks: fields in wire order, formats, and the constants in them.
 
-Fields are named as in MAVLink's common.xml, arrays of numbers flattened (`q1`..`q4`), texts as bytes. Units are those of
-the wire; the frames on the wire are NED and FRD (`frames.py` converts). Values of parameters are carried as raw 32 bits,
-because PX4 puts integers there bytewise and some of those bit patterns are NaN as floats.
+Fields are named as in MAVLink's common.xml, arrays of numbers flattened (`q1`..`q4`), texts as bytes. Units are
+those of the wire; the frames on the wire are NED and FRD (`frames.py` converts). Values of parameters are carried
+as raw 32 bits, because PX4 puts integers there bytewise and some of those bit patterns are NaN as floats.
 """
 
 from __future__ import annotations

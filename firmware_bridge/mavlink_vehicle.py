@@ -1,0 +1,372 @@
+"""What PX4 and ArduPilot have in common: the MAVLink conversation of one companion with one flight controller."""
+
+from __future__ import annotations
+
+import math
+import select
+import struct
+import time
+from abc import abstractmethod
+from collections import deque
+
+from . import mavlink_messages as m
+from .errors import InputError, LinkError
+from .frames import swap_body
+from .mavlink import Frame, Parser, encode, rates_and_thrust
+from .state import Refusal, StateMerger
+from .timesync import ClockFit
+from .transport import SerialTransport
+from .types import FlightMode, Setpoint, VehicleState
+from .uri import VehicleUri
+from .vehicle import Check, LinkStatistics, Vehicle, VehicleStatus
+
+OUR_SYSTEM = 245
+"""Our MAVLink system id; not 255, which ArduPilot's ground-station failsafe listens to."""
+
+OUR_COMPONENT = 191
+"""MAV_COMP_ID_ONBOARD_COMPUTER."""
+
+HEARTBEAT_PERIOD_NS = 1_000_000_000
+TIMESYNC_PERIOD_NS = 100_000_000
+HEARTBEAT_TIMEOUT_S = 3.0
+TEXTS_KEPT = 20
+REORDER_SPAN = 8
+"""A sequence number at most so far back is a late frame; further back it is a gap that wrapped."""
+
+
+def clock_ns() -> int:
+    """CLOCK_MONOTONIC [ns]."""
+    return time.monotonic_ns()
+
+
+class MavlinkVehicle(Vehicle):
+    """One MAVLink flight controller on a serial device.
+
+    Args:
+        uri: Device and speed.
+        thrust_scale_m_s2: Collective acceleration at throttle 1 [m/s^2].
+    """
+
+    autopilot: int
+    """MAV_AUTOPILOT value of the firmware; heartbeats of others are not ours."""
+
+    def __init__(self, uri: VehicleUri, thrust_scale_m_s2: float) -> None:
+        self._uri = uri
+        self._thrust_scale_m_s2 = thrust_scale_m_s2
+        self._transport = SerialTransport(uri)
+        self._parser = Parser()
+        self._merger = StateMerger()
+        self._clock = ClockFit()
+        self._sequence = 0
+        self._system = 0
+        self._component = 0
+        self._sequences: dict[tuple[int, int], int] = {}
+        self._lost = 0
+        self._reordered = 0
+        self._setpoints = 0
+        self._other_autopilot: int | None = None
+        self._heartbeat_ns: int | None = None
+        self._custom_mode: int | None = None
+        self._armed = False
+        self._landed: bool | None = None
+        self._battery_v: float | None = None
+        self._texts: deque[str] = deque(maxlen=TEXTS_KEPT)
+        self._text_parts: dict[int, list[bytes]] = {}
+        self._acks: deque[m.CommandAck] = deque(maxlen=20)
+        self._parameters: dict[str, m.ParamValue] = {}
+        self._arrivals: deque[int] = deque(maxlen=512)
+        self._next_heartbeat_ns = 0
+        self._next_timesync_ns = 0
+        self._timesync_sent: deque[int] = deque(maxlen=20)
+        self._stream_hz = 0.0
+
+    # --- what differs between firmwares ---------------------------------------------------------------
+
+    @abstractmethod
+    def _mode_of(self, custom_mode: int) -> FlightMode:
+        """Meaning of HEARTBEAT.custom_mode."""
+
+    @abstractmethod
+    def _mode_command(self, mode: FlightMode) -> tuple[float, float, float]:
+        """Parameters 1 to 3 of DO_SET_MODE.
+
+        Raises:
+            InputError: the firmware has no such mode.
+        """
+
+    # --- link -----------------------------------------------------------------------------------------
+
+    def connect(self, timeout_s: float) -> None:
+        deadline_ns = clock_ns() + round(timeout_s * 1e9)
+        self._transport.open()
+        while True:
+            self.poll()
+            if self._heartbeat_ns is not None and self._clock.locked:
+                return
+            left_s = (deadline_ns - clock_ns()) * 1e-9
+            if left_s <= 0.0:
+                break
+            self._wait(min(left_s, 0.02))
+        self._transport.close()
+        raise LinkError(self._silence(timeout_s))
+
+    def _silence(self, timeout_s: float) -> str:
+        """Why nobody could be connected to, and what to do."""
+        counts, device = self._parser.counts, self._uri.device
+        if self._heartbeat_ns is not None:
+            return (
+                f"{device}: heartbeats come but TIMESYNC found no round trip below 10 ms within {timeout_s:g} s; "
+                "check that nothing else writes to the port, and the baud rate"
+            )
+        if self._other_autopilot is not None:
+            return (
+                f"{device}: the heartbeat says MAV_AUTOPILOT {self._other_autopilot}, not {self._uri.firmware} "
+                f"({self.autopilot}); use the address that fits the firmware"
+            )
+        if counts.signed:
+            return f"{device}: all {counts.signed} frames are signed; turn off MAVLink signing on this port"
+        if counts.bytes_in:
+            return (
+                f"{device}: {counts.bytes_in} bytes came within {timeout_s:g} s but no heartbeat; check the baud "
+                f"rate ({self._uri.baud}) and that the port speaks MAVLink 2"
+            )
+        return (
+            f"{device}: not one byte within {timeout_s:g} s; check cable, power, and that the port is set to "
+            f"MAVLink at {self._uri.baud} baud"
+        )
+
+    def _wait(self, seconds: float) -> None:
+        descriptor = self._transport.fileno()
+        if descriptor < 0:
+            time.sleep(seconds)
+        else:
+            select.select([descriptor], [], [], seconds)
+
+    def fileno(self) -> int:
+        return self._transport.fileno()
+
+    def poll(self) -> None:
+        if not self._transport.is_open:
+            if not self._transport.reopen():
+                return
+            self._parser.reset()
+            self._merger.reset()
+            self._clock.reset()
+            self._sequences.clear()
+            self._next_heartbeat_ns = 0
+        data = self._transport.read()
+        if data:
+            now_ns = clock_ns()
+            for frame in self._parser.feed(data):
+                self._receive(frame, now_ns)
+        now_ns = clock_ns()
+        if now_ns >= self._next_heartbeat_ns:
+            self._next_heartbeat_ns = now_ns + HEARTBEAT_PERIOD_NS
+            self.heartbeat()
+            self._keep_streams()
+        if now_ns >= self._next_timesync_ns:
+            self._next_timesync_ns = now_ns + TIMESYNC_PERIOD_NS
+            self._timesync_sent.append(now_ns)
+            self._send(m.Timesync(0, now_ns))
+        self._transport.flush()
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def _send(self, message: m.Message) -> bool:
+        frame = encode(message, self._sequence, OUR_SYSTEM, OUR_COMPONENT)
+        if not self._transport.write(frame):
+            return False
+        self._sequence = (self._sequence + 1) & 0xFF
+        return True
+
+    def heartbeat(self) -> None:
+        self._send(
+            m.Heartbeat(0, m.MAV_TYPE_ONBOARD_CONTROLLER, m.MAV_AUTOPILOT_INVALID, 0, m.MAV_STATE_ACTIVE, 3)
+        )
+
+    # --- receiving ------------------------------------------------------------------------------------
+
+    def _count(self, frame: Frame) -> None:
+        source = (frame.system, frame.component)
+        last = self._sequences.get(source)
+        if last is not None:
+            gap = (frame.sequence - last - 1) & 0xFF
+            if gap >= 256 - REORDER_SPAN:
+                self._reordered += 1
+                return
+            self._lost += gap
+        self._sequences[source] = frame.sequence
+
+    def _receive(self, frame: Frame, now_ns: int) -> None:
+        self._count(frame)
+        message = frame.message
+        if isinstance(message, m.Heartbeat):
+            self._on_heartbeat(frame, message, now_ns)
+            return
+        if frame.system != self._system or frame.component != self._component:
+            return
+        if isinstance(message, m.AttitudeQuaternion):
+            if self._note(self._merger.add_attitude(message)):
+                self._arrivals.append(now_ns)
+        elif isinstance(message, m.LocalPositionNed):
+            self._note(self._merger.add_position(message))
+        elif isinstance(message, m.Timesync):
+            self._on_timesync(message, now_ns)
+        elif isinstance(message, m.ExtendedSysState):
+            self._landed = {m.LANDED_ON_GROUND: True, m.LANDED_IN_AIR: False, 3: False, 4: False}.get(
+                message.landed_state
+            )
+        elif isinstance(message, m.SysStatus):
+            known = message.voltage_battery != 0xFFFF
+            self._battery_v = message.voltage_battery * 1e-3 if known else None
+        elif isinstance(message, m.Statustext):
+            self._on_text(message)
+        elif isinstance(message, m.CommandAck):
+            self._acks.append(message)
+        elif isinstance(message, m.ParamValue):
+            self._parameters[_text(message.param_id)] = message
+
+    def _note(self, refused: Refusal | None) -> bool:
+        if refused is Refusal.REBOOT:
+            self._clock.reset()
+            self._texts.append("tubepilot: the flight controller restarted (its clock went back)")
+        return refused is None
+
+    def _on_heartbeat(self, frame: Frame, message: m.Heartbeat, now_ns: int) -> None:
+        if message.autopilot != self.autopilot:
+            if message.autopilot != m.MAV_AUTOPILOT_INVALID:
+                self._other_autopilot = message.autopilot
+            return
+        if self._heartbeat_ns is None:
+            self._system, self._component = frame.system, frame.component
+        elif (frame.system, frame.component) != (self._system, self._component):
+            return
+        self._heartbeat_ns = now_ns
+        self._custom_mode = message.custom_mode
+        self._armed = bool(message.base_mode & m.MODE_FLAG_ARMED)
+
+    def _on_timesync(self, message: m.Timesync, now_ns: int) -> None:
+        if message.tc1 == 0:
+            self._send(m.Timesync(now_ns, message.ts1))
+        elif message.ts1 in self._timesync_sent:
+            self._timesync_sent.remove(message.ts1)
+            self._clock.add(message.ts1, message.tc1, now_ns)
+
+    def _on_text(self, message: m.Statustext) -> None:
+        part = message.text.split(b"\x00")[0]
+        if message.id == 0:
+            self._texts.append(part.decode("utf-8", "replace"))
+            return
+        if len(self._text_parts) > 4:
+            self._text_parts.clear()
+        parts = self._text_parts.setdefault(message.id, [])
+        parts.append(part)
+        if len(part) < 50:
+            self._texts.append(b"".join(self._text_parts.pop(message.id)).decode("utf-8", "replace"))
+
+    # --- what the runtime reads -------------------------------------------------------------------------
+
+    def state(self) -> VehicleState | None:
+        return self._merger.state(self._clock) if self._transport.is_open else None
+
+    def status(self) -> VehicleStatus:
+        mode = FlightMode.UNKNOWN if self._custom_mode is None else self._mode_of(self._custom_mode)
+        link = self.link_statistics()
+        return VehicleStatus(mode, self._armed, self._landed, self._battery_v, tuple(self._texts), link)
+
+    def link_statistics(self) -> LinkStatistics:
+        """Counts and ages at this moment."""
+        now_ns, counts, transport = clock_ns(), self._parser.counts, self._transport
+        age_s = math.inf if self._heartbeat_ns is None else (now_ns - self._heartbeat_ns) * 1e-9
+        state = self.state()
+        return LinkStatistics(
+            connected=transport.is_open and age_s < HEARTBEAT_TIMEOUT_S,
+            bytes_in=counts.bytes_in,
+            bytes_out=transport.bytes_out,
+            frames=counts.frames,
+            lost=self._lost,
+            reordered=self._reordered,
+            crc_errors=counts.crc_errors,
+            signed=counts.signed,
+            refused_writes=transport.refused_writes,
+            reconnects=transport.losses,
+            setpoints=self._setpoints,
+            heartbeat_age_s=age_s,
+            state_age_ms=math.inf if state is None else (now_ns - state.t_ns) * 1e-6,
+            state_hz=float(sum(now_ns - t_ns < 1_000_000_000 for t_ns in self._arrivals)),
+            refused_states=tuple((r.value, n) for r, n in self._merger.refusals.items() if n),
+            timesync=self._clock.statistics(),
+            low_latency=transport.low_latency,
+        )
+
+    # --- what the runtime asks --------------------------------------------------------------------------
+
+    def send(self, setpoint: Setpoint) -> None:
+        roll, pitch, yaw = (float(rate) for rate in setpoint.rates_rad_s)
+        throttle = setpoint.thrust_m_s2 / self._thrust_scale_m_s2
+        message = rates_and_thrust(
+            clock_ns() // 1_000_000, swap_body(roll, pitch, yaw), throttle, self._system, self._component
+        )
+        if self._send(message):
+            self._setpoints += 1
+
+    def _command(self, command: int, *parameters: float) -> None:
+        filled = (*parameters, *([0.0] * (7 - len(parameters))))
+        self._send(m.CommandLong(*filled, command, self._system, self._component, 0))
+
+    def request_streams(self, rate_hz: float) -> None:
+        if not 1.0 <= rate_hz <= 400.0:
+            raise InputError(f"stream rate is {rate_hz!r} Hz; it must be 1..400 Hz")
+        self._stream_hz = rate_hz
+        for kind in (m.AttitudeQuaternion, m.LocalPositionNed):
+            self._interval(kind, rate_hz)
+        self._interval(m.ExtendedSysState, 5.0)
+        self._interval(m.SysStatus, 1.0)
+
+    def _interval(self, kind: type, rate_hz: float) -> None:
+        message_id = m.SPEC_BY_KIND[kind].message_id
+        self._command(m.CMD_SET_MESSAGE_INTERVAL, float(message_id), round(1e6 / rate_hz))
+
+    def _keep_streams(self) -> None:
+        """Ask again when the rate fell: the flight controller restarted, or another station changed it."""
+        now_ns = clock_ns()
+        recent = sum(now_ns - t_ns < 1_000_000_000 for t_ns in self._arrivals)
+        if self._stream_hz and self._heartbeat_ns is not None and recent < 0.8 * self._stream_hz:
+            self.request_streams(self._stream_hz)
+
+    def request_mode(self, mode: FlightMode) -> None:
+        self._command(m.CMD_DO_SET_MODE, *self._mode_command(mode))
+
+    def request_arm(self, arm: bool, force: bool = False) -> None:
+        self._command(m.CMD_ARM_DISARM, float(arm), m.FORCE_MAGIC if force else 0.0)
+
+    # --- parameters -------------------------------------------------------------------------------------
+
+    def read_parameter(self, name: str, timeout_s: float = 1.0) -> float | None:
+        """Read one parameter back, asking again every 0.2 s; None if nobody answers. Blocks: not for the tick loop."""
+        self._parameters.pop(name, None)
+        deadline_s = time.monotonic() + timeout_s
+        next_ask_s = 0.0
+        while time.monotonic() < deadline_s:
+            if time.monotonic() >= next_ask_s:
+                next_ask_s = time.monotonic() + 0.2
+                self._send(m.ParamRequestRead(-1, self._system, self._component, name.encode()))
+            self._wait(0.02)
+            self.poll()
+            answer = self._parameters.get(name)
+            if answer is not None:
+                return self._parameter_value(answer)
+        return None
+
+    def _parameter_value(self, answer: m.ParamValue) -> float:
+        """Value of a parameter; ArduPilot sends every type as a float."""
+        value: float = struct.unpack("<f", struct.pack("<I", answer.value_bits))[0]
+        return value
+
+    @abstractmethod
+    def preflight(self, timeout_s: float = 3.0) -> tuple[Check, ...]: ...
+
+
+def _text(raw: bytes) -> str:
+    return raw.split(b"\x00")[0].decode("ascii", "replace")
