@@ -8,12 +8,16 @@ from tubepilot.firmware_bridge.types import FlightMode, Setpoint, Vector, Vehicl
 
 
 class Status(Protocol):
-    """What a tick reads of `firmware_bridge`'s VehicleStatus."""
+    """What tick and flight read of `firmware_bridge`'s VehicleStatus."""
 
     @property
     def mode(self) -> FlightMode: ...
     @property
     def armed(self) -> bool: ...
+    @property
+    def landed(self) -> bool | None: ...
+    @property
+    def texts(self) -> tuple[str, ...]: ...
 
 
 class VehicleLink(Protocol):
@@ -23,6 +27,13 @@ class VehicleLink(Protocol):
     def state(self) -> VehicleState | None: ...
     def send(self, setpoint: Setpoint) -> None: ...
     def status(self) -> Status: ...
+
+
+class VehicleControl(VehicleLink, Protocol):
+    """What a flight needs beyond the tick: requests, which only a heartbeat confirms."""
+
+    def request_mode(self, mode: FlightMode) -> None: ...
+    def request_arm(self, arm: bool) -> None: ...
 
 
 class PlanLike(Protocol):
@@ -78,3 +89,9 @@ class RecorderLike(Protocol):
 
     def tick(self) -> Any: ...
     def commit(self) -> None: ...
+
+
+class EventLog(Protocol):
+    """What a flight needs of the recorder."""
+
+    def event(self, text: str) -> None: ...
