@@ -16,6 +16,7 @@ from typing import Protocol
 
 import numpy as np
 
+from tubepilot.firmware_bridge.errors import TubepilotError
 from tubepilot.firmware_bridge.types import GRAVITY_M_S2, FlightMode, Setpoint, Vector
 
 from .flight_summary import FlightSummary, Tally
@@ -23,7 +24,7 @@ from .phases import PLANNED, SILENT, FlightEvent, Phase, next_phase
 from .realtime import Ticker
 from .reference import Move, Reference, brake, straight
 from .tick import Guidance, Instant, Outcome, Tick, level
-from .tick_interfaces import EventLog, VehicleControl
+from .tick_interfaces import EventLog, Status, VehicleControl
 
 REQUEST_PERIOD_S = 0.5
 """A request that the heartbeat does not confirm is repeated after this long [s]."""
@@ -117,6 +118,7 @@ class Flight:
         self._entered_ns = self._began_ns = clock_ns()
         self._requested_ns = 0
         self._last: Outcome | None = None
+        self._status: Status = vehicle.status()
         self._stop_seen = False
         self._ground_known = True
         self._own_landing = False
@@ -162,7 +164,7 @@ class Flight:
         while self.phase is not Phase.DONE:
             nominal_ns, late_ns, skipped = self._ticker.wait()
             outcome = self._tick.run(Instant(nominal_ns, late_ns, skipped), self._guidance())
-            self._last = outcome
+            self._last, self._status = outcome, outcome.status or self._status
             self.tally.add(self.phase, outcome, late_ns, skipped)
             event = self._event(outcome)
             if event is not None:
@@ -185,7 +187,7 @@ class Flight:
             return FlightEvent.ABANDONED
         if outcome.give_up and self.phase not in SILENT and not self._own_landing:
             return FlightEvent.VOIDED
-        status = self._vehicle.status()
+        status = self._status
         if self.phase not in {Phase.INIT, Phase.READY}:
             if not status.armed:
                 return FlightEvent.DISARMED
@@ -264,7 +266,7 @@ class Flight:
 
     def _guide_land(self) -> Guidance:
         """Descend along the plan; silent once the flight controller lands by itself, idle if never off the ground."""
-        if self._vehicle.status().mode is FlightMode.LAND:
+        if self._status.mode is FlightMode.LAND:
             self._own_landing = True
             return Guidance(self.phase)
         if self._own_landing and self._ground_known:
@@ -275,7 +277,7 @@ class Flight:
 
     def _watch_ready(self, outcome: Outcome) -> FlightEvent | None:
         """Stream, then ask for OFFBOARD, then for arming; each until the heartbeat shows it."""
-        status, elapsed_s = self._vehicle.status(), self._elapsed_s()
+        status, elapsed_s = self._status, self._elapsed_s()
         if status.mode is FlightMode.OFFBOARD and status.armed:
             return FlightEvent.ARM_CONFIRMED
         if elapsed_s > 15.0:
@@ -285,9 +287,9 @@ class Flight:
             return FlightEvent.STOP
         if elapsed_s > STREAM_BEFORE_S and self._may_request():
             if status.mode is FlightMode.OFFBOARD:
-                self._vehicle.request_arm(True)
+                self._ask(lambda: self._vehicle.request_arm(True))
             else:
-                self._vehicle.request_mode(FlightMode.OFFBOARD)
+                self._ask(lambda: self._vehicle.request_mode(FlightMode.OFFBOARD))
         return None
 
     def _watch_armed(self, outcome: Outcome) -> FlightEvent | None:
@@ -323,7 +325,7 @@ class Flight:
 
     def _claim(self) -> FlightEvent | None:
         """Take a flying vehicle over: ask for OFFBOARD until the heartbeat shows it."""
-        if self._vehicle.status().mode is FlightMode.OFFBOARD:
+        if self._status.mode is FlightMode.OFFBOARD:
             self._claimed = True
             self._entered_ns = self._clock_ns()
             self._tick.predictor.reset(GRAVITY_M_S2)
@@ -333,19 +335,19 @@ class Flight:
             self._why = "OFFBOARD was not confirmed within 10 s after the take-over in the air"
             return FlightEvent.TAKEN_OVER
         if self._may_request():
-            self._vehicle.request_mode(FlightMode.OFFBOARD)
+            self._ask(lambda: self._vehicle.request_mode(FlightMode.OFFBOARD))
         return None
 
     def _watch_land(self, outcome: Outcome) -> FlightEvent | None:
         """Low enough: ask for the firmware's landing; on the ground and still armed: ask to disarm."""
-        status, elapsed_s = self._vehicle.status(), self._elapsed_s()
+        status, elapsed_s = self._status, self._elapsed_s()
         low = outcome.state is not None and bool(outcome.state.position_m[2] < self._settings.land_mode_m)
         low = low or self._own_landing or elapsed_s > self._path.duration_s + 2.0
         if status.landed and elapsed_s > 3.0 and self._own_landing:
             if self._may_request():
-                self._vehicle.request_arm(False)
+                self._ask(lambda: self._vehicle.request_arm(False))
         elif low and status.mode is not FlightMode.LAND and self._may_request():
-            self._vehicle.request_mode(FlightMode.LAND)
+            self._ask(lambda: self._vehicle.request_mode(FlightMode.LAND))
         if elapsed_s > self._path.duration_s + 60.0:
             self._why = self._why or "not disarmed 60 s after landing began"
             return FlightEvent.ABANDONED
@@ -373,6 +375,13 @@ class Flight:
         self._requested_ns = now_ns
         return True
 
+    def _ask(self, request: Callable[[], None]) -> None:
+        """Send a request; one that the link cannot take now is written to the log and repeated later."""
+        try:
+            request()
+        except (TubepilotError, OSError) as error:
+            self._log.event(f"request failed: {error}")
+
     def _is_high(self) -> bool:
         state = None if self._last is None else self._last.state
         return state is not None and float(state.position_m[2]) > self._settings.engage_m
@@ -384,7 +393,7 @@ class Flight:
         return float(np.linalg.norm(np.array(outcome.predicted[0:3]) - outcome.reference[0:3]))
 
     def _report_texts(self) -> None:
-        texts = self._vehicle.status().texts
+        texts = self._status.texts
         if texts == self._texts:
             return
         for text in texts[len(self._texts) :] if texts[: len(self._texts)] == self._texts else texts[-1:]:

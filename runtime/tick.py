@@ -25,7 +25,7 @@ from .phases import Phase
 from .predictor import Predictor
 from .reference import Reference, rows
 from .state_check import Fault, StateLimits, check
-from .tick_interfaces import DecisionLike, PlanLike, PlannerLike, RecorderLike, ShieldLike, VehicleLink
+from .tick_interfaces import DecisionLike, PlanLike, PlannerLike, RecorderLike, ShieldLike, Status, VehicleLink
 
 SHIELD_OFF = 255
 """Verdict in the flight log while the shield is not engaged."""
@@ -105,6 +105,7 @@ class Outcome:
         give_up: True if streaming must end: the shield is void, or no state for too long without it.
         overrun: True if the set-point left after `send_by_s`, or ticks were skipped before.
         tick_us: From reading the state to sending [us].
+        status: The flight controller's newest word of itself; None if it could not be read.
     """
 
     fault: Fault
@@ -116,6 +117,7 @@ class Outcome:
     give_up: bool
     overrun: bool
     tick_us: float
+    status: Status | None
 
 
 @dataclass(slots=True)
@@ -134,6 +136,7 @@ class _Work:
     decision: DecisionLike | None = None
     sent: Setpoint | None = None
     sent_ns: int = 0
+    status: Status | None = None
 
 
 class Tick:
@@ -206,6 +209,7 @@ class Tick:
         self.overruns += overrun
         self._usual_send_ns += (min(max(sent_ns - instant.nominal_ns, 0), 8_000_000) - self._usual_send_ns) // 32
         tick_us = 1e-3 * (sent_ns - start_ns)
+        work.status = self._guard(Stage.STATE, self.vehicle.status, None)
         self._guard(Stage.RECORD, lambda: self._record(work, instant, guidance, overrun, tick_us), None)
         return Outcome(
             fault=work.fault,
@@ -217,9 +221,10 @@ class Tick:
             give_up=self._must_give_up(work, guidance),
             overrun=overrun,
             tick_us=tick_us,
+            status=work.status,
         )
 
-    def _guard(self, stage: Stage, function: Callable[[], _T], instead: _T) -> _T:
+    def _guard(self, stage: Stage, function: Callable[[], _T], instead: _T | None) -> _T | None:
         """Run a stage; whatever it raises is counted and becomes `instead`."""
         try:
             return function()
@@ -339,8 +344,8 @@ class Tick:
         if work.decision is not None:
             record["verdict"], record["reason"] = work.decision.verdict, work.decision.reason
             record["margin"] = work.decision.margin
-        status = self.vehicle.status()
-        record["vehicle_mode"], record["armed"] = _MODES[status.mode], status.armed
+        if work.status is not None:
+            record["vehicle_mode"], record["armed"] = _MODES[work.status.mode], work.status.armed
         self.recorder.commit()
 
 
