@@ -1,9 +1,10 @@
 """The learned dynamics in the graph builder: `train.dynamics.step`, all candidates in one batch.
 
 A step keeps few nodes by carrying its quantities in four pieces and reading them through constant matrices:
-`motion` = [p, v] (6), `attitude` = q (4), `rotation` = R(q) row by row (9), and `lagged` (12) = [rates (3), thrust (1),
-half turn (4) = (1, dt/2 * mean rates), mean thrust (1), body force (3) without drag]. Bilinear maps are
-(a @ P) * (b @ Q) @ S with 0/1 matrices. Only columns 0..3 of `lagged` are state; the rest serves the step that made them.
+`motion` = [p, v] (6), `attitude` = q (4), `rotation` (24) = the signed products of two entries of q whose sums
+(`@ GATHER`) are R(q) row by row, and `lagged` (12) = [rates (3), thrust (1), half turn (4) = (1, dt/2 * mean rates),
+mean thrust (1), body force (3) without drag]. Bilinear maps are (a @ P) * (b @ Q) @ S with constant matrices. Only
+columns 0..3 of `lagged` are state; the rest serves the step that made them.
 """
 
 from __future__ import annotations
@@ -31,28 +32,27 @@ def selection(rows: int, columns: list[int]) -> Matrix:
     return result
 
 
-# R = ROTATION_OFFSET + monomials @ ROTATION_WEIGHTS, monomials = (q @ LEFT) * (q @ RIGHT): xx yy zz xy xz yz wx wy wz
-LEFT = selection(4, [1, 2, 3, 1, 1, 2, 0, 0, 0])
-RIGHT = selection(4, [1, 2, 3, 2, 3, 3, 1, 2, 3])
-ROTATION_OFFSET = np.eye(3).reshape(1, 9)
-ROTATION_WEIGHTS = 2.0 * np.array(
-    [
-        # R00 R01 R02 R10 R11 R12 R20 R21 R22
-        [0, 0, 0, 0, -1, 0, 0, 0, -1],
-        [-1, 0, 0, 0, 0, 0, 0, 0, -1],
-        [-1, 0, 0, 0, -1, 0, 0, 0, 0],
-        [0, 1, 0, 1, 0, 0, 0, 0, 0],
-        [0, 0, 1, 0, 0, 0, 1, 0, 0],
-        [0, 0, 0, 0, 0, 1, 0, 1, 0],
-        [0, 0, 0, 0, 0, -1, 0, 1, 0],
-        [0, 0, 1, 0, 0, 0, -1, 0, 0],
-        [0, -1, 0, 1, 0, 0, 0, 0, 0],
-    ],
-    dtype=np.float64,
-)
+def _rotation_terms() -> tuple[Matrix, Matrix, Matrix]:
+    """R(q) row by row = ((q @ left) * (q @ right)) @ gather, from the homogeneous form of R for a unit quaternion."""
+    w, x, y, z = range(4)
+    diagonal = {0: (1, 1, -1, -1), 4: (1, -1, 1, -1), 8: (1, -1, -1, 1)}
+    mixed = {1: ((x, y, 2), (w, z, -2)), 2: ((x, z, 2), (w, y, 2)), 3: ((x, y, 2), (w, z, 2)),
+             5: ((y, z, 2), (w, x, -2)), 6: ((x, z, 2), (w, y, -2)), 7: ((y, z, 2), (w, x, 2))}  # fmt: skip
+    terms = [(i, i, sign, entry) for entry, signs in diagonal.items() for i, sign in enumerate(signs)]
+    terms += [(*term, entry) for entry, pair in mixed.items() for term in pair]
+    left, right, gather = np.zeros((4, len(terms))), np.zeros((4, len(terms))), np.zeros((len(terms), 9))
+    for column, (i, j, factor, entry) in enumerate(terms):
+        left[i, column], right[j, column], gather[column, entry] = factor, 1.0, 1.0
+    return left, right, gather
+
+
+LEFT, RIGHT, GATHER = _rotation_terms()
+TERMS = GATHER.shape[0]
 # Entry 3 i + j of R times entry i of a world vector, summed over i: R^T v. The same with j: R f.
-TILE_WORLD, SUM_TO_BODY = np.kron(np.eye(3), np.ones((1, 3))), np.tile(np.eye(3), (3, 1))
-TILE_BODY, SUM_TO_WORLD = np.tile(np.eye(3), (1, 3)), np.kron(np.eye(3), np.ones((3, 1)))
+TILE_WORLD = np.kron(np.eye(3), np.ones((1, 3))) @ GATHER.T
+SUM_TO_BODY = GATHER @ np.tile(np.eye(3), (3, 1))
+TILE_BODY = np.tile(np.eye(3), (1, 3)) @ GATHER.T
+SUM_TO_WORLD = GATHER @ np.kron(np.eye(3), np.ones((3, 1)))
 # Hamilton product p * q = ((p @ TURN_LEFT) * (q @ TURN_RIGHT)) @ TURN_SUM
 TURN_LEFT, TURN_RIGHT = np.kron(np.eye(4), np.ones((1, 4))), np.tile(np.eye(4), (1, 4))
 TURN_SUM = np.array(
@@ -116,15 +116,21 @@ class ModelGraph:
         weights = residual.w1 / residual.feature_scale[:, None]
         bias = residual.b1 - residual.feature_mean @ weights
         self.hidden_from_product = SUM_TO_BODY @ weights[0:3]
-        self.hidden_from_rotation = np.vstack([np.zeros((6, weights.shape[1])), weights[3:6]])
+        self.hidden_from_rotation = GATHER[:, 6:9] @ weights[3:6]
         self.hidden_from_lagged = np.vstack([weights[6:10], np.zeros((LAGGED - 4, weights.shape[1]))])
         self.hidden_from_action = half[:, None] * weights[10:14]
         self.hidden_bias = centre @ weights[10:14] + bias
 
         self.spread, self.spread_bias = self._centred(residual.w2, residual.b2)
-        self.drag = -SUM_TO_BODY @ np.diag(physics.drag_1_s) @ TILE_BODY
+        drag = -SUM_TO_BODY @ np.diag(physics.drag_1_s) @ TILE_BODY
         self.motion = np.block([[np.eye(3), np.zeros((3, 3))], [dt_s * np.eye(3), np.eye(3)]])
         self.motion_from_force = np.hstack([0.5 * dt_s**2 * np.eye(3), dt_s * np.eye(3)])
+        # Forces act through the rotations before (body force and half the thrust) and after (the other half).
+        after = np.zeros((LAGGED, TERMS))
+        after[MEAN_THRUST] = GATHER[:, [2, 5, 8]].sum(axis=1)
+        self.force_from_lagged = np.hstack([np.vstack([np.zeros((9, TERMS)), TILE_BODY]), 0.5 * after])
+        self.force_from_product = np.hstack([drag, np.zeros((TERMS, TERMS))])
+        self.motion_from_product = np.tile(SUM_TO_WORLD @ self.motion_from_force, (2, 1))
 
     @staticmethod
     def _centred(w2: Matrix, b2: Matrix) -> tuple[Matrix, Matrix]:
@@ -146,9 +152,8 @@ class ModelGraph:
         return BatchState(repeat @ motion, attitude, self.rotation(attitude), repeat @ lagged)
 
     def rotation(self, attitude: Tensor) -> Tensor:
-        """R(q), shape (rows, 9)."""
-        monomials = (attitude @ LEFT) * (attitude @ RIGHT)
-        return monomials @ ROTATION_WEIGHTS + ROTATION_OFFSET
+        """Terms of R(q), shape (rows, 24), of unit quaternions (rows, 4)."""
+        return (attitude @ LEFT) * (attitude @ RIGHT)
 
     def driven(self, actions: Tensor) -> tuple[Tensor, Tensor]:
         """What the actions (rows, 4) add to the hidden layer and to `lagged`, biases included."""
@@ -174,7 +179,7 @@ class ModelGraph:
             The state at the end, and the activated hidden layer of the residual.
         """
         graph = before.motion.graph
-        in_body = before.rotation * (before.motion @ np.vstack([np.zeros((3, 9)), TILE_WORLD]))
+        in_body = before.rotation * (before.motion @ np.vstack([np.zeros((3, TERMS)), TILE_WORLD]))
         hidden = before.lagged @ self.hidden_from_lagged + hidden
         hidden = before.rotation @ self.hidden_from_rotation + hidden
         hidden = graph.tensor("Tanh", in_body @ self.hidden_from_product + hidden)
@@ -183,15 +188,12 @@ class ModelGraph:
 
         quarter = selection(LAGGED, [4, 5, 6, 7]) @ TURN_RIGHT
         turned = ((before.attitude @ TURN_LEFT) * (lagged @ quarter)) @ TURN_SUM
-        attitude = turned / graph.tensor("ReduceL2", turned)
+        attitude = graph.tensor("LpNormalization", turned, axis=-1, p=2)
         rotation = self.rotation(attitude)
 
-        force = lagged @ (selection(LAGGED, [9, 10, 11]) @ TILE_BODY)
-        in_world = before.rotation * (in_body @ self.drag + force)
-        thrust = (lagged @ (0.5 * selection(LAGGED, [MEAN_THRUST] * 3))) * (rotation @ selection(9, [2, 5, 8]))
-        motion = before.motion @ self.motion + drift
-        motion = in_world @ (SUM_TO_WORLD @ self.motion_from_force) + motion
-        motion = thrust @ self.motion_from_force + motion
+        force = in_body @ self.force_from_product + lagged @ self.force_from_lagged
+        product = graph.tensor("Concat", before.rotation, rotation, axis=1) * force
+        motion = product @ self.motion_from_product + (before.motion @ self.motion + drift)
         return BatchState(motion, attitude, rotation, lagged), hidden
 
 

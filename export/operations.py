@@ -105,6 +105,13 @@ def _norm_vjp(graph: Graph, record: Record, adjoints: Sequence[Operand]) -> list
     return [record.inputs[0] * (adjoints[0] / record.outputs[0])]
 
 
+def _normalise_vjp(graph: Graph, record: Record, adjoints: Sequence[Operand]) -> list[Operand | None]:
+    (x,), (y,) = record.inputs, record.outputs
+    share = adjoints[0] / graph.apply("ReduceL2", x)[0]
+    ones = np.ones((y.shape[-1], y.shape[-1]))
+    return [share - y * graph.apply("MatMul", share * y, ones)[0]]
+
+
 def _clip_vjp(graph: Graph, record: Record, adjoints: Sequence[Operand]) -> list[Operand | None]:
     """1 inside, 0 outside, by arithmetic: ceil of the clipped distance to the nearer limit."""
     (x,) = record.inputs
@@ -172,6 +179,11 @@ OPERATIONS: dict[str, Operation] = {
         lambda x, _: [np.sqrt(np.sum(x[0] * x[0], axis=-1, keepdims=True))],
         _norm_vjp,
         lambda _: [_integers([-1])],
+    ),
+    "LpNormalization": Operation(
+        lambda x, _: [x[0] / np.sqrt(np.sum(x[0] * x[0], axis=-1, keepdims=True))],
+        _normalise_vjp,
+        attributes=("axis", "p"),
     ),
     "ReduceSum": Operation(
         lambda x, a: [np.sum(x[0], axis=tuple(a["axes"]), keepdims=True)],

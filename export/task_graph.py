@@ -19,7 +19,7 @@ from tubepilot.train.planner_settings import PlannerSettings
 from tubepilot.train.task import Network, ObservationScale
 
 from .graph import Graph, Tensor
-from .model_graph import LAGGED, BatchState, ModelGraph, selection, split_steps, time_major
+from .model_graph import GATHER, LAGGED, BatchState, ModelGraph, selection, split_steps, time_major
 
 Matrix = npt.NDArray[np.float64]
 COST_SIZE = 20
@@ -38,9 +38,7 @@ class ObservingNetwork:
         width = first.shape[1]
         self.from_position = first[0:3]
         self.from_motion = np.vstack([np.zeros((3, width)), first[3:6]])
-        self.from_rotation = np.zeros((9, width))
-        self.from_rotation[[2, 5, 8]] = first[6:9]
-        self.from_rotation[3] += first[9]
+        self.from_rotation = GATHER[:, [2, 5, 8, 3]] @ first[6:10]
         self.from_lagged = np.vstack([first[10:14], np.zeros((LAGGED - 4, width))])
         self.from_reference = np.vstack([np.zeros((3, width)), -first[3:6], first[14:17]])
         self.from_disturbance = first[17:20]
@@ -105,12 +103,13 @@ class ReturnGraph:
         motion = np.concatenate([cost.position, cost.velocity])
         self.from_motion = place(6, {i: (i, motion[i]) for i in range(6)})
         heading = float(cost.heading)
-        self.from_rotation = place(9, {2: (6, float(cost.tilt)), 5: (7, float(cost.tilt)), 3: (8, heading)})
+        entries = place(9, {2: (6, float(cost.tilt)), 5: (7, float(cost.tilt)), 3: (8, heading)})
+        self.from_rotation = GATHER @ entries
         self.from_lagged = place(LAGGED, {i: (9 + i, cost.rates[i]) for i in range(3)})
         self.from_action = place(4, {i: (12 + i, cost.action[i]) for i in range(4)})
         self.from_change = place(4, {i: (16 + i, cost.smooth[i]) for i in range(4)})
         self.from_reference = -np.vstack([self.from_motion, np.zeros((3, COST_SIZE))])
-        self.from_direction = -np.vstack([self.from_rotation[[2, 5]], np.zeros((1, COST_SIZE))])
+        self.from_direction = -np.vstack([entries[[2, 5]], np.zeros((1, COST_SIZE))])
         self.from_magnitude = -self.from_action[3:4] / half[3]
         self.bias = (centre / half) @ self.from_action
 
