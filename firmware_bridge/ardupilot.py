@@ -66,7 +66,7 @@ class ArduPilotVehicle(MavlinkVehicle):
             Check(
                 "GUID_OPTIONS",
                 options is not None and bool(int(options) & THRUST_AS_THRUST),
-                f"{_shown(options)}: without bit 3 our thrust is taken as a climb rate: param set GUID_OPTIONS {wanted}",
+                f"{_shown(options)}: without bit 3 our thrust means climb rate: param set GUID_OPTIONS {wanted}",
             ),
             Check(
                 "ATC_ANGLE_BOOST",

@@ -312,8 +312,8 @@ class MavlinkVehicle(Vehicle):
             self._setpoints += 1
 
     def _command(self, command: int, *parameters: float) -> None:
-        filled = (*parameters, *([0.0] * (7 - len(parameters))))
-        self._send(m.CommandLong(*filled, command, self._system, self._component, 0))
+        p1, p2, p3 = (*parameters, 0.0, 0.0)[:3]
+        self._send(m.CommandLong(p1, p2, p3, 0.0, 0.0, 0.0, 0.0, command, self._system, self._component, 0))
 
     def request_streams(self, rate_hz: float) -> None:
         if not 1.0 <= rate_hz <= 400.0:

@@ -91,7 +91,10 @@ class Check:
 
 
 class Vehicle(ABC):
-    """One flight controller. Nothing here blocks except `connect` and `preflight`; requests are confirmed by `status`."""
+    """One flight controller.
+
+    Nothing here blocks except `connect` and `preflight`; what was requested is done when `status` says so.
+    """
 
     @abstractmethod
     def connect(self, timeout_s: float) -> None:

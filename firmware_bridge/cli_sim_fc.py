@@ -1,0 +1,117 @@
+"""Run a simulated flight controller on a pseudo-terminal: MAVLink 2, PX4-like, in real time, with wind.
+
+It makes a serial device and a symbolic link to it. Fly it with `tubepilot fly --vehicle px4://LINK` or any other
+MAVLink program. It runs until Ctrl-C, SIGTERM or --duration-s, and then writes the true flight to --truth.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+
+import numpy as np
+
+from .errors import InputError
+from .sim_fc import LinkFaults, PseudoTerminal, RunReport, Stop, Truth, fly
+from .sim_firmware import SimulatedFirmware
+from .simulator import SimulatedQuadrotor
+from .simulator_wind import GustyWind, wind_vector
+
+REAL_TIME_FLOOR = 0.995
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `tubepilot sim-fc`."""
+    parser.add_argument("--link", type=Path, required=True, help="path of the symbolic link to the serial device")
+    parser.add_argument("--wind-m-s", type=float, default=0.0, help="mean wind speed [m/s]")
+    parser.add_argument("--wind-from-deg", type=float, default=270.0, help="where the wind comes from [deg]; 270: west")
+    parser.add_argument("--gust-m-s", type=float, default=0.0, help="bound on the gust on top of the wind [m/s]")
+    parser.add_argument("--seed", type=int, default=0, help="seed of gust, estimator noise, clock and link faults")
+    parser.add_argument("--truth", type=Path, default=None, help="NPZ file for the true flight, written at the end")
+    parser.add_argument(
+        "--failsafe-s", type=float, default=0.5, help="silence in OFFBOARD after which it lands (COM_OF_LOSS_T) [s]"
+    )
+    parser.add_argument("--yaw-deg", type=float, default=0.0, help="first heading, anticlockwise from east [deg]")
+    parser.add_argument("--position-m", type=float, nargs=2, default=(0.0, 0.0), help="start, east and north [m]")
+    parser.add_argument("--duration-s", type=float, default=None, help="end by itself after this time [s]")
+    parser.add_argument("--clock-skew", type=float, default=2e-5, help="rate of its clock over ours, minus 1")
+    parser.add_argument("--no-noise", action="store_true", help="stream the true state, without estimator noise")
+    parser.add_argument("--drop", type=float, default=0.0, help="probability that a frame is lost, 0..1")
+    parser.add_argument("--corrupt", type=float, default=0.0, help="probability that a frame gets one wrong bit, 0..1")
+    parser.add_argument("--delay-ms", type=float, default=0.0, help="delay of every frame, each way [ms]")
+
+
+def firmware_from(arguments: argparse.Namespace) -> SimulatedFirmware:
+    """The firmware that the options describe.
+
+    Raises:
+        InputError: an option is out of range.
+    """
+    for name in ("wind_m_s", "wind_from_deg", "gust_m_s", "yaw_deg"):
+        value = getattr(arguments, name)
+        if not math.isfinite(value) or abs(value) > 1e4:
+            raise InputError(f"--{name.replace('_', '-')} is {value!r}; it must be a finite number")
+    if arguments.duration_s is not None and not arguments.duration_s > 0.0:
+        raise InputError(f"--duration-s is {arguments.duration_s!r}; it must be above 0 s")
+    mean = wind_vector(arguments.wind_m_s, arguments.wind_from_deg)
+    vehicle = SimulatedQuadrotor(GustyWind(mean, arguments.gust_m_s, arguments.seed))
+    vehicle.reset(np.array([*arguments.position_m, 0.0]), math.radians(arguments.yaw_deg))
+    boot_offset_ns = int(np.random.default_rng(arguments.seed).integers(5 * 10**9, 500 * 10**9))
+    return SimulatedFirmware(
+        vehicle,
+        failsafe_s=arguments.failsafe_s,
+        seed=arguments.seed,
+        boot_offset_ns=boot_offset_ns,
+        skew=arguments.clock_skew,
+        noise=not arguments.no_noise,
+    )
+
+
+def report_text(report: RunReport) -> str:
+    """What to tell the user about real time."""
+    text = (
+        f"sim-fc: {report.simulated_s:.1f} s simulated in {report.wall_s:.1f} s "
+        f"(real-time factor {report.real_time_factor:.4f}, {100 * report.busy:.0f} % of one core), "
+        f"worst lag {report.worst_lag_ms:.1f} ms, time slipped {report.slipped_ms:.0f} ms, "
+        f"failsafes {report.failsafes}, reader overruns {report.overruns}"
+    )
+    if report.real_time_factor < REAL_TIME_FLOOR:
+        text += (
+            "\nsim-fc: WARNING: this machine did not hold real time; timing figures of this flight say nothing. "
+            "Stop other programs or give sim-fc a core: taskset -c 1 tubepilot sim-fc ..."
+        )
+    return text
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the simulated flight controller; the exit status is 0 when it ended in order.
+
+    Raises:
+        InputError: an option is out of range.
+        LinkError: the device or the truth file cannot be made.
+    """
+    firmware = firmware_from(arguments)
+    faults = LinkFaults(arguments.drop, arguments.corrupt, arguments.delay_ms, arguments.seed)
+    stop = Stop()
+    stop.install()
+    terminal = PseudoTerminal(arguments.link)
+    truth = None if arguments.truth is None else Truth()
+    print(
+        f"sim-fc: {arguments.link} -> {terminal.device}, COM_OF_LOSS_T {arguments.failsafe_s:g} s, "
+        f"thrust scale {firmware.vehicle.thrust_scale_m_s2:.4f} m/s^2, "
+        f"hover throttle {firmware.vehicle.hover_throttle:.4f}",
+        flush=True,
+    )
+    try:
+        report = fly(firmware, terminal, faults, stop, arguments.duration_s, truth)
+    finally:
+        terminal.close()
+        if truth is not None:
+            truth.write(arguments.truth)
+    print(report_text(report))
+    if truth is not None:
+        print(f"sim-fc: the true flight is in {arguments.truth}; draw it with: tubepilot report --help")
+    else:
+        print("sim-fc: next time add --truth FILE.npz to keep the true flight")
+    return 0
