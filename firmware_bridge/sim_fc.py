@@ -34,6 +34,10 @@ SLIP_NS = 50_000_000
 TRUTH_EVERY = 3
 """Physics steps per truth record: 100 Hz."""
 
+TRUTH_COLUMNS = 24
+PRIORITY = -10
+"""Asked of the operating system, which grants it to the privileged only [nice]."""
+
 
 @dataclass(frozen=True, slots=True)
 class LinkFaults:
@@ -153,7 +157,12 @@ def _due(queue: deque[tuple[int, bytes]], now_ns: int) -> bytes:
 
 
 class Truth:
-    """True states over a run, written as one NPZ file."""
+    """True states over a run, written as one NPZ file.
+
+    Arrays: `t_mono_ns` (CLOCK_MONOTONIC), `t_sim_s` (its own time), `position`, `velocity`, `quaternion` (wxyz), `rates`,
+    `wind` (all SI, ENU and FLU), `setpoint` (body rates and throttle that the rate loop follows), `mode` (PX4 main << 8 | sub),
+    `armed`, `landed`, and `setpoint_t_sim_s` (when the newest set-point from outside came).
+    """
 
     def __init__(self) -> None:
         self._rows: list[tuple[int, float, tuple[float, ...]]] = []
@@ -162,9 +171,10 @@ class Truth:
         """Take the state that holds at `t_mono_ns` (CLOCK_MONOTONIC) [ns]."""
         vehicle = firmware.vehicle
         parts = (vehicle.position_m, vehicle.velocity_m_s, vehicle.quaternion_wxyz, vehicle.rates_rad_s)
-        flat = np.concatenate([*parts, vehicle.wind_m_s]).tolist()
+        rates, throttle = firmware.command
+        flat = np.concatenate([*parts, vehicle.wind_m_s, rates]).tolist()
         mode = float(firmware.main << 8 | firmware.sub)
-        row = (*flat, mode, float(firmware.armed), float(firmware.landed))
+        row = (*flat, throttle, mode, float(firmware.armed), float(firmware.landed), firmware.setpoint_time_s)
         self._rows.append((t_mono_ns, vehicle.time_s, row))
 
     def write(self, path: Path) -> None:
@@ -174,7 +184,7 @@ class Truth:
             LinkError: the file cannot be written.
         """
         times = np.array([row[0] for row in self._rows], dtype=np.int64)
-        values = np.array([row[2] for row in self._rows], dtype=np.float64).reshape(len(self._rows), 19)
+        values = np.array([row[2] for row in self._rows], dtype=np.float64).reshape(len(self._rows), TRUTH_COLUMNS)
         memory = io.BytesIO()
         np.savez_compressed(
             memory,
@@ -185,9 +195,11 @@ class Truth:
             quaternion=values[:, 6:10],
             rates=values[:, 10:13],
             wind=values[:, 13:16],
-            mode=values[:, 16].astype(np.int32),
-            armed=values[:, 17].astype(bool),
-            landed=values[:, 18].astype(bool),
+            setpoint=values[:, 16:20],
+            mode=values[:, 20].astype(np.int32),
+            armed=values[:, 21].astype(bool),
+            landed=values[:, 22].astype(bool),
+            setpoint_t_sim_s=values[:, 23],
         )
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
@@ -266,6 +278,8 @@ def fly(
         How real time was kept.
     """
     line = FaultyLine(faults)
+    with contextlib.suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
     gc.collect()
     gc.freeze()
     start_ns, cpu_s = time.monotonic_ns(), time.process_time()

@@ -139,6 +139,16 @@ class SimulatedFirmware:
         self._command = (np.zeros(3), 0.0)
         self._rejected_masks = 0
 
+    @property
+    def command(self) -> tuple[Vector, float]:
+        """What the rate loop follows now: body rates FLU, shape (3,) [rad/s], and throttle 0..1."""
+        return self._command if self.armed else (np.zeros(3), 0.0)
+
+    @property
+    def setpoint_time_s(self) -> float:
+        """Simulated time of the newest set-point from outside; minus infinity before the first [s]."""
+        return self._offboard.time_s
+
     # --- time -----------------------------------------------------------------------------------------
 
     def clock_ns(self, time_s: float) -> int:

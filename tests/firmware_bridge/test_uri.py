@@ -1,0 +1,45 @@
+"""Addresses of vehicles: what is read and what is refused, by name."""
+
+from __future__ import annotations
+
+import pytest
+
+from tubepilot.firmware_bridge.errors import InputError
+from tubepilot.firmware_bridge.uri import VehicleUri, parse_uri
+from tubepilot.firmware_bridge.vehicle import open_vehicle
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("px4:///dev/ttyACM0", VehicleUri("px4", "/dev/ttyACM0", 921600)),
+        ("px4:///dev/ttyUSB0?baud=57600", VehicleUri("px4", "/dev/ttyUSB0", 57600)),
+        ("ardupilot:///dev/serial/by-id/a%20b", VehicleUri("ardupilot", "/dev/serial/by-id/a b", 921600)),
+    ],
+)
+def test_reads(text: str, expected: VehicleUri) -> None:
+    assert parse_uri(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("/dev/ttyACM0", "no known firmware"),
+        ("betaflight:///dev/ttyACM0", "no known firmware"),
+        ("px4://ttyACM0", "no absolute device"),
+        ("px4:///", "no absolute device"),
+        ("px4:///dev/x?speed=1", "unknown option 'speed'"),
+        ("px4:///dev/x?baud=", "baud is ''"),
+        ("px4:///dev/x?baud=9599", "9600..12000000"),
+        ("px4:///dev/x?baud=-1", "9600..12000000"),
+    ],
+)
+def test_refuses(text: str, part: str) -> None:
+    with pytest.raises(InputError, match=part):
+        parse_uri(text)
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf"), 0.99, 501.0])
+def test_thrust_scale_must_make_sense(scale: float) -> None:
+    with pytest.raises(InputError, match="thrust scale"):
+        open_vehicle("px4:///dev/ttyACM0", scale)
