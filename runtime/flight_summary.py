@@ -86,9 +86,8 @@ class Tally:
         self._skipped += skipped
         self._overruns += outcome.overrun
         self._verdicts[outcome.verdict] = self._verdicts.get(outcome.verdict, 0) + 1
-        if phase is Phase.TRACK and outcome.predicted is not None:
-            error = np.array(outcome.predicted[0:3]) - outcome.reference[0:3]
-            self._squares_m2 += float(error @ error)
+        if phase is Phase.TRACK and outcome.error_m is not None:
+            self._squares_m2 += float(outcome.error_m @ outcome.error_m)
             self._tracked += 1
 
     def summary(self, why: str, failure: str, task_started: bool) -> FlightSummary:

@@ -58,6 +58,21 @@ class LocalFrame:
             rates_rad_s=state.rates_rad_s,
         )
 
+    def state_to_world(self, x: list[float]) -> list[float]:
+        """Position, velocity and attitude of a 14-number state turned to world ENU; rates and thrust stay."""
+        c, s = math.cos(self.yaw_rad), math.sin(self.yaw_rad)
+        half_c, half_s = math.cos(0.5 * self.yaw_rad), math.sin(0.5 * self.yaw_rad)
+        ox, oy, oz = self.origin_m.tolist()
+        px, py, pz, vx, vy, vz, qw, qx, qy, qz = x[:10]
+        turned_w, turned_x = half_c * qw - half_s * qz, half_c * qx - half_s * qy
+        turned_y, turned_z = half_c * qy + half_s * qx, half_c * qz + half_s * qw
+        return [
+            *(ox + c * px - s * py, oy + s * px + c * py, oz + pz),
+            *(c * vx - s * vy, s * vx + c * vy, vz),
+            *(turned_w, turned_x, turned_y, turned_z),
+            *x[10:],
+        ]
+
     def vectors_to_world(self, vectors: Vector) -> Vector:
         """Turn velocities, accelerations, ... to world ENU, shape (..., 3)."""
         turned: Vector = vectors @ self.rotation().T

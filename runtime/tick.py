@@ -100,6 +100,7 @@ class Outcome:
         state: Newest usable estimate in the take-off frame; None if not usable.
         reference: Reference at the instant at which the set-point acts, shape (9,), NaN if no path.
         predicted: State at that instant, 14 numbers; None if not usable.
+        error_m: Position minus reference at the nominal instant, shape (3,) [m]; None if either is missing.
         sent: Set-point sent; None if nothing was.
         verdict: Verdict of the shield, `SHIELD_OFF` if not engaged.
         give_up: True if streaming must end: the shield is void, or no state for too long without it.
@@ -112,6 +113,7 @@ class Outcome:
     state: VehicleState | None
     reference: Vector
     predicted: list[float] | None
+    error_m: Vector | None
     sent: Setpoint | None
     verdict: int
     give_up: bool
@@ -127,6 +129,7 @@ class _Work:
     measured: VehicleState | None = None
     fault: Fault = Fault.MISSING
     state: VehicleState | None = None
+    at_tick: list[float] | None = None
     predicted: list[float] | None = None
     act_ns: int = 0
     plan: PlanLike | None = None
@@ -177,9 +180,12 @@ class Tick:
         self._last_measured: VehicleState | None = None
         self._last_x: list[float] | None = None
         self._last_x_ns = 0
-        self._horizon_s = planner.dt_plan_s * np.arange(planner.horizon + 1)
+        # Row 0: the nominal instant (for the log); rows 1..: the horizon from when the set-point acts.
+        self._times_s: Vector = np.zeros(planner.horizon + 2)
+        self._horizon_s: Vector = np.arange(planner.horizon + 1, dtype=np.float64) * planner.dt_plan_s
+        self._rows: Vector = np.full((planner.horizon + 2, 9), math.nan)
         self._no_reference: Vector = np.full(9, math.nan)
-        self._reference: Vector = np.full((planner.horizon + 1, 9), math.nan)
+        self._to_world = frame.rotation()
 
     # --- one tick -------------------------------------------------------------------------------------------
 
@@ -214,8 +220,9 @@ class Tick:
         return Outcome(
             fault=work.fault,
             state=work.state,
-            reference=self._reference[0].copy() if guidance.reference is not None else self._no_reference,
+            reference=self._rows[1].copy() if guidance.reference is not None else self._no_reference,
             predicted=work.predicted,
+            error_m=self._error_m(work, guidance),
             sent=work.sent,
             verdict=SHIELD_OFF if work.decision is None else int(work.decision.verdict),
             give_up=self._must_give_up(work, guidance),
@@ -260,23 +267,28 @@ class Tick:
         self._last_x, self._last_x_ns = x, work.state.t_ns
 
     def _predict(self, work: _Work, instant: Instant) -> None:
-        """Carry the state to the instant at which this tick's set-point will act."""
+        """Carry the state to the tick, and on to the instant at which this tick's set-point will act."""
         if work.state is None:
             return
+        disturbance = self.observer.disturbance_m_s2
+        at_tick = self.predictor.predict(work.state, instant.nominal_ns, disturbance)
+        at_tick_ns = max(instant.nominal_ns, work.state.t_ns)
         work.act_ns = instant.nominal_ns + self._usual_send_ns + round(1e9 * self.predictor.delay_s)
-        predicted = self.predictor.predict(work.state, work.act_ns, self.observer.disturbance_m_s2)
-        work.predicted = predicted if all(map(math.isfinite, predicted)) else None
+        predicted = self.predictor.carry(at_tick, at_tick_ns, work.act_ns, disturbance)
+        if all(map(math.isfinite, predicted)):
+            work.at_tick, work.predicted = at_tick, predicted
 
     def _plan(self, work: _Work, instant: Instant, guidance: Guidance) -> None:
         """Plan until the first deadline; drop what comes after the second."""
         if work.predicted is None or guidance.reference is None:
             return
-        times_s = self._horizon_s + 1e-9 * (work.act_ns - guidance.started_ns)
-        self._reference[:] = rows(guidance.reference, times_s)
+        self._times_s[0] = 1e-9 * (instant.nominal_ns - guidance.started_ns)
+        self._times_s[1:] = self._horizon_s + 1e-9 * (work.act_ns - guidance.started_ns)
+        self._rows[:] = rows(guidance.reference, self._times_s)
         deadline_ns = instant.nominal_ns + round(1e9 * self.settings.plan_by_s)
         start_ns = self._clock_ns()
         state, disturbance = np.array(work.predicted), np.array(self.observer.disturbance_m_s2)
-        plan = self.planner.plan(state, self._reference, disturbance, deadline_ns)
+        plan = self.planner.plan(state, self._rows[1:], disturbance, deadline_ns)
         end_ns = self._clock_ns()
         work.plan, work.solve_ns = plan, end_ns - start_ns
         work.late_plan = end_ns > instant.nominal_ns + round(1e9 * self.settings.send_by_s)
@@ -313,28 +325,30 @@ class Tick:
             return work.decision is None or work.decision.setpoint is None
         return self._blind >= self.settings.blind_ticks
 
+    def _error_m(self, work: _Work, guidance: Guidance) -> Vector | None:
+        if work.at_tick is None or guidance.reference is None:
+            return None
+        return np.array(work.at_tick[0:3]) - self._rows[0, 0:3]
+
     def _record(self, work: _Work, instant: Instant, guidance: Guidance, overrun: bool, tick_us: float) -> None:
-        """Fill the log's record in place."""
+        """Fill the log's record in place, in world ENU."""
         if self.recorder is None:
             return
         record = self.recorder.tick()
         record["t_ns"], record["late_us"] = instant.nominal_ns, 1e-3 * instant.late_ns
         record["solve_us"], record["tick_us"] = 1e-3 * work.solve_ns, tick_us
         record["phase"], record["overrun"] = guidance.phase, overrun
-        record["disturbance"] = self.observer.disturbance_m_s2
-        record["state"] = math.nan if work.predicted is None else work.predicted
-        record["reference"] = math.nan if guidance.reference is None else self._reference[0]
-        record["measured"], record["state_age_ms"] = math.nan, math.nan
-        if work.state is not None:
-            record["measured"] = np.concatenate(
-                (
-                    work.state.position_m,
-                    work.state.velocity_m_s,
-                    work.state.quaternion_wxyz,
-                    work.state.rates_rad_s,
-                )
-            )
-            record["state_age_ms"] = 1e-6 * (instant.nominal_ns + instant.late_ns - work.state.t_ns)
+        record["disturbance"] = self._to_world @ np.array(self.observer.disturbance_m_s2)
+        record["state"] = record["reference"] = record["measured"] = record["state_age_ms"] = math.nan
+        if work.at_tick is not None:
+            record["state"] = self.frame.state_to_world(work.at_tick)
+        if guidance.reference is not None and work.predicted is not None:
+            record["reference"] = (self._rows[0].reshape(3, 3) @ self._to_world.T).reshape(9)
+            record["reference"][:3] += self.frame.origin_m
+        if work.measured is not None:
+            m = work.measured
+            record["measured"] = np.concatenate((m.position_m, m.velocity_m_s, m.quaternion_wxyz, m.rates_rad_s))
+            record["state_age_ms"] = 1e-6 * (instant.nominal_ns + instant.late_ns - m.t_ns)
         _record_setpoint(record, "sent", work.sent)
         _record_setpoint(record, "planned", None if work.plan is None else work.plan.setpoint)
         if work.plan is not None:

@@ -121,4 +121,8 @@ def test_local_frame_is_the_inverse_of_its_world_maps(seed: int) -> None:
     turned_back = frame.rotation() @ _matrix(local.quaternion_wxyz)
     np.testing.assert_allclose(turned_back, _matrix(state.quaternion_wxyz), atol=1e-12)
     np.testing.assert_array_equal(local.rates_rad_s, state.rates_rad_s)
+    numbers = [*local.position_m, *local.velocity_m_s, *local.quaternion_wxyz, *local.rates_rad_s, 9.0]
+    back = frame.state_to_world(numbers)
+    wanted = [*state.position_m, *state.velocity_m_s, *state.quaternion_wxyz, *state.rates_rad_s, 9.0]
+    np.testing.assert_allclose(back, wanted, atol=1e-12)
     assert yaw_of(LocalFrame.at(state).to_local(state).quaternion_wxyz) == pytest.approx(0.0, abs=1e-12)

@@ -176,7 +176,9 @@ def test_an_ordinary_tick_plans_shields_sends_and_records() -> None:
     assert record["late_us"] == pytest.approx(50.0)
     assert record["state_age_ms"] == pytest.approx(4.05)
     np.testing.assert_allclose(record["sent"], [0.1, 0.2, 0.3, 10.0], rtol=1e-6)
-    np.testing.assert_allclose(record["measured"][:3], [0.0, 0.0, 1.0])
+    np.testing.assert_array_equal(record["measured"][:3], [5.0, -3.0, 1.0])
+    np.testing.assert_allclose(record["state"][:3], [5.0, -3.0, 1.0], atol=1e-4)
+    np.testing.assert_allclose(record["reference"][:3], [5.0, -3.0, 1.0])
     assert sum(tick.failures.values()) == 0
 
 
