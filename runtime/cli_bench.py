@@ -1,0 +1,34 @@
+"""Measure: how close the vehicle tracks (`track`), how evenly it ticks (`tick`).
+
+`tubepilot bench NAME --help` states the options of each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+
+BENCHES: dict[str, tuple[str, str]] = {
+    "track": ("tubepilot.runtime.bench_track", "figure-eight in wind against the simulator's own controller"),
+    "tick": ("tubepilot.runtime.bench_tick", "timing of the ticks of a recorded flight"),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `tubepilot bench`."""
+    described = "; ".join(f"{name}: {text}" for name, (_, text) in BENCHES.items())
+    parser.add_argument("bench", choices=tuple(BENCHES), help=described)
+    parser.add_argument("rest", nargs=argparse.REMAINDER, metavar="...", help="options of that bench")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Load the bench and run it with the rest of the options."""
+    module = importlib.import_module(BENCHES[arguments.bench][0])
+    parser = argparse.ArgumentParser(
+        prog=f"tubepilot bench {arguments.bench}",
+        description=(module.__doc__ or "").strip(),
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    module.add_arguments(parser)
+    status: int = module.run(parser.parse_args(arguments.rest))
+    return status
