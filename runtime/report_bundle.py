@@ -44,7 +44,8 @@ def bundle_rows(bundle: Path) -> list[tuple[str, str, str]]:
         if name in _SKIPPED or (isinstance(value, list) and value and isinstance(value[0], dict)):
             continue
         if isinstance(value, dict):
-            rows += [(f"{name}: {key}", _text(entry), "") for key, entry in value.items() if not isinstance(entry, dict)]
+            plain = {key: entry for key, entry in value.items() if not isinstance(entry, dict)}
+            rows += [(f"{name}: {key}", _text(entry), "") for key, entry in plain.items()]
         else:
             rows.append((name, _text(value), ""))
     return rows

@@ -1,0 +1,166 @@
+"""The whole path, once, from flight logs to a flight and its report; what `make demo` runs.
+
+Every stage is a `tubepilot` command, shown before it runs, so that each can be repeated by hand. At the end: wall time
+and peak memory of each stage. The simulated flight controller runs beside the flight and is stopped whatever happens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+TUBEPILOT = (sys.executable, "-m", "tubepilot.runtime.cli")
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+SAMPLE_S = 0.25
+LINK_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 20.0
+WIND = ("--wind-m-s", "3", "--wind-from-deg", "270", "--gust-m-s", "0.5")
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a stage took."""
+
+    name: str
+    wall_s: float
+    peak_mib: float
+
+
+def descendants(root: int) -> Iterator[int]:
+    """Process numbers of a process and everything below it."""
+    parents: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            parents.setdefault(int(fields[1]), []).append(int(entry.name))
+    waiting = [root]
+    while waiting:
+        number = waiting.pop()
+        yield number
+        waiting += parents.get(number, [])
+
+
+def resident_mib(root: int) -> float:
+    """Resident memory of a process and everything below it [MiB]; pages shared by several count for each."""
+    pages = 0
+    for number in descendants(root):
+        try:
+            pages += int(Path(f"/proc/{number}/statm").read_text().split()[1])
+        except (OSError, IndexError):
+            continue
+    return pages * PAGE_BYTES / (1 << 20)
+
+
+class Watch:
+    """Samples the memory of all processes below this one until it is told to stop."""
+
+    def __init__(self) -> None:
+        """Start sampling."""
+        self.peak_mib = 0.0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self._thread.start()
+
+    def _sample(self) -> None:
+        while not self._stop.wait(SAMPLE_S):
+            self.peak_mib = max(self.peak_mib, resident_mib(os.getpid()))
+
+    def stop(self) -> float:
+        """End sampling; the peak [MiB]."""
+        self._stop.set()
+        self._thread.join()
+        return self.peak_mib
+
+
+def stage(name: str, *arguments: str) -> Measured:
+    """Run one command, shown before, and measure it; the demo ends if it fails."""
+    print(f"\n=== {name}\n$ tubepilot {shlex.join(arguments)}", flush=True)
+    watch, start = Watch(), time.monotonic()
+    done = subprocess.run([*TUBEPILOT, *arguments], check=False)
+    peak = watch.stop()
+    if done.returncode != 0:
+        sys.exit(f"stage {name} ended with status {done.returncode}; the command above shows how to repeat it")
+    return Measured(name, time.monotonic() - start, peak)
+
+
+@contextmanager
+def flight_controller(link: Path, truth: Path, log: Path) -> Iterator[None]:
+    """The simulated flight controller in the background, there before the flight and gone after it."""
+    arguments = ["sim-fc", "--link", str(link), "--truth", str(truth), *WIND]
+    print(f"\n=== sim-fc (in the background, output in {log})\n$ tubepilot {shlex.join(arguments)}", flush=True)
+    with log.open("w", encoding="utf-8") as output:
+        process = subprocess.Popen([*TUBEPILOT, *arguments], stdout=output, stderr=subprocess.STDOUT)
+        try:
+            limit = time.monotonic() + LINK_TIMEOUT_S
+            while not link.exists():
+                if process.poll() is not None or time.monotonic() > limit:
+                    sys.exit(f"sim-fc did not make {link}; its output:\n{log.read_text(encoding='utf-8')}")
+                time.sleep(0.1)
+            yield
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def run(out: Path) -> list[Measured]:
+    """All stages in order.
+
+    Args:
+        out: Folder for everything that is made; emptied first.
+    """
+    flights, checkpoint, certificate = out / "flights", out / "checkpoint", out / "certificate"
+    bundle, keys, target, link = out / "bundle", out / "keys", out / "companion", out / "serial"
+    log, truth = out / "flight.mcap", out / "truth.npz"
+    measured = [
+        stage("collect", "collect", "--out", str(flights)),
+        stage("train", "train", str(flights), "--out", str(checkpoint)),
+        stage("certify", "certify", str(checkpoint), "--out", str(certificate)),
+        stage("export", "export", str(checkpoint), str(certificate), "--out", str(bundle), "--keys", str(keys)),
+        stage("flash", "flash", str(bundle), str(target), "--keys", str(keys)),
+    ]
+    with flight_controller(link, truth, out / "sim-fc.log"):
+        arguments = ["--vehicle", f"px4://{link.absolute()}", "--keys", str(keys), "--log", str(log)]
+        measured.append(stage("fly", "fly", str(target / "active"), *arguments))
+    options = ["--truth", str(truth), "--bundle", str(bundle), "--out", str(out / "report")]
+    measured.append(stage("report", "report", str(log), *options))
+    return measured
+
+
+def main() -> int:
+    """Run the demo and print what each stage took."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for everything that is made")
+    out: Path = parser.parse_args().out
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    measured = run(out)
+    print(f"\n{'stage':<10}{'wall time [s]':>15}{'peak memory [MiB]':>20}")
+    for entry in measured:
+        print(f"{entry.name:<10}{entry.wall_s:>15.1f}{entry.peak_mib:>20.0f}")
+    total, peak = sum(entry.wall_s for entry in measured), max(entry.peak_mib for entry in measured)
+    print(f"{'all':<10}{total:>15.1f}{peak:>20.0f}")
+    print(f"\nreport: {out / 'report' / 'report.html'} and {out / 'report' / 'report.png'}")
+    print("next: open the page in a browser; README.md says how to fly a real vehicle")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
