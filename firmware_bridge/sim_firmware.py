@@ -32,6 +32,7 @@ AUTOPILOT_STEPS = 3
 DISARM_LANDED_S = 1.0
 DISARM_PREFLIGHT_S = 10.0
 LANDED_S = 0.3
+TEXT_SIZE = 50
 POSITION_BOUND_M = 0.02
 VELOCITY_BOUND_M_S = 0.03
 ATTITUDE_BOUND_RAD = 0.005
@@ -138,6 +139,7 @@ class SimulatedFirmware:
         self._flown = False
         self._command = (np.zeros(3), 0.0)
         self._rejected_masks = 0
+        self._texts = 0
 
     @property
     def command(self) -> tuple[Vector, float]:
@@ -319,7 +321,8 @@ class SimulatedFirmware:
             period_s = max(interval_us * 1e-6, 1.0 / STREAM_LIMIT_HZ)
         if period_s != self._streams[spec.kind].period_s:
             # Streams of one rate share their instants, so that attitude and position hold at the same time.
-            start_s = 0.0 if math.isinf(period_s) else math.ceil(self.vehicle.time_s / period_s) * period_s
+            off = math.isinf(period_s)
+            start_s = math.inf if off else math.ceil(self.vehicle.time_s / period_s) * period_s
             self._streams[spec.kind] = Stream(period_s, start_s)
         return m.RESULT_ACCEPTED
 
@@ -331,7 +334,13 @@ class SimulatedFirmware:
 
     def _text(self, severity: int, text: str) -> None:
         self.events.append(text)
-        self._send(m.Statustext(severity, text.encode()[:50]))
+        data = text.encode()
+        if len(data) <= TEXT_SIZE:
+            self._send(m.Statustext(severity, data))
+            return
+        self._texts = self._texts % 0xFFFF + 1
+        for number, start in enumerate(range(0, len(data) + 1, TEXT_SIZE)):
+            self._send(m.Statustext(severity, data[start : start + TEXT_SIZE], self._texts, number))
 
     def _ack(self, message: m.CommandLong, result: int) -> None:
         self._send(m.CommandAck(message.command, result))

@@ -28,6 +28,9 @@ SUBSTEP_S = 1.0 / 300.0
 SKID_HOLD_M_S = 0.05
 """Below this horizontal speed the skids hold on the ground [m/s]."""
 
+STANDING_RAD_S = 1.0
+"""Below this speed of every rotor, and without a command, a vehicle at rest on the ground is not integrated."""
+
 IDLE_THROTTLE = 0.02
 """Below this throttle on the ground the rate loop is off and all rotors get the same speed, dimensionless."""
 
@@ -167,6 +170,10 @@ class SimulatedQuadrotor:
         s = self._s
         self._commanded = command
         s[13:16] = self.wind.velocity_m_s(self.time_s + 0.5 * dt_s, s[0:3])
+        if self.on_ground and not command.any() and s[16:20].max() < STANDING_RAD_S and not s[3:6].any():
+            s[16:20] = 0.0
+            self.time_s += dt_s
+            return
         derivative = self._physics._s_dot_fn
         middle = s + 0.5 * dt_s * derivative(0.0, s, command)
         s = s + dt_s * derivative(0.0, middle, command)
