@@ -171,7 +171,9 @@ class Graph:
             raise ShapeError("the output does not depend on the tensor whose gradient is wanted")
         return result
 
-    def evaluate(self, values: Mapping[str, npt.ArrayLike], dtype: type = np.float64) -> dict[str, npt.NDArray[np.generic]]:
+    def evaluate(
+        self, values: Mapping[str, npt.ArrayLike], dtype: type = np.float64
+    ) -> dict[str, npt.NDArray[np.generic]]:
         """Run the graph in numpy: a second implementation of what ONNX will compute, in any precision.
 
         Args:

@@ -49,7 +49,7 @@ def _reduce_to(graph: Graph, adjoint: Operand, shape: Shape) -> Operand:
     """Sum an adjoint over the axes along which its operand was broadcast."""
     given = np.shape(adjoint) if isinstance(adjoint, float) else adjoint.shape
     lead = len(given) - len(shape)
-    axes = [i for i in range(len(given)) if i < lead or shape[i - lead] == 1 and given[i] != 1]
+    axes = [i for i in range(len(given)) if i < lead or (shape[i - lead] == 1 and given[i] != 1)]
     if not axes:
         return adjoint
     if axes == [1] and len(given) == 2:  # a product with ones is cheaper than a reduction

@@ -1,11 +1,13 @@
-"""The three graphs of the planner: `rollout`, `refine` and `rank`, as in `train.planner`, fixed shapes, batched over N."""
+"""The three graphs of the planner: `rollout`, `refine` and `rank`, as in `train.planner`, shapes fixed, batched."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from tubepilot.train.planner import PlannerModel
+from tubepilot.train.planner import PlannerModel, hover_problem, inverse_curvature
 from tubepilot.train.planner_settings import PlannerSettings, StepRule
 
 from .emit import Port
@@ -15,7 +17,7 @@ from .task_graph import ObservingNetwork, ReturnGraph
 
 WORLD = "ENU turned to reference yaw 0, position relative to reference row 0"
 PORTS = (
-    Port("state", "m, m/s, 1, rad/s, m/s^2", WORLD, "position 3, velocity 3, quaternion wxyz 4, body rates 3, thrust 1"),
+    Port("state", "m, m/s, 1, rad/s, m/s^2", WORLD, "position 3, velocity 3, quaternion wxyz 4, rates FLU 3, thrust 1"),
     Port("reference", "m, m/s, m/s^2", WORLD, "position, velocity, acceleration at h * dt_plan from now"),
     Port("disturbance", "m/s^2", "ENU turned to reference yaw 0", "estimated constant acceleration"),
     Port("previous_action", "1", "FLU", "action applied in the last tick, in [-1, 1]"),
@@ -37,6 +39,40 @@ def _task_inputs(graph: Graph, settings: PlannerSettings) -> tuple[Tensor, Tenso
         graph.input("reference", (settings.horizon + 1, 9)),
         graph.input("disturbance", (1, 3)),
     )
+
+
+DIFFERENCE = 1e-4
+"""Step of the central differences of the gradient, in action units: error about 1e-8 of the curvature."""
+
+
+def curvature(model: PlannerModel, settings: PlannerSettings) -> npt.NDArray[np.float64]:
+    """What `train.planner.curvature` gives, from central differences of the graph's own gradient in float64.
+
+    Returns:
+        Shape (H * 4, H * 4). It saves the long compilation of a second derivative.
+    """
+    size = settings.horizon * 4
+    if settings.step_rule is not StepRule.PRECONDITIONED:
+        return np.eye(size)
+    graph = Graph()
+    one_each = replace(settings, candidates=size)
+    inputs = _task_inputs(graph, one_each)
+    previous_action = graph.input("previous_action", (1, 4))
+    plans = graph.input("plans", (size, settings.horizon, 4), differentiable=True)
+    scores = ReturnGraph(model, one_each)(*inputs, previous_action, plans)
+    graph.output("gradient", graph.gradient(scores.returns, plans, -np.ones((size, 1))))
+    problem = hover_problem(model, settings)
+    feeds = {
+        "state": problem.state[None],
+        "reference": problem.reference,
+        "disturbance": problem.disturbance[None],
+        "previous_action": problem.previous_action[None],
+    }
+    centre = np.tile(problem.previous_action, (size, settings.horizon, 1))
+    moves = DIFFERENCE * np.eye(size).reshape(centre.shape)
+    above, below = (graph.evaluate({**feeds, "plans": centre + sign * moves})["gradient"] for sign in (1.0, -1.0))
+    hessian = (above - below).reshape(size, size) / (2.0 * DIFFERENCE)
+    return inverse_curvature(hessian, settings.curvature_floor)
 
 
 def rollout_graph(model: PlannerModel, settings: PlannerSettings) -> Graph:

@@ -18,7 +18,7 @@ from tubepilot.train.planner import PlannerModel
 from tubepilot.train.planner_settings import PlannerSettings
 from tubepilot.train.task import Network, ObservationScale
 
-from .graph import Graph, Tensor
+from .graph import Tensor
 from .model_graph import GATHER, LAGGED, BatchState, ModelGraph, selection, split_steps, time_major
 
 Matrix = npt.NDArray[np.float64]

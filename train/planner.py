@@ -171,19 +171,32 @@ def curvature(model: PlannerModel, settings: PlannerSettings) -> Float[np.ndarra
         return np.eye(size)
     with jax.enable_x64(True):
         model = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), model)
-        state = jnp.zeros(14).at[6].set(1.0).at[13].set(GRAVITY_M_S2)
-        gain = model.world.physics.thrust_gain
-        held = jnp.concatenate([jnp.zeros(3), (GRAVITY_M_S2 / gain)[None]])
-        hover = (held - model.action_scale.centre) / model.action_scale.half
-        problem = Problem(state, jnp.zeros((settings.horizon + 1, 9)), jnp.zeros(3), hover)
+        problem = hover_problem(model, settings)
 
         def cost(flat: Array) -> Array:
             return -plan_return(model, settings, problem, flat.reshape(settings.horizon, 4))[0]
 
-        hessian = np.asarray(jax.jit(jax.hessian(cost))(jnp.tile(hover, settings.horizon)))
+        centre = jnp.tile(problem.previous_action, settings.horizon)
+        hessian = np.asarray(jax.jit(jax.hessian(cost))(centre))
+    return inverse_curvature(hessian, settings.curvature_floor)
+
+
+def hover_problem(model: PlannerModel, settings: PlannerSettings) -> Problem:
+    """Hover on the reference, the hover action as previous action."""
+    state = np.zeros(14)
+    state[6], state[13] = 1.0, GRAVITY_M_S2
+    centre, half = (np.asarray(a, np.float64) for a in model.action_scale)
+    held = np.array([0.0, 0.0, 0.0, GRAVITY_M_S2 / float(model.world.physics.thrust_gain)])
+    return Problem(state, np.zeros((settings.horizon + 1, 9)), np.zeros(3), (held - centre) / half)
+
+
+def inverse_curvature(
+    hessian: Float[np.ndarray, "inputs inputs"], floor: float
+) -> Float[np.ndarray, "inputs inputs"]:
+    """Inverse of a Hessian whose eigenvalues are replaced by their moduli, at least `floor` of the largest."""
     eigenvalues, vectors = np.linalg.eigh(0.5 * (hessian + hessian.T))
     modulus = np.abs(eigenvalues)
-    raised = np.maximum(modulus, settings.curvature_floor * modulus.max())
+    raised = np.maximum(modulus, max(floor * modulus.max(), np.finfo(np.float64).tiny))
     inverse: np.ndarray = (vectors / raised) @ vectors.T
     return 0.5 * (inverse + inverse.T)
 

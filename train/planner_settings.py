@@ -67,7 +67,7 @@ class PlannerSettings:
             InputError: a field is outside its range.
         """
         limits: dict[str, tuple[float, float]] = {
-            "candidates": (1, 64),
+            "candidates": (1, 256),
             "horizon": (1, 64),
             "steps": (0, 64),
             "dt_plan_s": (1e-3, 1.0),

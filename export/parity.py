@@ -1,0 +1,254 @@
+"""Compare every exported graph with its JAX reference: jitted float32, and float64 as the truth.
+
+One ulp of an output is 2^-23 of its scale: 1 for actions; otherwise the greatest magnitude in the truth of that sample,
+and at least the median of those over all samples. Plans are also compared as set-points, in rad/s and m/s^2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+import onnx
+from tqdm import tqdm
+
+from tubepilot.firmware_bridge.errors import ParityError
+from tubepilot.runtime.session import open_session
+from tubepilot.train.planner import (
+    PlannerModel,
+    Problem,
+    plan_return,
+    policy_action,
+    refine,
+    rollout,
+)
+from tubepilot.train.planner_settings import PlannerSettings
+from tubepilot.train.task import setpoint
+
+Array = npt.NDArray[Any]
+ULP = 2.0**-23
+CHUNK = 250
+ACTIONS = {"plans", "refined", "plan", "action"}
+BOUND_SETPOINT_RAD_S = 1e-3
+BOUND_SETPOINT_M_S2 = 1e-3
+BOUND_ULPS = 256.0
+"""Largest error of returns, disagreement and set-points that an export accepts."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputParity:
+    """Error of one output of one graph against float64.
+
+    Attributes:
+        graph, output: Names.
+        samples: Number of samples compared.
+        ulps_median, ulps_max: Error of the exported graph; see the module for what an ulp is here.
+        jax_ulps_max: Largest error of jitted float32 JAX on the same samples.
+        rate_rad_s, thrust_m_s2: Largest error as a set-point; zero where the output is no action.
+    """
+
+    graph: str
+    output: str
+    samples: int
+    ulps_median: float
+    ulps_max: float
+    jax_ulps_max: float
+    rate_rad_s: float
+    thrust_m_s2: float
+
+    def check(self) -> None:
+        """Compare with the bounds.
+
+        Raises:
+            ParityError: an error is above its bound, or not a number.
+        """
+        if self.output in ACTIONS:
+            limits = (
+                ("rad/s", self.rate_rad_s, BOUND_SETPOINT_RAD_S),
+                ("m/s^2", self.thrust_m_s2, BOUND_SETPOINT_M_S2),
+            )
+        else:
+            limits = (("ulps", self.ulps_max, BOUND_ULPS),)
+        for unit, error, bound in limits:
+            if not error <= bound:
+                raise ParityError(
+                    f"{self.graph}.onnx: output {self.output} differs from JAX float64 by {error:.3g} {unit}, the "
+                    f"bound is {bound:g} {unit}; the checkpoint's weights or scales are too large for float32: train again"
+                )
+
+
+Function = Callable[[PlannerModel, Mapping[str, Any]], dict[str, Any]]
+
+
+def references(settings: PlannerSettings, metric: Array) -> dict[str, tuple[tuple[str, ...], Function]]:
+    """By graph: the inputs it takes, and the JAX function of one sample that it must reproduce.
+
+    `refine` also gives what `rank` must: returns, disagreement and plans of all candidates.
+    """
+
+    def problem(x: Mapping[str, Any]) -> Problem:
+        previous = x.get("previous_action", jnp.zeros((1, 4), x["state"].dtype))
+        return Problem(x["state"][0], x["reference"], x["disturbance"][0], previous[0])
+
+    def rolled(model: PlannerModel, x: Mapping[str, Any]) -> dict[str, Any]:
+        return {"plans": rollout(model, settings, problem(x), x["previous_plans"], x["noise"], x["reuse"][0])}
+
+    def refined(model: PlannerModel, x: Mapping[str, Any]) -> dict[str, Any]:
+        cast = jnp.asarray(metric, x["state"].dtype)
+        plans, returns = refine(model, settings, cast, problem(x), x["plans"])
+        spread = jax.vmap(lambda plan: plan_return(model, settings, problem(x), plan)[1])(x["plans"])
+        return {"refined": plans, "returns": returns, "disagreement": spread, "plan": x["plans"]}
+
+    def policy(model: PlannerModel, x: Mapping[str, Any]) -> dict[str, Any]:
+        action = policy_action(model, x["state"][0], x["reference"][0], x["disturbance"][0])
+        return {"action": action[None], "setpoint": setpoint(model.action_scale, action)[None]}
+
+    given = ("state", "reference", "disturbance")
+    return {
+        "rollout": ((*given, "previous_plans", "noise", "reuse"), rolled),
+        "refine": ((*given, "previous_action", "plans"), refined),
+        "policy": (given, policy),
+    }
+
+
+def run_graph(model: onnx.ModelProto | bytes, name: str, samples: Mapping[str, Array]) -> dict[str, Array]:
+    """Outputs of a graph on every sample, stacked, by the on-board runtime on one thread."""
+    session = open_session(model if isinstance(model, bytes) else model.SerializeToString(), f"{name}.onnx")
+    inputs = session.get_inputs()
+    labels = [output.name for output in session.get_outputs()]
+    count = len(next(iter(samples.values())))
+    rows = []
+    for k in range(count):
+        feeds = {i.name: np.ascontiguousarray(samples[i.name][k][: i.shape[0]], np.float32) for i in inputs}
+        rows.append(session.run(labels, feeds))
+    return {label: np.stack([row[i] for row in rows]) for i, label in enumerate(labels)}
+
+
+def run_reference(
+    function: Function, model: PlannerModel, samples: Mapping[str, Array], dtype: type
+) -> dict[str, Array]:
+    """Outputs of the JAX reference on every sample, compiled, in float32 or float64."""
+    with jax.enable_x64(dtype is np.float64):
+        cast = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), model)
+        mapped = jax.jit(jax.vmap(lambda x: function(cast, x)))
+        count = len(next(iter(samples.values())))
+        chunk = min(CHUNK, count)
+        parts = []
+        for start in range(0, count, chunk):
+            index = np.arange(start, start + chunk) % count  # the last chunk wraps, so that one compilation serves all
+            part = mapped({name: jnp.asarray(array[index], dtype) for name, array in samples.items()})
+            parts.append({key: np.asarray(value) for key, value in part.items()})
+    return {key: np.concatenate([part[key] for part in parts])[:count] for key in parts[0]}
+
+
+def pick(outputs: Mapping[str, Array], best: Array) -> dict[str, Array]:
+    """Rank's reference for the candidate that the graph picked: all returns, its plan and its disagreement."""
+    rows = np.arange(len(best))
+    return {
+        "returns": outputs["returns"],
+        "plan": outputs["plan"][rows, best],
+        "disagreement": outputs["disagreement"][rows, best][:, None],
+    }
+
+
+def compare(
+    graph: str, output: str, exported: Array, reference: Array, truth: Array, half: Array
+) -> OutputParity:
+    """Errors of one output; arrays have the sample as first axis, `half` turns actions into set-points."""
+    count = len(truth)
+    truth64 = truth.astype(np.float64).reshape(count, -1)
+    error = np.abs(exported.reshape(count, -1) - truth64)
+    jax_error = np.abs(reference.reshape(count, -1) - truth64)
+    if output in ACTIONS:
+        scale = np.ones(count)
+        by_input = error.reshape(-1, 4).max(axis=0) * half
+        rates, thrust = float(by_input[:3].max()), float(by_input[3])
+    else:
+        largest = np.abs(truth64).max(axis=1)
+        scale = np.maximum(largest, max(float(np.median(largest)), np.finfo(np.float32).tiny))
+        rates = thrust = 0.0
+    ulps = error.max(axis=1) / (ULP * scale)
+    jax_ulps = float(np.max(jax_error.max(axis=1) / (ULP * scale)))
+    return OutputParity(
+        graph, output, count, float(np.median(ulps)), float(np.max(ulps)), jax_ulps, rates, thrust
+    )
+
+
+def check_parity(
+    models: Mapping[str, onnx.ModelProto],
+    model: PlannerModel,
+    settings: PlannerSettings,
+    metric: Array,
+    samples: Mapping[str, Array],
+    *,
+    progress: bool = True,
+) -> list[OutputParity]:
+    """Compare all graphs on all samples.
+
+    Args:
+        models: By name: rollout, refine, rank, policy.
+        model: What they were made from.
+        settings: Of the planner.
+        metric: Of the refinement step.
+        samples: From `samples.draw`.
+        progress: Show a bar on stderr.
+
+    Returns:
+        One entry per output.
+
+    Raises:
+        ParityError: an output is beyond its bound, or `rank` picked a candidate that is not the best within it.
+    """
+    half = np.asarray(model.action_scale.half, np.float64)
+    results = []
+
+    def record(name: str, exported: dict[str, Array], single: dict[str, Array], truth: dict[str, Array]) -> None:
+        for output, values in exported.items():
+            parity = compare(name, output, values, single[output], truth[output], half)
+            parity.check()
+            results.append(parity)
+
+    for name, (inputs, function) in tqdm(
+        references(settings, metric).items(), desc="parity", unit="graph", disable=not progress
+    ):
+        used = {key: samples[key] for key in inputs}
+        single, truth = (run_reference(function, model, used, dtype) for dtype in (np.float32, np.float64))
+        record(name, run_graph(models[name], name, used), single, truth)
+        if name == "refine":
+            exported = run_graph(models["rank"], "rank", used)
+            best = exported.pop("best")[:, 0]
+            check_best(truth["returns"], best)
+            record("rank", exported, pick(single, best), pick(truth, best))
+    return results
+
+
+def check_best(returns: Array, best: Array) -> None:
+    """The picked candidate is the best within rounding.
+
+    Raises:
+        ParityError: its return is lower by more than twice the bound.
+    """
+    chosen = returns[np.arange(len(best)), best]
+    missed = float(np.max((returns.max(axis=1) - chosen) / np.abs(returns).max(axis=1)))
+    if not missed <= 2 * BOUND_ULPS * ULP:
+        raise ParityError(f"rank.onnx: picked a candidate whose return is {missed:.3g} (relative) below the best")
+
+
+def table(results: list[OutputParity]) -> str:
+    """The results as text, one line per output."""
+    lines = [
+        f"{'graph.output':<20} {'samples':>7} {'median':>9} {'max':>9} {'JAX f32':>9}   as set-point (max)",
+        f"{'':<20} {'':>7} {'[ulps]':>9} {'[ulps]':>9} {'[ulps]':>9}",
+    ]
+    for r in results:
+        units = f"{r.rate_rad_s:.1e} rad/s  {r.thrust_m_s2:.1e} m/s^2" if r.output in ACTIONS else ""
+        lines.append(
+            f"{r.graph + '.' + r.output:<20} {r.samples:>7} {r.ulps_median:>9.2f} {r.ulps_max:>9.1f} "
+            f"{r.jax_ulps_max:>9.1f}   {units}"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,83 @@
+"""onnxruntime sessions as the vehicle runs them: one thread, sequential, no spinning, fixed buffers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as _native
+
+from tubepilot.firmware_bridge.errors import BundleError
+
+ORT_ERRORS: tuple[type[Exception], ...] = tuple(
+    kind
+    for kind in vars(_native).values()
+    if isinstance(kind, type) and issubclass(kind, Exception)
+)
+"""Every error that onnxruntime raises; they share no base below Exception."""
+
+DTYPES: dict[str, type] = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(int64)": np.int64}
+Buffer = npt.NDArray[np.float32] | npt.NDArray[np.float64] | npt.NDArray[np.int64]
+
+
+def open_session(model: bytes, name: str) -> onnxruntime.InferenceSession:
+    """Load a graph.
+
+    Args:
+        model: Bytes of an ONNX file, already checked against their hash.
+        name: File name, for the message.
+
+    Raises:
+        BundleError: onnxruntime refuses it.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except ORT_ERRORS as error:
+        raise BundleError(
+            f"{name}: onnxruntime {onnxruntime.__version__} cannot load it: {error}; export the bundle again"
+        ) from error
+
+
+def buffers(session: onnxruntime.InferenceSession, name: str) -> tuple[dict[str, Buffer], dict[str, Buffer]]:
+    """Zeroed input and output arrays of the shapes and types that a graph states.
+
+    Raises:
+        BundleError: a shape is not fixed, or a type is none of float32, float64 and int64.
+    """
+
+    def make(kind: str, arguments: list[onnxruntime.NodeArg]) -> dict[str, Buffer]:
+        result: dict[str, Buffer] = {}
+        for argument in arguments:
+            if argument.type not in DTYPES or not all(isinstance(size, int) for size in argument.shape):
+                raise BundleError(
+                    f"{name}: {kind} {argument.name} is {argument.type} of shape {argument.shape}; "
+                    f"on board only fixed shapes of {', '.join(DTYPES)} run: export again"
+                )
+            result[argument.name] = np.zeros(argument.shape, DTYPES[argument.type])
+        return result
+
+    return make("input", session.get_inputs()), make("output", session.get_outputs())
+
+
+def bind(
+    session: onnxruntime.InferenceSession, inputs: Mapping[str, Buffer], outputs: Mapping[str, Buffer]
+) -> onnxruntime.IOBinding:
+    """Tie a session to arrays, so that a run reads and writes them in place and allocates nothing.
+
+    The caller keeps the arrays alive and contiguous for as long as the binding is used.
+    """
+    binding = session.io_binding()
+    for name, array in inputs.items():
+        binding.bind_input(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
+    for name, array in outputs.items():
+        binding.bind_output(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
+    return binding
