@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
 from jaxtyping import Array, Float
 
 from tubepilot.firmware_bridge.types import GRAVITY_M_S2
@@ -67,30 +69,44 @@ class WorldModel(NamedTuple):
     residual: Residual
 
 
+def _quaternion_table() -> npt.NDArray[np.float64]:
+    """Structure constants of the Hamilton product: product[k] = sum table[k, i, j] p[i] q[j], shape (4, 4, 4)."""
+    table = np.zeros((4, 4, 4))
+    for k, i, j, sign in (
+        *((0, 0, 0, 1), (0, 1, 1, -1), (0, 2, 2, -1), (0, 3, 3, -1)),
+        *((1, 0, 1, 1), (1, 1, 0, 1), (1, 2, 3, 1), (1, 3, 2, -1)),
+        *((2, 0, 2, 1), (2, 1, 3, -1), (2, 2, 0, 1), (2, 3, 1, 1)),
+        *((3, 0, 3, 1), (3, 1, 2, 1), (3, 2, 1, -1), (3, 3, 0, 1)),
+    ):
+        table[k, i, j] = sign
+    return table
+
+
+def _rotation_table() -> npt.NDArray[np.float64]:
+    """Rotation matrix minus identity as a quadratic form: sum table[i, j, row, column] q[i] q[j], shape (4, 4, 3, 3)."""
+    table = np.zeros((4, 4, 3, 3))
+    for a, b, c in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
+        for other in (b, c):
+            table[1 + other, 1 + other, a, a] = -2
+        table[1 + a, 1 + b, a, b] = table[1 + a, 1 + b, b, a] = 2
+        table[0, 1 + c, b, a] = 2
+        table[0, 1 + c, a, b] = -2
+    return table
+
+
+# Contractions with constants instead of stacked components: XLA compiles the gradient of a rollout several times faster.
+_PRODUCT = _quaternion_table()
+_ROTATION = _rotation_table()
+
+
 def quaternion_product(p: Float[Array, "4"], q: Float[Array, "4"]) -> Float[Array, "4"]:
     """Hamilton product, scalar first."""
-    pw, px, py, pz = p
-    qw, qx, qy, qz = q
-    return jnp.stack(
-        [
-            pw * qw - px * qx - py * qy - pz * qz,
-            pw * qx + px * qw + py * qz - pz * qy,
-            pw * qy - px * qz + py * qw + pz * qx,
-            pw * qz + px * qy - py * qx + pz * qw,
-        ]
-    )
+    return jnp.einsum("kij,i,j->k", jnp.asarray(_PRODUCT, p.dtype), p, q)
 
 
 def rotation_matrix(q: Float[Array, "4"]) -> Float[Array, "3 3"]:
-    """Rotation body to world of a unit quaternion, scalar first."""
-    w, x, y, z = q
-    return jnp.stack(
-        [
-            jnp.stack([1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)]),
-            jnp.stack([2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)]),
-            jnp.stack([2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)]),
-        ]
-    )
+    """Rotation body to world of a unit quaternion, scalar first: 1 - 2 (y^2 + z^2), 2 (x y - w z), ..."""
+    return jnp.eye(3, dtype=q.dtype) + jnp.einsum("ijrc,i,j->rc", jnp.asarray(_ROTATION, q.dtype), q, q)
 
 
 def features(x: Float[Array, "14"], s: Float[Array, "4"]) -> Float[Array, "14"]:

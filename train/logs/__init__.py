@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tubepilot.firmware_bridge.errors import LogFormatError
-
 from tubepilot.train.flight import Flight, load_flight
+
 from .nanobench import read_nanobench
 from .nanodrone import read_nanodrone
 from .ulog import read_ulog

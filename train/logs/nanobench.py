@@ -12,8 +12,8 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from tubepilot.firmware_bridge.types import Vector
-
 from tubepilot.train.flight import ROTORS, Flight, MetaValue, make_flight
+
 from .alignment import lag_samples
 from .table import grid, hold, increasing, read_columns, resample, resample_attitude
 

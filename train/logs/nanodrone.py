@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from tubepilot.train.flight import ROTORS, Flight, MetaValue, make_flight
+
 from .alignment import lag_samples
 from .table import grid, increasing, read_columns, resample, resample_attitude
 

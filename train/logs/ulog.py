@@ -14,8 +14,8 @@ from scipy.interpolate import CubicHermiteSpline
 
 from tubepilot.firmware_bridge.errors import LogFormatError
 from tubepilot.firmware_bridge.types import Vector
-
 from tubepilot.train.flight import RATES, Flight, MetaValue, make_flight
+
 from .alignment import lag_samples
 from .table import grid, hold, increasing, resample, resample_attitude
 
