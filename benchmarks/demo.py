@@ -137,7 +137,7 @@ def run(out: Path) -> list[Measured]:
         stage("flash", "flash", str(bundle), str(target), "--keys", str(keys)),
     ]
     with flight_controller(link, truth, out / "sim-fc.log"):
-        arguments = ["--vehicle", f"px4://{link.absolute()}", "--keys", str(keys), "--log", str(log)]
+        arguments = ["--link", f"px4://{link.absolute()}", "--keys", str(keys), "--log", str(log)]
         measured.append(stage("fly", "fly", str(target / "active"), *arguments))
     options = ["--truth", str(truth), "--bundle", str(bundle), "--out", str(out / "report")]
     measured.append(stage("report", "report", str(log), *options))
