@@ -25,15 +25,31 @@ class Command:
 
 COMMANDS: dict[str, Command] = {
     "collect": Command("tubepilot.train.cli_collect", "workstation,sim", "make or import flight logs"),
-    "train": Command("tubepilot.train.cli_train", "workstation", "learn the world model and the policy from flight logs"),
-    "reach": Command("tubepilot.train.cli_reach", "workstation", "compute a reachable tube of the closed loop and draw it"),
-    "certify": Command("tubepilot.train.cli_certify", "workstation", "prove an invariant set of the closed loop"),
-    "export": Command("tubepilot.export.cli_export", "workstation", "turn checkpoint and certificate into a signed bundle"),
-    "verify": Command("tubepilot.runtime.cli_verify", None, "check a bundle: signature, hashes, self-test, certificate"),
-    "flash": Command("tubepilot.runtime.cli_flash", None, "put a bundle into the inactive slot of a companion and activate it"),
+    "train": Command(
+        "tubepilot.train.cli_train", "workstation", "learn the world model and the policy from flight logs"
+    ),
+    "reach": Command(
+        "tubepilot.train.cli_reach", "workstation", "compute a reachable tube of the closed loop and draw it"
+    ),
+    "certify": Command(
+        "tubepilot.train.cli_certify", "workstation", "prove an invariant set of the closed loop"
+    ),
+    "export": Command(
+        "tubepilot.export.cli_export", "workstation", "turn checkpoint and certificate into a signed bundle"
+    ),
+    "verify": Command(
+        "tubepilot.runtime.cli_verify", None, "check a bundle: signature, hashes, self-test, certificate"
+    ),
+    "flash": Command(
+        "tubepilot.runtime.cli_flash", None, "put a bundle into the inactive slot of a companion and activate it"
+    ),
     "fly": Command("tubepilot.runtime.cli_fly", None, "fly a task under the plan and the shield of a bundle"),
-    "sim-fc": Command("tubepilot.firmware_bridge.cli_sim_fc", "sim", "run a simulated flight controller on a pseudo-terminal"),
-    "report": Command("tubepilot.runtime.cli_report", "workstation", "draw a flight log as one HTML page and a PNG"),
+    "sim-fc": Command(
+        "tubepilot.firmware_bridge.cli_sim_fc", "sim", "run a simulated flight controller on a pseudo-terminal"
+    ),
+    "report": Command(
+        "tubepilot.runtime.cli_report", "workstation", "draw a flight log as one HTML page and a PNG"
+    ),
     "bench": Command("tubepilot.runtime.cli_bench", None, "measure: tracking, tick time, prediction"),
     "doctor": Command("tubepilot.runtime.cli_doctor", None, "check this machine, each line with its remedy"),
 }
