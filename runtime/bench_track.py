@@ -40,9 +40,10 @@ LINK_TIMEOUT_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """True motion from `sim-fc --truth`: CLOCK_MONOTONIC [ns] (T,) and position in world ENU [m] (T, 3)."""
+    """True motion from `sim-fc --truth`: CLOCK_MONOTONIC [ns] and its own time [s] (T,), position in ENU [m] (T, 3)."""
 
     t_ns: npt.NDArray[np.int64]
+    t_sim_s: Vector
     position_m: Vector
 
 
@@ -101,7 +102,7 @@ def load_truth(path: Path) -> Truth:
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return Truth(arrays["t_mono_ns"], np.asarray(arrays["position_m"], np.float64))
+            return Truth(arrays["t_mono_ns"], arrays["t_sim_s"], arrays["position"])
     except (OSError, KeyError, ValueError) as error:
         raise LogFormatError(f"{path} is not a truth file of `tubepilot sim-fc --truth`: {error}") from error
 
@@ -123,7 +124,13 @@ def position_rmse_m(t_s: Vector, position_m: Vector, path: Reference, frame: Loc
 
 
 def fly_baseline(
-    path: Reference, frame: LocalFrame, wind_m_s: float, gust_m_s: float, seed: int, start_time_s: float
+    path: Reference,
+    frame: LocalFrame,
+    wind_m_s: float,
+    gust_m_s: float,
+    seed: int,
+    start_time_s: float,
+    settle_s: float = SETTLE_S,
 ) -> float:
     """Position RMSE of rotorpy's SE3Control on a path [m].
 
@@ -134,6 +141,7 @@ def fly_baseline(
         gust_m_s: Bound of the gusts [m/s].
         seed: Seed of the gusts.
         start_time_s: Time of the simulated wind at which the path starts: the gusts are those of the flight [s].
+        settle_s: Hover at the start of the path before it goes [s].
 
     Returns:
         RMSE over the whole path, against the true position [m].
@@ -147,12 +155,12 @@ def fly_baseline(
         raise MissingExtraError('the baseline needs rotorpy; install it: pip install "tubepilot[sim]"') from error
     vehicle = SimulatedQuadrotor(GustyWind(wind_vector(wind_m_s, 270.0), gust_m_s, seed))
     control = SE3Control(vehicle.parameters)
-    count = round((SETTLE_S + path.duration_s) * BASELINE_HZ)
-    t_s = np.arange(count, dtype=np.float64) / BASELINE_HZ - SETTLE_S
+    count = round((settle_s + path.duration_s) * BASELINE_HZ)
+    t_s = np.arange(count, dtype=np.float64) / BASELINE_HZ - settle_s
     wanted = path.derivatives(t_s)
     places, turned = frame.positions_to_world(wanted[:, 0]), frame.vectors_to_world(wanted)
     vehicle.reset(places[0], frame.yaw_rad)
-    vehicle.time_s = start_time_s - SETTLE_S
+    vehicle.time_s = start_time_s - settle_s
     flown = np.empty((count, 3))
     for k in tqdm(range(count), desc="baseline", unit="step", leave=False):
         flown[k] = vehicle.position_m
@@ -224,7 +232,7 @@ def compare(flight: Flight, truth: Truth, arguments: argparse.Namespace) -> Trac
     settings, frame = from_meta(flight.meta)
     path, start_ns = settings.reference(), track_start_ns(flight)
     rmse_m = position_rmse_m(1e-9 * (truth.t_ns - start_ns), truth.position_m, path, frame)
-    start_time_s = 1e-9 * (start_ns - int(truth.t_ns[0]))
+    start_time_s = float(np.interp(start_ns, truth.t_ns, truth.t_sim_s))
     baseline_m = fly_baseline(path, frame, arguments.wind_m_s, arguments.gust_m_s, arguments.seed, start_time_s)
     planned = flight.ticks[np.isin(flight.ticks["phase"], [int(phase) for phase in PLANNED])]
     flown = planned[np.isfinite(planned["reference"][:, 0])]

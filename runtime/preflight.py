@@ -40,7 +40,7 @@ class Finding:
 
     def line(self) -> str:
         """For the terminal."""
-        return f"  {self.level.value:<8}{self.name:<20}{self.text}"
+        return f"  {self.level.value:<8}{self.name:<22}{self.text}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,105 @@
+"""Benches: error measures in closed form, the baseline flies, the dispatcher, and figures as JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tubepilot.firmware_bridge.errors import LogFormatError
+from tubepilot.runtime import bench_tick, bench_track, cli
+from tubepilot.runtime.bench_track import TrackBench, fly_baseline, load_truth, position_rmse_m, track_start_ns
+from tubepilot.runtime.flight_log import TICK_DTYPE, Event, Flight
+from tubepilot.runtime.local_frame import LocalFrame
+from tubepilot.runtime.phases import Phase
+from tubepilot.runtime.reference import FigureEight, Hover
+
+FRAME = LocalFrame(np.array([3.0, -1.0, 0.2]), 0.8)
+EIGHT = FigureEight.at_speed(np.array([0.0, 0.0, 1.0]), 3.0, 2.0, 1)
+
+
+def _flight(events: tuple[Event, ...] = (), ticks: np.ndarray | None = None) -> Flight:
+    return Flight(np.zeros(0, TICK_DTYPE) if ticks is None else ticks, events, {}, True, 0)
+
+
+def test_error_of_a_path_flown_beside() -> None:
+    t = np.arange(-2.0, EIGHT.duration_s + 2.0, 0.01)
+    true = FRAME.positions_to_world(EIGHT.derivatives(t)[:, 0])
+    assert position_rmse_m(t, true, EIGHT, FRAME) < 1e-12
+    assert position_rmse_m(t, true + np.array([0.03, 0.0, -0.04]), EIGHT, FRAME) == pytest.approx(0.05)
+    # outside of the path's time nothing counts
+    true[t < 0.0] = true[t > EIGHT.duration_s] = 100.0
+    assert position_rmse_m(t, true, EIGHT, FRAME) < 1e-12
+    with pytest.raises(LogFormatError, match="clocks"):
+        position_rmse_m(t + 1000.0, true, EIGHT, FRAME)
+
+
+def test_error_of_a_path_flown_late_is_speed_times_delay() -> None:
+    t = np.arange(0.0, EIGHT.duration_s, 0.002)
+    true = FRAME.positions_to_world(EIGHT.derivatives(t - 0.01)[:, 0])
+    speed = np.linalg.norm(EIGHT.derivatives(t)[:, 1], axis=1)
+    assert position_rmse_m(t, true, EIGHT, FRAME) == pytest.approx(0.01 * np.sqrt(np.mean(speed**2)), rel=0.01)
+
+
+def test_the_start_of_the_task_is_found_in_the_events() -> None:
+    events = (
+        Event(1, "flight controller: armed"),
+        Event(2, "phase ARMED -> CLIMB: left the ground; reference_start_ns=111"),
+        Event(3, "phase CLIMB -> TRACK: at the task's height; reference_start_ns=123456789"),
+        Event(4, "phase TRACK -> BRAKE: end of the task; reference_start_ns=999"),
+    )
+    assert track_start_ns(_flight(events)) == 123456789
+    with pytest.raises(LogFormatError, match="never reached its task"):
+        track_start_ns(_flight(events[:2]))
+
+
+def test_the_baseline_holds_a_hover_and_wind_pushes_it_off() -> None:
+    pytest.importorskip("rotorpy")
+    hover = Hover(np.array([0.0, 0.0, 1.0]), 0.2)
+    assert fly_baseline(hover, FRAME, 0.0, 0.0, 0, 0.0, settle_s=0.2) < 0.01
+    pushed = fly_baseline(hover, FRAME, 3.0, 0.0, 0, 0.0, settle_s=1.5)
+    assert 0.05 < pushed < 0.2  # its position law has no integral: drag 0.74 m/s^2 over a gain of 6.5 / s^2
+
+
+def test_truth_files_are_read_or_refused(tmp_path: Path) -> None:
+    path = tmp_path / "truth.npz"
+    np.savez(path, t_mono_ns=np.arange(3), t_sim_s=np.arange(3.0), position=np.ones((3, 3)))
+    assert load_truth(path).position_m.shape == (3, 3)
+    np.savez(path, t_mono_ns=np.arange(3))
+    with pytest.raises(LogFormatError, match="not a truth file"):
+        load_truth(path)
+    with pytest.raises(LogFormatError, match="not a truth file"):
+        load_truth(tmp_path / "absent.npz")
+
+
+def test_the_json_has_its_keys() -> None:
+    bench = TrackBench(0.05, 0.1, 0.5, 3.0, 0.5, 2.0, 7, 1000, 2, {"p50": 1.0, "p99": 2.0, "p999": 3.0}, {})
+    keys = {"position_rmse_m", "baseline_rmse_m", "ratio", "wind_m_s", "speed_m_s", "seed", "ticks", "overruns"}
+    assert keys | {"tick_us"} <= set(json.loads(bench.text()))
+
+
+def test_tick_timing_of_a_flight() -> None:
+    ticks = np.zeros(1100, TICK_DTYPE)
+    ticks["phase"][:100] = Phase.READY
+    ticks["phase"][100:] = Phase.TRACK
+    ticks["tick_us"] = np.concatenate([np.full(100, 9e9), np.arange(1000)])
+    ticks["overrun"][-3:] = 1
+    result = bench_tick.summarise(_flight(ticks=ticks))
+    assert result["ticks"] == 1000
+    assert result["overruns"] == 3
+    assert isinstance(result["tick_us"], dict)
+    assert result["tick_us"]["p50"] == pytest.approx(499.5)
+    assert result["tick_us"]["max"] == 999.0
+    with pytest.raises(LogFormatError, match="no planned tick"):
+        bench_tick.summarise(_flight(ticks=ticks[:100]))
+
+
+def test_every_bench_is_dispatched_to_its_module(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, module in (("track", bench_track), ("tick", bench_tick)):
+        with pytest.raises(SystemExit, match="0"):
+            cli.main(["bench", name, "--help"])
+        assert (module.__doc__ or "").split(".")[0].split()[-1] in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["bench", "nothing"])
