@@ -28,13 +28,21 @@ RATE_LIMIT_RAD_S: Final = 35.0
 _REVERSED: Final = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
-def crc(data: bytes) -> int:
-    """MAVLink's checksum (CRC-16/MCRF4XX, called X.25 there) of `data`.
+_EXTRA: Final = {number: _REVERSED[extra : extra + 1] for number, extra in CRC_EXTRA.items()}
+"""CRC_EXTRA as `crc` wants it: one byte with its bits reversed."""
+
+
+def crc(data: bytes | bytearray, reversed_extra: bytes = b"") -> int:
+    """MAVLink's checksum (CRC-16/MCRF4XX, called X.25 there).
 
     The reflected CRC by the unreflected one of the standard library, which runs in C: reverse the bits of each byte
     on the way in and of the two result bytes on the way out.
+
+    Args:
+        data: Header and payload, without the start byte.
+        reversed_extra: One more byte, its bits already reversed.
     """
-    value = crc_hqx(data.translate(_REVERSED), 0xFFFF)
+    value = crc_hqx(reversed_extra, crc_hqx(data.translate(_REVERSED), 0xFFFF))
     return _REVERSED[value & 0xFF] << 8 | _REVERSED[value >> 8]
 
 
@@ -68,8 +76,8 @@ def encode(message: Message, sequence: int, system: int, component: int) -> byte
     body = bytes(
         (len(payload), 0, 0, sequence & 0xFF, system, component, number & 0xFF, number >> 8 & 0xFF, number >> 16)
     )
-    checksum = crc(b"%b%b%c" % (body, payload, CRC_EXTRA[number]))
-    return b"\xfd%b%b%c%c" % (body, payload, checksum & 0xFF, checksum >> 8)
+    checksum = crc(body + payload, _EXTRA[number])
+    return b"\xfd" + body + payload + checksum.to_bytes(2, "little")
 
 
 def rates_and_thrust(
@@ -185,7 +193,7 @@ class Parser:
         buffer = self._buffer
         length, flags = buffer[at + 1], buffer[at + 2]
         number = buffer[at + 7] | buffer[at + 8] << 8 | buffer[at + 9] << 16
-        extra = CRC_EXTRA.get(number)
+        extra = _EXTRA.get(number)
         if flags & ~FLAG_SIGNED or extra is None:
             self.counts.unlisted += extra is None
             return 1, None
@@ -193,7 +201,7 @@ class Parser:
         total = OVERHEAD + length + (SIGNATURE if flags & FLAG_SIGNED else 0)
         if size - at < total:
             return 0, None
-        checksum = crc(b"%b%c" % (bytes(buffer[at + 1 : end - 2]), extra))
+        checksum = crc(buffer[at + 1 : end - 2], extra)
         if buffer[end - 2] | buffer[end - 1] << 8 != checksum:
             self.counts.crc_errors += 1
             return 1, None

@@ -268,7 +268,9 @@ class MavlinkVehicle(Vehicle):
     # --- what the runtime reads -------------------------------------------------------------------------
 
     def state(self) -> VehicleState | None:
-        return self._merger.state(self._clock) if self._transport.is_open else None
+        if not self._transport.is_open or not self._clock.fresh(clock_ns()):
+            return None
+        return self._merger.state(self._clock)
 
     def status(self) -> VehicleStatus:
         mode = FlightMode.UNKNOWN if self._custom_mode is None else self._mode_of(self._custom_mode)
@@ -294,7 +296,7 @@ class MavlinkVehicle(Vehicle):
             setpoints=self._setpoints,
             heartbeat_age_s=age_s,
             state_age_ms=math.inf if state is None else (now_ns - state.t_ns) * 1e-6,
-            state_hz=float(sum(now_ns - t_ns < 1_000_000_000 for t_ns in self._arrivals)),
+            state_hz=self._state_hz(now_ns),
             refused_states=tuple((r.value, n) for r, n in self._merger.refusals.items() if n),
             timesync=self._clock.statistics(),
             low_latency=transport.low_latency,
@@ -330,10 +332,16 @@ class MavlinkVehicle(Vehicle):
 
     def _keep_streams(self) -> None:
         """Ask again when the rate fell: the flight controller restarted, or another station changed it."""
-        now_ns = clock_ns()
-        recent = sum(now_ns - t_ns < 1_000_000_000 for t_ns in self._arrivals)
-        if self._stream_hz and self._heartbeat_ns is not None and recent < 0.8 * self._stream_hz:
+        slow = self._state_hz(clock_ns()) < 0.8 * self._stream_hz
+        if slow and self._heartbeat_ns is not None:
             self.request_streams(self._stream_hz)
+
+    def _state_hz(self, now_ns: int) -> float:
+        """Attitude messages over the last second [Hz]."""
+        arrivals = self._arrivals
+        while arrivals and now_ns - arrivals[0] > 1_000_000_000:
+            arrivals.popleft()
+        return float(len(arrivals))
 
     def request_mode(self, mode: FlightMode) -> None:
         self._command(m.CMD_DO_SET_MODE, *self._mode_command(mode))

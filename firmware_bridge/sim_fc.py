@@ -159,9 +159,9 @@ def _due(queue: deque[tuple[int, bytes]], now_ns: int) -> bytes:
 class Truth:
     """True states over a run, written as one NPZ file.
 
-    Arrays: `t_mono_ns` (CLOCK_MONOTONIC), `t_sim_s` (its own time), `position`, `velocity`, `quaternion` (wxyz), `rates`,
-    `wind` (all SI, ENU and FLU), `setpoint` (body rates and throttle that the rate loop follows), `mode` (PX4 main << 8 | sub),
-    `armed`, `landed`, and `setpoint_t_sim_s` (when the newest set-point from outside came).
+    Arrays: `t_mono_ns` (CLOCK_MONOTONIC), `t_sim_s` (its own time), `position`, `velocity`, `quaternion` (wxyz),
+    `rates`, `wind` (all SI, ENU and FLU), `setpoint` (body rates and throttle that the rate loop follows), `mode`
+    (PX4 main << 8 | sub), `armed`, `landed`, and `setpoint_t_sim_s` (when the newest set-point from outside came).
     """
 
     def __init__(self) -> None:

@@ -18,6 +18,9 @@ MIN_SPAN_NS = 400_000_000
 """Shortest span of samples from which a skew is fitted; before, the clocks are taken to run alike [ns]."""
 
 SKEW_LIMIT = 0.1
+EXPIRY_NS = 10_000_000_000
+"""Without a good round trip for so long the clocks are not known any more [ns]."""
+
 RESET_DEVIATION_NS = 100_000_000
 RESET_COUNT = 5
 
@@ -58,6 +61,10 @@ class ClockFit:
     def locked(self) -> bool:
         """Whether enough round trips were seen to convert times."""
         return len(self._samples) >= MIN_SAMPLES
+
+    def fresh(self, now_ns: int) -> bool:
+        """Whether the clocks are locked and the newest round trip is recent enough, at our time `now_ns` [ns]."""
+        return self.locked and now_ns - self._samples[-1][0] <= EXPIRY_NS
 
     def reset(self) -> None:
         """Forget everything (the flight controller restarted, or the link was away)."""

@@ -1,4 +1,4 @@
-"""The simulated firmware: modes, arming, failsafe and streams as PX4 was measured to do them. No process, no real time."""
+"""The simulated firmware, without process and real time: modes, arming, failsafe, streams as measured on PX4."""
 
 from __future__ import annotations
 
@@ -133,7 +133,8 @@ def test_silence_in_offboard_lands_and_disarms_and_offboard_is_taken_again(fails
     assert not bench.firmware.armed
     assert bench.vehicle.on_ground
     assert np.abs(bench.vehicle.position_m[:2]).max() < 0.05
-    assert {"Failsafe: no offboard set-points, landing", "Landing detected", "Disarmed by landing"} <= set(bench.texts())
+    expected = {"Failsafe: no offboard set-points, landing", "Landing detected", "Disarmed by landing"}
+    assert expected <= set(bench.texts())
 
 
 @pytest.mark.parametrize(("mask", "roll"), [(0, 0.0), (64 | 128, 0.0), (7, 0.0), (128, math.nan), (128, math.inf)])

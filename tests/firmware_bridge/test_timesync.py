@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from tubepilot.firmware_bridge.timesync import MIN_SAMPLES, ClockFit
+from tubepilot.firmware_bridge.timesync import EXPIRY_NS, MIN_SAMPLES, ClockFit
 
 MS = 1_000_000
 
@@ -48,6 +48,14 @@ def test_no_time_before_enough_round_trips() -> None:
     assert fit.to_local_ns(5) is None
     feed(fit, 0.0, 10**9, 1, generator)
     assert fit.to_local_ns(5) is not None
+
+
+def test_clocks_are_not_trusted_for_ever() -> None:
+    fit, generator = ClockFit(), random.Random(4)
+    assert not fit.fresh(0)
+    t = feed(fit, 0.0, 0, 20, generator)
+    assert fit.fresh(t + EXPIRY_NS)
+    assert not fit.fresh(t + EXPIRY_NS + 10 * MS)
 
 
 def test_long_and_impossible_round_trips_are_rejected() -> None:
