@@ -1,0 +1,319 @@
+"""The planner on board: candidates, refinement steps until the deadline, ranking; every stage a complete ONNX graph.
+
+Buffers are bound once, so that a tick allocates next to nothing. Any number of refinement steps (0 too) gives a usable
+plan. Inputs are float64; the graphs see float32 positions relative to the reference. Frames: world ENU turned so that
+the reference yaw is zero, body FLU.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from tubepilot.firmware_bridge.errors import BundleError
+from tubepilot.firmware_bridge.types import GRAVITY_M_S2, Setpoint, Vector
+
+from .bundle import Bundle
+from .manifest import Manifest
+from .session import ORT_ERRORS, bind, buffers, open_session
+
+FORGET = 0.98
+"""Per tick, the estimate of a stage's duration falls by this factor towards the newest measurement, and rises at once."""
+FILE = "planner.npz"
+WARM_UP_RUNS = 50
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one tick of planning gave.
+
+    Attributes:
+        ok: The set-point may be used; if not, it is not a number throughout.
+        reason: Why not; empty if ok.
+        setpoint: Set-point of the first action of the best plan.
+        actions: Best plan in [-1, 1], shape (H, 4); the planner's own buffer, valid until the next tick.
+        steps: Refinement steps done.
+        best: Index of the best candidate; -1 if the deadline left no time to rank (then candidate 0 is taken).
+        return_before: Greatest return of the candidates before refinement, nan if unknown.
+        return_after: Return of the best plan, nan if it was not ranked.
+        disagreement: Mean ensemble disagreement along the best plan, nan if it was not ranked.
+        tick: Number of the tick since the reset; it selects the row of the noise table.
+    """
+
+    ok: bool
+    reason: str
+    setpoint: Setpoint
+    actions: Floats
+    steps: int
+    best: int
+    return_before: float
+    return_after: float
+    disagreement: float
+    tick: int
+
+
+class _Stage:
+    """One way of running one graph on fixed buffers, with the time it takes."""
+
+    def __init__(
+        self,
+        session: onnxruntime.InferenceSession,
+        inputs: dict[str, npt.NDArray[np.float32]],
+        outputs: dict[str, npt.NDArray[np.float32] | npt.NDArray[np.int64]],
+    ) -> None:
+        self._session = session
+        self._binding = bind(session, inputs, outputs)
+
+    def run(self) -> None:
+        self._session.run_with_iobinding(self._binding)
+
+
+class Planner:
+    """Plans tick after tick; keeps the candidates of the last one. Nothing here raises once it is constructed."""
+
+    def __init__(self, bundle: Bundle, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
+        """Load the graphs of a verified bundle.
+
+        Args:
+            bundle: From `read_bundle`.
+            clock_ns: Clock of the deadlines [ns]; another one only in tests.
+
+        Raises:
+            BundleError: a graph or the noise table does not fit the manifest.
+        """
+        manifest = bundle.manifest
+        self.horizon = manifest.planner.horizon
+        self.dt_plan_s = manifest.dt_plan_s
+        self.steps_max = manifest.planner.steps
+        self._reuse = manifest.planner.reuse
+        self._clock_ns = clock_ns
+        self._centre = np.array(manifest.action_scale.centre)
+        self._half = np.array(manifest.action_scale.half)
+        self._noise_table = _noise_table(bundle)
+        self._make_buffers(manifest)
+        self._make_stages(bundle)
+        self._estimate_ns = {"rollout": 0.0, "refine": 0.0, "rank": 0.0}
+        self.reset()
+
+    def _make_buffers(self, manifest: Manifest) -> None:
+        shape = (manifest.planner.candidates, manifest.planner.horizon, 4)
+        self._state = np.zeros((1, 14), np.float32)
+        self._reference = np.zeros((shape[1] + 1, 9), np.float32)
+        self._disturbance = np.zeros((1, 3), np.float32)
+        self._previous_action = np.zeros((1, 4), np.float32)
+        self._previous = np.zeros(shape, np.float32)
+        self._noise = np.zeros(shape, np.float32)
+        self._share = np.zeros(1, np.float32)
+        self._plans = (np.zeros(shape, np.float32), np.zeros(shape, np.float32))
+        self._returns = np.zeros(shape[0], np.float32)
+        self._ranked = np.zeros(shape[0], np.float32)
+        self._best = np.zeros(1, np.int64)
+        self._plan = np.zeros(shape[1:], np.float32)
+        self._disagreement = np.zeros(1, np.float32)
+        self._relative = np.zeros((shape[1] + 1, 9))
+        self._nothing = np.zeros(shape[1:], np.float32)
+
+    def _make_stages(self, bundle: Bundle) -> None:
+        sessions = {}
+        for graph in ("rollout", "refine", "rank"):
+            name = f"{graph}.onnx"
+            sessions[graph] = open_session(bundle.files[name], name)
+            self._check_ports(sessions[graph], name)
+        task = {"state": self._state, "reference": self._reference, "disturbance": self._disturbance}
+        acting = {**task, "previous_action": self._previous_action}
+        here, there = self._plans
+        blend = {"previous_plans": self._previous, "noise": self._noise, "reuse": self._share}
+        self._rollout = _Stage(sessions["rollout"], {**task, **blend}, {"plans": here})
+        self._refine = tuple(
+            _Stage(sessions["refine"], {**acting, "plans": old}, {"refined": new, "returns": self._returns})
+            for old, new in ((here, there), (there, here))
+        )
+        result = {
+            "returns": self._ranked,
+            "best": self._best,
+            "plan": self._plan,
+            "disagreement": self._disagreement,
+        }
+        self._rank = tuple(_Stage(sessions["rank"], {**acting, "plans": plans}, result) for plans in (here, there))
+
+    def _check_ports(self, session: onnxruntime.InferenceSession, name: str) -> None:
+        """Raises BundleError if a graph's shapes are not the manifest's."""
+        plans = self._plans[0].shape
+        expected: dict[str, tuple[int, ...]] = {
+            "state": (1, 14), "reference": self._reference.shape, "disturbance": (1, 3), "previous_action": (1, 4),
+            "previous_plans": plans, "noise": plans, "reuse": (1,), "plans": plans, "refined": plans,
+            "returns": plans[:1], "best": (1,), "plan": plans[1:], "disagreement": (1,),
+        }  # fmt: skip
+        given, made = buffers(session, name)
+        for port, array in (*given.items(), *made.items()):
+            if array.shape != expected.get(port) or (array.dtype == np.int64) != (port == "best"):
+                raise BundleError(
+                    f"{name}: {port} is {array.dtype} of shape {array.shape}, the manifest asks for "
+                    f"{expected.get(port)}; export the bundle again"
+                )
+
+    def reset(self) -> None:
+        """Forget the previous plans; the next tick starts from the policy alone, with the first row of the noise."""
+        self._tick = 0
+        self._have_previous = False
+        self._current = 0
+        self._previous.fill(0.0)
+        hover = (np.array([0.0, 0.0, 0.0, GRAVITY_M_S2]) - self._centre) / self._half
+        self._previous_action[0] = np.clip(hover, -1.0, 1.0)
+
+    def warm_up(self) -> None:
+        """Run every stage until its time is steady, then forget; call it before arming."""
+        state = np.zeros(14)
+        state[6], state[13] = 1.0, GRAVITY_M_S2
+        rows, disturbance = np.zeros((self.horizon + 1, 9)), np.zeros(3)
+        for _ in range(WARM_UP_RUNS):
+            self.plan(state, rows, disturbance, self._clock_ns() + 10**9)
+        self.reset()
+
+    def applied(self, setpoint: Setpoint) -> None:
+        """Tell what was really sent in this tick; the next plan's smoothness starts from it."""
+        sent = np.append(setpoint.rates_rad_s, setpoint.thrust_m_s2)
+        if np.isfinite(sent).all():
+            self._previous_action[0] = np.clip((sent - self._centre) / self._half, -1.0, 1.0)
+
+    def plan(self, state: Vector, reference: Vector, disturbance: Vector, deadline_ns: int) -> Plan:
+        """Plan one tick.
+
+        Args:
+            state: Position [m], velocity [m/s], quaternion wxyz, body rates [rad/s], thrust [m/s^2], shape (14,).
+            reference: Position, velocity and acceleration at h * dt_plan from now, shape (H + 1, 9).
+            disturbance: Estimated constant acceleration in the world [m/s^2], shape (3,).
+            deadline_ns: Time of the planner's clock after which no stage may start that would end later [ns].
+
+        Returns:
+            The plan; `ok` is False, with the reason, if there is none. It never raises.
+        """
+        tick = self._tick
+        self._tick += 1
+        problem = self._load(state, reference, disturbance)
+        if problem:
+            return self._failed(problem, tick)
+        try:
+            return self._run(tick, deadline_ns)
+        except ORT_ERRORS as error:
+            return self._failed(f"onnxruntime: {error}", tick)
+
+    def _load(self, state: Vector, reference: Vector, disturbance: Vector) -> str:
+        """Copy the inputs into the buffers, relative to the reference; the text says what is wrong with them."""
+        for name, array, shape in (
+            ("state", state, (14,)),
+            ("reference", reference, self._reference.shape),
+            ("disturbance", disturbance, (3,)),
+        ):
+            if array.shape != shape:
+                return f"{name} has shape {array.shape}, must be {shape}"
+            if not np.isfinite(array).all():
+                return f"{name} is not finite"
+        norm = math.sqrt(float(np.dot(state[6:10], state[6:10])))
+        if not 0.5 < norm < 2.0:
+            return f"quaternion has norm {norm:.3g}, must be 1"
+        np.copyto(self._relative, reference)
+        self._relative[:, 0:3] -= reference[0, 0:3]
+        np.copyto(self._reference, self._relative, casting="same_kind")
+        np.copyto(self._state[0], state, casting="same_kind")
+        self._state[0, 0:3] = state[0:3] - reference[0, 0:3]
+        self._state[0, 6:10] = state[6:10] / norm
+        np.copyto(self._disturbance[0], disturbance, casting="same_kind")
+        return ""
+
+    def _run(self, tick: int, deadline_ns: int) -> Plan:
+        if self._clock_ns() + self._estimate_ns["rollout"] > deadline_ns:
+            return self._failed("no time: the deadline leaves less than a rollout takes", tick)
+        self.rollout(tick)
+        steps, before = 0, math.nan
+        rest = self._estimate_ns["refine"] + self._estimate_ns["rank"]
+        while steps < self.steps_max and self._clock_ns() + rest <= deadline_ns:
+            self.refine()
+            if steps == 0:
+                before = float(self._returns.max())
+            steps += 1
+            rest = self._estimate_ns["refine"] + self._estimate_ns["rank"]
+        best, after, disagreement = -1, math.nan, math.nan
+        if self._clock_ns() + self._estimate_ns["rank"] <= deadline_ns:
+            self.rank()
+            best, after, disagreement = int(self._best[0]), float(self._ranked.max()), float(self._disagreement[0])
+        plans = self._plans[self._current]
+        if not np.isfinite(plans).all() or (best >= 0 and not np.isfinite(self._ranked).all()):
+            return self._failed("a plan or a return is not finite", tick)
+        self._keep(plans, max(best, 0))
+        return Plan(
+            True, "", self._setpoint(), self._previous[0], steps, best, before, after, disagreement, tick
+        )
+
+    def rollout(self, tick: int) -> Floats:
+        """Candidates from the loaded inputs, the previous plans and row `tick` of the noise table.
+
+        Returns:
+            The buffer of candidates (N, H, 4). Onnxruntime errors pass through; `plan` catches them.
+        """
+        np.copyto(self._noise, self._noise_table[tick % len(self._noise_table)])
+        self._share[0] = self._reuse if self._have_previous else 0.0
+        self._timed("rollout", self._rollout)
+        self._current = 0
+        return self._plans[0]
+
+    def refine(self) -> Floats:
+        """One refinement step of the candidates; see `rollout` for the result and errors."""
+        self._timed("refine", self._refine[self._current])
+        self._current = 1 - self._current
+        return self._plans[self._current]
+
+    def rank(self) -> int:
+        """Score the candidates; returns the index of the best. See `rollout` for errors."""
+        self._timed("rank", self._rank[self._current])
+        return int(self._best[0])
+
+    def _timed(self, name: str, stage: _Stage) -> None:
+        start_ns = self._clock_ns()
+        stage.run()
+        spent_ns = float(self._clock_ns() - start_ns)
+        held_ns = self._estimate_ns[name]
+        self._estimate_ns[name] = max(spent_ns, FORGET * held_ns + (1.0 - FORGET) * spent_ns)
+
+    def _keep(self, plans: Floats, best: int) -> None:
+        """Store the candidates for the next tick, the best one first, the first one in its place."""
+        np.copyto(self._previous, plans)
+        if best != 0:
+            self._previous[best] = plans[0]
+            self._previous[0] = plans[best]
+        self._have_previous = True
+
+    def _setpoint(self) -> Setpoint:
+        values = self._centre + self._half * self._previous[0, 0]
+        return Setpoint(values[:3], float(values[3]))
+
+    def _failed(self, reason: str, tick: int) -> Plan:
+        """No plan; the next tick starts from the policy alone, since the kept plans are no longer one tick old."""
+        self._have_previous = False
+        setpoint = Setpoint(np.full(3, math.nan), math.nan)
+        return Plan(False, reason, setpoint, self._nothing, 0, -1, math.nan, math.nan, math.nan, tick)
+
+
+def _noise_table(bundle: Bundle) -> Floats:
+    """Noise rows (T, N, H, 4) of the bundle.
+
+    Raises:
+        BundleError: another shape or type, not finite, or an unknown array beside it.
+    """
+    arrays = bundle.arrays(FILE)
+    table = arrays.get("noise")
+    planner = bundle.manifest.planner
+    shape = (planner.candidates, planner.horizon, 4)
+    if set(arrays) != {"noise"} or table is None or table.dtype != np.float32:
+        raise BundleError(f"{FILE}: must hold one float32 array named noise; export the bundle again")
+    if table.ndim != 4 or table.shape[1:] != shape or len(table) < 1 or not np.isfinite(table).all():
+        raise BundleError(f"{FILE}: noise has shape {table.shape}, must be finite (rows, {shape}); export again")
+    return table.astype(np.float32)
