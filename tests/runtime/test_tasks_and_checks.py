@@ -96,6 +96,13 @@ def test_the_state_stream_at_its_limits(hz: int, age_s: float, levels: list[Leve
     assert all(("; " in finding.text) == (finding.level is Level.FAIL) for finding in findings)
 
 
+@pytest.mark.parametrize(("late", "level"), [(0, Level.PASS), (5, Level.WARNING), (12, Level.FAIL)])
+def test_single_late_states_warn_and_many_fail(late: int, level: Level) -> None:
+    sample = _sample(100, 0.004)
+    sample = StateSample(sample.states, sample.ages_s[late:] + (0.09,) * late, 1.0)
+    assert check_stream(sample, 100.0, 0.05)[1].level is level
+
+
 def test_attitude_before_take_off() -> None:
     assert check_attitude(_sample(5, 0.0)).level is Level.PASS
     assert check_attitude(_sample(5, 0.0, tilt_rad=math.radians(14.9))).level is Level.PASS
