@@ -1,0 +1,372 @@
+"""A/B slots for bundles on a companion: write to the inactive one, check it there, then switch with one rename(2).
+
+A target directory holds `slot-a/`, `slot-b/`, the link `active` to one of them, and two small files: `trial.json`
+(the active slot was never marked good, and which slot is the last good one) and `floor.json` (the highest version that
+was marked good). At every instant, also after a power cut, `active` points to a slot that passed every check: the
+slot is complete and on disk before the link moves, and the link moves in one step. A new bundle is on trial until
+`mark-good`; the last good slot is never overwritten while another is on trial.
+
+Runs on the companion with the on-board install only: `python3 -m tubepilot.runtime.slots --help`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tubepilot.firmware_bridge.errors import BundleError, InputError, TubepilotError
+
+from .slot_check import examine
+
+SLOTS = ("slot-a", "slot-b")
+ACTIVE, TRIAL, FLOOR = "active", "trial.json", "floor.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What a target holds.
+
+    Attributes:
+        active: Name of the active slot; None before the first bundle.
+        inactive: The slot the next bundle goes into.
+        trial: Whether the active slot was never marked good.
+        previous: The slot to fall back to; None if there is none.
+        floor: Highest version that was marked good; 0 if none was.
+    """
+
+    active: str | None
+    inactive: str
+    trial: bool
+    previous: str | None
+    floor: int
+
+
+def _sync_directory(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _write(path: Path, value: dict[str, object]) -> None:
+    """Write a small JSON file so that its name always stands for a whole one."""
+    temporary = path.with_name(f".{path.name}.new")
+    with temporary.open("w", encoding="utf-8") as stream:
+        json.dump(value, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(temporary, path)
+    _sync_directory(path.parent)
+
+
+def _read(path: Path) -> dict[str, object]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {error}; it is written by `tubepilot flash` only") from error
+    return value if isinstance(value, dict) else {}
+
+
+def _link(target: Path, slot: str) -> None:
+    temporary = target / f".{ACTIVE}.new"
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(slot)
+    os.replace(temporary, target / ACTIVE)
+    _sync_directory(target)
+
+
+def status(target: Path) -> Status:
+    """What the target holds now.
+
+    Args:
+        target: Target directory; an absent one reads as empty.
+
+    Raises:
+        InputError: `active` is not a link to one of the slots.
+    """
+    link = target / ACTIVE
+    active = os.readlink(link) if link.is_symlink() else None
+    if (active is None and link.exists()) or (active is not None and active not in SLOTS):
+        raise InputError(f"{link} must be a link to {' or '.join(SLOTS)}; move what is there and flash again")
+    inactive = SLOTS[1] if active == SLOTS[0] else SLOTS[0]
+    trial = _read(target / TRIAL)
+    on_trial = active is not None and trial.get("slot") == active
+    previous = trial.get("previous") if on_trial else None
+    floor = _read(target / FLOOR).get("version", 0)
+    return Status(
+        active,
+        inactive,
+        on_trial,
+        str(previous) if previous in SLOTS else None,
+        floor if isinstance(floor, int) else 0,
+    )
+
+
+def prepare(target: Path) -> Status:
+    """Make the target ready to receive a bundle in its inactive slot.
+
+    A slot on trial gives way: its last good neighbour becomes active again, so that it is not the one overwritten.
+
+    Args:
+        target: Target directory, made if absent.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    before = status(target)
+    if before.trial and before.previous is not None:
+        fall_back(target)
+    after = status(target)
+    clear(target / after.inactive)
+    (target / after.inactive).mkdir()
+    return after
+
+
+def clear(slot: Path) -> None:
+    """Remove what is in an inactive slot."""
+    if slot.is_symlink() or slot.is_file():
+        slot.unlink()
+    elif slot.exists():
+        shutil.rmtree(slot)
+
+
+def copy(bundle: Path, slot: Path) -> None:
+    """Copy a bundle's files into the inactive slot.
+
+    Args:
+        bundle: Bundle directory: plain files only.
+        slot: Prepared, empty slot.
+
+    Raises:
+        BundleError: the bundle is no directory, or holds something that is not a plain file.
+    """
+    if not bundle.is_dir():
+        raise BundleError(f"{bundle} is not a bundle directory; give what `tubepilot export` wrote")
+    for entry in sorted(bundle.iterdir()):
+        if entry.is_symlink() or not entry.is_file():
+            raise BundleError(f"{entry} is not a plain file; a bundle holds nothing else, export it again")
+        shutil.copyfile(entry, slot / entry.name)
+
+
+def sync(slot: Path) -> None:
+    """Bring a slot's files and its directory onto the disk."""
+    for entry in slot.iterdir():
+        with entry.open("rb") as stream:
+            os.fsync(stream.fileno())
+    _sync_directory(slot)
+    _sync_directory(slot.parent)
+
+
+def admit(target: Path, slot: str, keys: Path | None, allow_rollback: bool = False) -> int:
+    """Check a filled slot where it lies: signature, lengths, hashes, self-test vectors, version.
+
+    Args:
+        target: Target directory.
+        slot: Name of the inactive slot.
+        keys: Folder of trusted public keys; the default one if None.
+        allow_rollback: Accept a version that is not above what flew before.
+
+    Returns:
+        The bundle's version.
+
+    Raises:
+        BundleError: a check failed; the text names the file.
+        InputError: the version would go back.
+    """
+    version = examine(target / slot, keys).version
+    now = status(target)
+    floor = now.floor
+    if now.active is not None:
+        with contextlib.suppress(BundleError):
+            floor = max(floor, examine(target / now.active, keys, run_self_test=False).version)
+    if version <= floor and not allow_rollback:
+        raise InputError(
+            f"the bundle has version {version}, the target had {floor}; export it with a higher --version, "
+            f"or go back on purpose with --allow-rollback"
+        )
+    return version
+
+
+def activate(target: Path, slot: str) -> None:
+    """Switch to a slot that was admitted; it is on trial from then on.
+
+    Args:
+        target: Target directory.
+        slot: Name of the slot.
+    """
+    # The note goes first: if power fails before the link moves, it names a slot that is not active, and says nothing.
+    now = status(target)
+    last_good = now.previous if now.trial else now.active
+    _write(target / TRIAL, {"slot": slot, "previous": last_good or now.active})
+    _link(target, slot)
+
+
+def install(target: Path, slot: str, keys: Path | None, allow_rollback: bool = False) -> int:
+    """Everything after the copy: onto the disk, check, activate. A bundle that fails a check is removed again.
+
+    Args:
+        target: Target directory.
+        slot: Name of the inactive slot that was filled.
+        keys: Folder of trusted public keys; the default one if None.
+        allow_rollback: Accept a version that is not above what flew before.
+
+    Returns:
+        The bundle's version.
+
+    Raises:
+        BundleError: a check failed; the active slot is as it was.
+        InputError: the slot is the active one, or the version would go back.
+    """
+    if slot not in SLOTS or slot == status(target).active:
+        raise InputError(f"{slot!r} is not the inactive slot of {target}; take the slot that `prepare` names")
+    sync(target / slot)
+    try:
+        version = admit(target, slot, keys, allow_rollback)
+    except TubepilotError:
+        clear(target / slot)
+        raise
+    activate(target, slot)
+    return version
+
+
+def flash(bundle: Path, target: Path, keys: Path | None, allow_rollback: bool = False) -> int:
+    """Put a bundle into the inactive slot of a local target and activate it.
+
+    Args:
+        bundle: Bundle directory.
+        target: Target directory.
+        keys: Folder of trusted public keys; the default one if None.
+        allow_rollback: Accept a version that is not above what flew before.
+
+    Returns:
+        The bundle's version.
+
+    Raises:
+        BundleError: a check failed; the active slot is as it was.
+        InputError: the version would go back.
+    """
+    slot = prepare(target).inactive
+    copy(bundle, target / slot)
+    return install(target, slot, keys, allow_rollback)
+
+
+def mark_good(target: Path, keys: Path | None) -> int:
+    """End the trial of the active slot: its version is the new floor, the other slot may be overwritten.
+
+    Args:
+        target: Target directory.
+        keys: Folder of trusted public keys; the default one if None.
+
+    Returns:
+        The version marked good.
+
+    Raises:
+        InputError: the target holds no bundle.
+        BundleError: the active slot does not pass its checks.
+    """
+    now = status(target)
+    if now.active is None:
+        raise InputError(f"{target} holds no bundle; flash one first")
+    version = examine(target / now.active, keys).version
+    _write(target / FLOOR, {"version": max(version, now.floor)})
+    (target / TRIAL).unlink(missing_ok=True)
+    _sync_directory(target)
+    return version
+
+
+def fall_back(target: Path) -> str:
+    """Give up the slot on trial and make the last good one active again.
+
+    Args:
+        target: Target directory.
+
+    Returns:
+        Name of the slot that is active now.
+
+    Raises:
+        InputError: nothing is on trial, or there is nothing to fall back to.
+    """
+    now = status(target)
+    if not now.trial or now.previous is None:
+        raise InputError(f"{target} has no slot on trial with another to fall back to; flash the bundle you want")
+    _link(target, now.previous)
+    (target / TRIAL).unlink(missing_ok=True)
+    _sync_directory(target)
+    return now.previous
+
+
+def flyable(target: Path, keys: Path | None) -> Path:
+    """The slot to fly: the active one, or the last good one if the active one is on trial and fails its checks.
+
+    Args:
+        target: Target directory.
+        keys: Folder of trusted public keys; the default one if None.
+
+    Returns:
+        The slot's directory.
+
+    Raises:
+        InputError: the target holds no bundle.
+        BundleError: no slot passes its checks.
+    """
+    now = status(target)
+    if now.active is None:
+        raise InputError(f"{target} holds no bundle; flash one first")
+    try:
+        examine(target / now.active, keys)
+    except BundleError:
+        if now.previous is None:
+            raise
+        examine(target / now.previous, keys)
+        return target / fall_back(target)
+    return target / now.active
+
+
+def _arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python3 -m tubepilot.runtime.slots", description=__doc__)
+    parser.add_argument("step", choices=("status", "prepare", "install", "mark-good", "fall-back"))
+    parser.add_argument("target", type=lambda text: Path(text).expanduser(), help="target directory")
+    parser.add_argument("--slot", default="", help="slot that was filled (install)")
+    parser.add_argument("--keys", type=Path, default=None, help="folder of trusted keys; the default one if absent")
+    parser.add_argument("--allow-rollback", action="store_true", help="accept a version that is not higher")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one step on this machine and print its outcome as one line of JSON.
+
+    Args:
+        argv: Arguments without the program name; the process's own if None.
+
+    Returns:
+        Exit status: 0 done, 1 refused with a message on stderr.
+    """
+    args = _arguments().parse_args(argv)
+    keys = args.keys.expanduser() if args.keys is not None else None
+    answer: dict[str, object] = {}
+    try:
+        if args.step == "prepare":
+            prepare(args.target)
+        elif args.step == "install":
+            answer["version"] = install(args.target, args.slot, keys, args.allow_rollback)
+        elif args.step == "mark-good":
+            answer["version"] = mark_good(args.target, keys)
+        elif args.step == "fall-back":
+            fall_back(args.target)
+        answer.update(asdict(status(args.target)))
+    except TubepilotError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(json.dumps(answer))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

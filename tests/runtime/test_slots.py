@@ -1,0 +1,300 @@
+"""A/B slots: whatever step is the last one before power fails, the active slot is whole; versions do not go back.
+
+The state machine is tested here with small slots whose check reads two files; `test_flash.py` does the same with real,
+signed bundles.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tubepilot.firmware_bridge.errors import BundleError, InputError, LinkError
+from tubepilot.runtime import slots
+from tubepilot.runtime.slots_remote import RemoteTarget
+
+KEYS = Path("keys")
+
+
+@dataclass(frozen=True)
+class Facts:
+    version: int
+
+
+def small_check(slot: Path, keys: Path, run_self_test: bool = True) -> Facts:
+    """A slot is whole if both files carry the same number."""
+    try:
+        first, second = ((slot / name).read_text() for name in ("first", "second"))
+    except OSError as error:
+        raise BundleError(f"{error.filename} is missing") from error
+    if first != second:
+        raise BundleError(f"{slot / 'second'} differs")
+    if run_self_test and first.startswith("-"):
+        raise BundleError(f"{slot} fails its self-test")
+    return Facts(abs(int(first)))
+
+
+@pytest.fixture(autouse=True)
+def _small_bundles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slots, "examine", small_check)
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return tmp_path / "companion"
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Callable[[int], Path]:
+    def make(number: int) -> Path:
+        folder = tmp_path / f"bundle{number}"
+        folder.mkdir(exist_ok=True)
+        for name in ("first", "second"):
+            (folder / name).write_text(str(number))
+        return folder
+
+    return make
+
+
+def active_version(target: Path) -> int:
+    return small_check(target / slots.ACTIVE, KEYS).version
+
+
+def test_first_flash_and_the_next_one_alternate(target: Path, bundle: Callable[[int], Path]) -> None:
+    assert slots.flash(bundle(1), target, KEYS) == 1
+    assert slots.status(target) == slots.Status("slot-a", "slot-b", trial=True, previous=None, floor=0)
+    slots.mark_good(target, KEYS)
+    assert slots.status(target) == slots.Status("slot-a", "slot-b", trial=False, previous=None, floor=1)
+    slots.flash(bundle(2), target, KEYS)
+    assert slots.status(target) == slots.Status("slot-b", "slot-a", trial=True, previous="slot-a", floor=1)
+    assert small_check(target / "slot-a", KEYS).version == 1
+
+
+class PowerCutError(Exception):
+    """Raised in place of the step at which power fails."""
+
+
+STEPS = ("prepare", "clear", "copy", "sync", "admit", "activate", "_write", "_link", "_sync_directory")
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("marked", [True, False])
+def test_a_power_cut_at_any_step_leaves_a_whole_active_slot(
+    step: str, when: str, marked: bool, target: Path, bundle: Callable[[int], Path]
+) -> None:
+    slots.flash(bundle(1), target, KEYS)
+    slots.mark_good(target, KEYS)
+    slots.flash(bundle(2), target, KEYS)
+    if marked:
+        slots.mark_good(target, KEYS)
+    original = getattr(slots, step)
+
+    def cut(*arguments: object, **options: object) -> object:
+        if when == "after":
+            original(*arguments, **options)
+        raise PowerCutError(step)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(slots, step, cut)
+        with pytest.raises(PowerCutError):
+            slots.flash(bundle(3), target, KEYS)
+    assert active_version(target) in ({2, 3} if marked else {1, 2, 3})
+    now = slots.status(target)
+    if now.trial and now.previous is not None:
+        small_check(target / now.previous, KEYS)
+    slots.flash(bundle(4), target, KEYS)
+    assert active_version(target) == 4
+
+
+def test_a_half_copied_slot_is_not_activated(target: Path, bundle: Callable[[int], Path]) -> None:
+    slots.flash(bundle(1), target, KEYS)
+    slot = slots.prepare(target).inactive
+    (target / slot / "first").write_text("2")
+    with pytest.raises(BundleError, match="second"):
+        slots.install(target, slot, KEYS)
+    assert active_version(target) == 1
+    assert not (target / slot).exists()
+
+
+def test_a_failed_self_test_keeps_the_active_slot(target: Path, bundle: Callable[[int], Path]) -> None:
+    slots.flash(bundle(1), target, KEYS)
+    with pytest.raises(BundleError, match="self-test"):
+        slots.flash(bundle(-2), target, KEYS)
+    assert active_version(target) == 1
+
+
+def test_a_slot_on_trial_gives_way_and_the_last_good_one_stays(target: Path, bundle: Callable[[int], Path]) -> None:
+    slots.flash(bundle(1), target, KEYS)
+    slots.mark_good(target, KEYS)
+    slots.flash(bundle(2), target, KEYS)
+    slots.flash(bundle(3), target, KEYS)
+    now = slots.status(target)
+    assert active_version(target) == 3
+    assert now.previous is not None
+    assert small_check(target / now.previous, KEYS).version == 1
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_versions_do_not_go_back_unless_asked(number: int, target: Path, bundle: Callable[[int], Path]) -> None:
+    slots.flash(bundle(2), target, KEYS)
+    with pytest.raises(InputError, match=rf"version {number}, the target had 2.*--allow-rollback"):
+        slots.flash(bundle(number), target, KEYS)
+    assert active_version(target) == 2
+    assert slots.flash(bundle(number), target, KEYS, allow_rollback=True) == number
+
+
+def test_the_floor_outlives_a_fall_back(target: Path, bundle: Callable[[int], Path]) -> None:
+    slots.flash(bundle(5), target, KEYS)
+    slots.mark_good(target, KEYS)
+    slots.flash(bundle(3), target, KEYS, allow_rollback=True)
+    slots.mark_good(target, KEYS)
+    with pytest.raises(InputError, match="the target had 5"):
+        slots.flash(bundle(4), target, KEYS)
+
+
+def test_fall_back_and_its_limits(target: Path, bundle: Callable[[int], Path]) -> None:
+    with pytest.raises(InputError, match="no slot on trial"):
+        slots.fall_back(target)
+    slots.flash(bundle(1), target, KEYS)
+    with pytest.raises(InputError, match="no slot on trial"):
+        slots.fall_back(target)
+    slots.flash(bundle(2), target, KEYS)
+    assert slots.fall_back(target) == "slot-a"
+    assert active_version(target) == 1
+    assert not slots.status(target).trial
+
+
+def test_flyable_falls_back_when_the_slot_on_trial_broke(target: Path, bundle: Callable[[int], Path]) -> None:
+    with pytest.raises(InputError, match="holds no bundle"):
+        slots.flyable(target, KEYS)
+    slots.flash(bundle(1), target, KEYS)
+    slots.flash(bundle(2), target, KEYS)
+    assert slots.flyable(target, KEYS) == target / "slot-b"
+    (target / "slot-b" / "second").write_text("7")
+    assert slots.flyable(target, KEYS) == target / "slot-a"
+    assert active_version(target) == 1
+    (target / "slot-a" / "second").write_text("7")
+    with pytest.raises(BundleError, match="differs"):
+        slots.flyable(target, KEYS)
+
+
+def test_only_plain_files_are_copied(target: Path, bundle: Callable[[int], Path], tmp_path: Path) -> None:
+    folder = bundle(1)
+    (folder / "link").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(BundleError, match="not a plain file"):
+        slots.flash(folder, target, KEYS)
+    with pytest.raises(BundleError, match="not a bundle directory"):
+        slots.flash(tmp_path / "nothing", target, KEYS)
+
+
+def test_a_foreign_active_is_refused(target: Path, tmp_path: Path) -> None:
+    target.mkdir()
+    (target / slots.ACTIVE).symlink_to(tmp_path)
+    with pytest.raises(InputError, match="must be a link to slot-a or slot-b"):
+        slots.status(target)
+    (target / slots.ACTIVE).unlink()
+    (target / slots.ACTIVE).mkdir()
+    with pytest.raises(InputError, match="must be a link"):
+        slots.prepare(target)
+
+
+def test_install_refuses_the_active_slot(target: Path, bundle: Callable[[int], Path]) -> None:
+    slots.flash(bundle(1), target, KEYS)
+    for name in ("slot-a", "slot-c", "../slot-b"):
+        with pytest.raises(InputError, match="not the inactive slot"):
+            slots.install(target, name, KEYS)
+    assert active_version(target) == 1
+
+
+def test_steps_answer_in_json(
+    target: Path, bundle: Callable[[int], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert slots.main(["prepare", str(target)]) == 0
+    assert json.loads(capsys.readouterr().out)["inactive"] == "slot-a"
+    slots.copy(bundle(1), target / "slot-a")
+    assert slots.main(["install", str(target), "--slot", "slot-a"]) == 0
+    assert json.loads(capsys.readouterr().out)["version"] == 1
+    assert slots.main(["mark-good", str(target)]) == 0
+    assert slots.main(["fall-back", str(target)]) == 1
+    assert "no slot on trial" in capsys.readouterr().err
+    assert slots.main(["status", str(target)]) == 0
+    assert json.loads(capsys.readouterr().out)["floor"] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "path"),
+    [
+        ("pilot@drone:slots", "pilot@drone", "slots"),
+        ("drone:/var/lib/tubepilot", "drone", "/var/lib/tubepilot"),
+        ("./a:b", None, None),
+        ("/data/slots", None, None),
+        ("slots", None, None),
+        ("-oProxyCommand=x:y", None, None),
+    ],
+)
+def test_remote_targets_are_told_from_paths(text: str, host: str | None, path: str | None) -> None:
+    remote = RemoteTarget.parse(text, "python3")
+    assert (remote.host if remote else None, remote.path if remote else None) == (host, path)
+
+
+SSH_TO_THIS_MACHINE = """#!/bin/sh
+while [ "$1" = -o ]; do shift 2; done
+shift
+exec sh -c "$*"
+"""
+
+
+@pytest.fixture
+def ssh_to_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An `ssh` that runs the command here: all of the remote path is real but the network."""
+    program = tmp_path / "programs" / "ssh"
+    program.parent.mkdir()
+    program.write_text(SSH_TO_THIS_MACHINE)
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+
+
+@pytest.mark.usefixtures("ssh_to_this_machine")
+def test_remote_steps_run_there_and_report_back(target: Path, tmp_path: Path) -> None:
+    remote = RemoteTarget("pilot@drone", str(target), sys.executable)
+    assert remote.step("prepare", tmp_path) == slots.Status(None, "slot-a", trial=False, previous=None, floor=0)
+    assert (target / "slot-a").is_dir()
+    with pytest.raises(BundleError, match=r"fall-back on pilot@drone was refused there: .*no slot on trial"):
+        remote.step("fall-back", tmp_path)
+    with pytest.raises(LinkError, match="is the same tubepilot installed there"):
+        RemoteTarget("drone", str(target), "true").step("status", tmp_path)
+
+
+@pytest.mark.usefixtures("ssh_to_this_machine")
+@pytest.mark.skipif(shutil.which("rsync") is None, reason="rsync is not installed")
+def test_a_broken_bundle_is_refused_on_the_other_machine(
+    target: Path, bundle: Callable[[int], Path], tmp_path: Path
+) -> None:
+    remote = RemoteTarget("drone", str(target), sys.executable)
+    with pytest.raises(BundleError, match="install on drone was refused there"):
+        remote.flash(bundle(1), tmp_path, allow_rollback=False)
+    assert slots.status(target).active is None
+    with pytest.raises(BundleError, match="not a bundle directory"):
+        remote.flash(tmp_path / "nothing", tmp_path, allow_rollback=False)
+
+
+def test_an_unreachable_machine_is_a_link_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "ssh"
+    program.write_text("#!/bin/sh\necho no route >&2\nexit 255\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    with pytest.raises(LinkError, match="no route"):
+        RemoteTarget("drone", "slots", "python3").step("status", tmp_path)
+    monkeypatch.setattr(subprocess, "run", lambda *a, **k: (_ for _ in ()).throw(FileNotFoundError()))
+    with pytest.raises(LinkError, match="not installed"):
+        RemoteTarget("drone", "slots", "python3").step("status", tmp_path)
