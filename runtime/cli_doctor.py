@@ -13,12 +13,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 from .doctor import Check, Level, examine
+from .keys import default_folder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--logs", type=Path, metavar="DIR", default=Path(), help="folder the flight logs go to")
-    keys = Path("~/.config/tubepilot/trusted")
+    keys = default_folder()
     parser.add_argument("--keys", type=Path, metavar="DIR", default=keys, help="folder of trusted public keys (*.pub)")
     parser.add_argument("--json", metavar="FILE", default=None, help="write the checks as JSON too; - is stdout")
 

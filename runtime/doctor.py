@@ -19,6 +19,10 @@ from pathlib import Path
 
 from serial.tools import list_ports
 
+from tubepilot.firmware_bridge.errors import BundleError
+
+from .keys import load_trusted
+
 PYTHON_AT_LEAST = (3, 11)
 ONBOARD = ("numpy", "onnxruntime", "pyserial", "mcap", "PyNaCl", "tqdm")
 EXTRAS: dict[str, tuple[str, ...]] = {
@@ -203,11 +207,13 @@ def check_keys(folder: Path) -> Check:
     Args:
         folder: Folder of *.pub files, 32 bytes of Ed25519 public key each.
     """
-    keys = sorted(folder.glob("*.pub")) if folder.is_dir() else []
-    if keys:
-        return Check("trusted keys", Level.OK, f"{len(keys)} in {folder}: {', '.join(key.name for key in keys)}")
-    remedy = f"copy the signer's key.pub to {folder}/NAME.pub, over a channel you trust; or give --keys"
-    return Check("trusted keys", Level.FAIL, f"none in {folder}: no bundle can be verified", remedy)
+    try:
+        known = load_trusted(folder)
+    except BundleError as error:
+        remedy = f"copy the signer's public key to {folder}/NAME.pub, over a channel you trust; or give --keys"
+        return Check("trusted keys", Level.FAIL, f"no bundle can be verified: {error}", remedy)
+    names = ", ".join(f"{key.name} ({key.fingerprint})" for key in known)
+    return Check("trusted keys", Level.OK, f"{len(known)} in {folder}: {names}")
 
 
 def examine(logs: Path, keys: Path) -> list[Check]:

@@ -84,6 +84,8 @@ def test_keys_and_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert doctor.check_keys(tmp_path / "none").level is Level.FAIL
     (tmp_path / "a.pub").write_bytes(bytes(32))
     assert doctor.check_keys(tmp_path).level is Level.OK
+    (tmp_path / "b.pub").write_bytes(bytes(31))
+    assert doctor.check_keys(tmp_path).level is Level.FAIL
     assert doctor.check_disk(tmp_path / "not" / "yet").found.endswith(str(tmp_path))
     monkeypatch.setattr(doctor, "DISK_FAIL_BYTES", 1 << 62)
     monkeypatch.setattr(doctor, "DISK_WARN_BYTES", 1 << 62)
