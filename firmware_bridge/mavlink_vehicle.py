@@ -142,6 +142,12 @@ class MavlinkVehicle(Vehicle):
         else:
             select.select([descriptor], [], [], seconds)
 
+    def wait_until(self, deadline_ns: int) -> None:
+        while (left_ns := deadline_ns - clock_ns()) > 0:
+            self._wait(left_ns * 1e-9)
+            if clock_ns() < deadline_ns:
+                self.poll()
+
     def fileno(self) -> int:
         return self._transport.fileno()
 

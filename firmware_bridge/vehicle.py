@@ -109,6 +109,14 @@ class Vehicle(ABC):
         """Take in everything that has arrived, keep heartbeat and time sync going, reopen a device that vanished."""
 
     @abstractmethod
+    def wait_until(self, deadline_ns: int) -> None:
+        """Sleep until a CLOCK_MONOTONIC time [ns], polling whenever bytes arrive.
+
+        Use this between ticks rather than a plain sleep: an answer to time sync that waits for the next tick looks
+        like a slow line, and shifts the clocks by half of its wait.
+        """
+
+    @abstractmethod
     def fileno(self) -> int:
         """File descriptor to wait on; -1 while the device is away."""
 

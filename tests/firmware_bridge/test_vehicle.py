@@ -103,7 +103,7 @@ def stream(
         if ask is not None and time.monotonic() > next_ask:
             ask()
             next_ask = time.monotonic() + 1.0
-        time.sleep(0.01)
+        vehicle.wait_until(time.monotonic_ns() + 10_000_000)
     return True
 
 
