@@ -78,7 +78,7 @@ class OutputParity:
             if not error <= bound:
                 raise ParityError(
                     f"{self.graph}.onnx: output {self.output} differs from JAX float64 by {error:.3g} {unit}, the "
-                    f"bound is {bound:g} {unit}; the checkpoint's weights or scales are too large for float32: train again"
+                    f"bound is {bound:g} {unit}; weights or scales are too large for float32: train again"
                 )
 
 

@@ -105,6 +105,11 @@ def trust(key: VerifyKey, folder: Path) -> Path:
     return path
 
 
+def is_trusted(key: VerifyKey, folder: Path) -> bool:
+    """Whether a folder of trusted keys holds this one."""
+    return folder.is_dir() and any(path.read_bytes() == bytes(key) for path in folder.glob(f"*{SUFFIX}"))
+
+
 def load_trusted(folder: Path) -> tuple[TrustedKey, ...]:
     """All trusted keys, sorted by file name.
 

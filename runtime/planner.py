@@ -23,8 +23,9 @@ from .bundle import Bundle
 from .manifest import Manifest
 from .session import ORT_ERRORS, bind, buffers, open_session
 
-FORGET = 0.98
-"""Per tick, the estimate of a stage's duration falls by this factor towards the newest measurement, and rises at once."""
+RISE, FALL = 1.25, 0.95
+"""A stage's estimated duration follows the measured one, by at most these factors per run: it settles near the 80th
+percentile, and a single spike costs few refinement steps. It also falls in a tick that skips the stage."""
 FILE = "planner.npz"
 WARM_UP_RUNS = 50
 
@@ -136,7 +137,7 @@ class Planner:
             _Stage(sessions["refine"], {**acting, "plans": old}, {"refined": new, "returns": self._returns})
             for old, new in ((here, there), (there, here))
         )
-        result = {
+        result: dict[str, npt.NDArray[np.float32] | npt.NDArray[np.int64]] = {
             "returns": self._ranked,
             "best": self._best,
             "plan": self._plan,
@@ -198,7 +199,7 @@ class Planner:
         """
         tick = self._tick
         self._tick += 1
-        problem = self._load(state, reference, disturbance)
+        problem = self.load(state, reference, disturbance)
         if problem:
             return self._failed(problem, tick)
         try:
@@ -206,8 +207,12 @@ class Planner:
         except ORT_ERRORS as error:
             return self._failed(f"onnxruntime: {error}", tick)
 
-    def _load(self, state: Vector, reference: Vector, disturbance: Vector) -> str:
-        """Copy the inputs into the buffers, relative to the reference; the text says what is wrong with them."""
+    def load(self, state: Vector, reference: Vector, disturbance: Vector) -> str:
+        """Copy the inputs of a tick into the buffers, positions relative to the first row of the reference.
+
+        Returns:
+            What is wrong with them; empty if nothing is.
+        """
         for name, array, shape in (
             ("state", state, (14,)),
             ("reference", reference, self._reference.shape),
@@ -230,19 +235,17 @@ class Planner:
         return ""
 
     def _run(self, tick: int, deadline_ns: int) -> Plan:
-        if self._clock_ns() + self._estimate_ns["rollout"] > deadline_ns:
-            return self._failed("no time: the deadline leaves less than a rollout takes", tick)
+        if self._clock_ns() >= deadline_ns:
+            return self._failed("no time: the deadline has passed", tick)
         self.rollout(tick)
         steps, before = 0, math.nan
-        rest = self._estimate_ns["refine"] + self._estimate_ns["rank"]
-        while steps < self.steps_max and self._clock_ns() + rest <= deadline_ns:
+        while steps < self.steps_max and self._fits(("refine", "rank"), deadline_ns):
             self.refine()
             if steps == 0:
                 before = float(self._returns.max())
             steps += 1
-            rest = self._estimate_ns["refine"] + self._estimate_ns["rank"]
         best, after, disagreement = -1, math.nan, math.nan
-        if self._clock_ns() + self._estimate_ns["rank"] <= deadline_ns:
+        if self._fits(("rank",), deadline_ns):
             self.rank()
             best, after, disagreement = int(self._best[0]), float(self._ranked.max()), float(self._disagreement[0])
         plans = self._plans[self._current]
@@ -276,12 +279,19 @@ class Planner:
         self._timed("rank", self._rank[self._current])
         return int(self._best[0])
 
+    def _fits(self, stages: tuple[str, ...], deadline_ns: int) -> bool:
+        """Whether the stages, one after the other, are expected to end before the deadline."""
+        fits = self._clock_ns() + sum(self._estimate_ns[stage] for stage in stages) <= deadline_ns
+        if not fits:
+            self._estimate_ns[stages[0]] *= FALL
+        return fits
+
     def _timed(self, name: str, stage: _Stage) -> None:
         start_ns = self._clock_ns()
         stage.run()
         spent_ns = float(self._clock_ns() - start_ns)
-        held_ns = self._estimate_ns[name]
-        self._estimate_ns[name] = max(spent_ns, FORGET * held_ns + (1.0 - FORGET) * spent_ns)
+        held_ns = self._estimate_ns[name] or spent_ns
+        self._estimate_ns[name] = min(max(spent_ns, FALL * held_ns), RISE * held_ns)
 
     def _keep(self, plans: Floats, best: int) -> None:
         """Store the candidates for the next tick, the best one first, the first one in its place."""

@@ -19,7 +19,8 @@ ORT_ERRORS: tuple[type[Exception], ...] = tuple(
 """Every error that onnxruntime raises; they share no base below Exception."""
 
 DTYPES: dict[str, type] = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(int64)": np.int64}
-Buffer = npt.NDArray[np.float32] | npt.NDArray[np.float64] | npt.NDArray[np.int64]
+DTYPES["tensor(bool)"] = np.bool_
+Buffer = npt.NDArray[np.float32] | npt.NDArray[np.float64] | npt.NDArray[np.int64] | npt.NDArray[np.bool_]
 
 
 def open_session(model: bytes, name: str) -> onnxruntime.InferenceSession:
@@ -51,7 +52,7 @@ def buffers(session: onnxruntime.InferenceSession, name: str) -> tuple[dict[str,
     """Zeroed input and output arrays of the shapes and types that a graph states.
 
     Raises:
-        BundleError: a shape is not fixed, or a type is none of float32, float64 and int64.
+        BundleError: a shape is not fixed, or a type is none of float32, float64, int64 and bool.
     """
 
     def make(kind: str, arguments: list[onnxruntime.NodeArg]) -> dict[str, Buffer]:

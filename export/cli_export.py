@@ -1,0 +1,168 @@
+"""Turn a checkpoint and a certificate into a signed bundle: ONNX graphs, parity against JAX, manifest, signature.
+
+Without a signing key one is created, readable by its owner only, and its public key is trusted on this machine. Copy
+the public key to a vehicle's folder of trusted keys before flashing there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from nacl.signing import SigningKey
+
+from tubepilot.firmware_bridge.errors import InputError
+from tubepilot.runtime import keys
+from tubepilot.runtime.session import open_session
+from tubepilot.train.checkpoint import ARRAYS, Checkpoint, load
+from tubepilot.train.planner import PlannerModel
+from tubepilot.train.planner_settings import PlannerSettings, preset
+
+from . import emit, parity, samples
+from .bundle import Export, write_bundle
+from .certificate import read_certificate
+from .graph import Graph
+from .planner_graphs import PORTS, curvature, rank_graph, refine_graph, rollout_graph
+from .policy_graph import PORTS as POLICY_PORTS
+from .policy_graph import policy_graph
+
+DEFAULT_PRESET = "quadrotor"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument(
+        "--checkpoint", type=Path, required=True, metavar="DIR", help="folder written by `tubepilot train`"
+    )
+    parser.add_argument(
+        "--certificate", type=Path, required=True, metavar="DIR", help="folder written by `tubepilot certify`"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE", help="folder of the bundle to write")
+    parser.add_argument("--preset", choices=("quadrotor", "paper"), default=DEFAULT_PRESET, help="planner settings")
+    parser.add_argument(
+        "--candidates", type=int, default=None, metavar="N", help="candidate plans; the preset's if not given"
+    )
+    parser.add_argument(
+        "--steps", type=int, default=None, metavar="K", help="most refinement steps per tick; the preset's if not given"
+    )
+    parser.add_argument(
+        "--samples", type=int, default=2000, metavar="COUNT", help="random states on which parity with JAX is measured"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the parity samples and of the noise table")
+    parser.add_argument(
+        "--version", type=int, default=None, help="version of the bundle, must grow; seconds since 1970 if not given"
+    )
+    parser.add_argument(
+        "--keys", type=Path, default=None, metavar="DIR",
+        help=f"folder of trusted public keys; {keys.default_folder()} if not given",
+    )  # fmt: skip
+    parser.add_argument(
+        "--signing-key", type=Path, default=None, metavar="FILE",
+        help="Ed25519 signing key, created if missing; signing.key beside the folder of trusted keys if not given",
+    )  # fmt: skip
+
+
+def planner_model(checkpoint: Checkpoint) -> PlannerModel:
+    """The part of a checkpoint that the planner needs."""
+    return PlannerModel(
+        checkpoint.model,
+        checkpoint.action_scale,
+        checkpoint.observation_scale,
+        checkpoint.cost,
+        checkpoint.policy,
+        checkpoint.value,
+    )
+
+
+def planner_settings(checkpoint: Checkpoint, name: str, candidates: int | None, steps: int | None) -> PlannerSettings:
+    """Preset `name` at the checkpoint's rates; the paper's preset keeps its own horizon.
+
+    Raises:
+        InputError: a value is out of range.
+    """
+    settings = preset(
+        name,
+        dt_plan_s=checkpoint.settings.dt_plan_s,
+        tick_hz=checkpoint.settings.tick_hz,
+        horizon=None if name == "paper" else checkpoint.settings.horizon,
+        candidates=candidates,
+    )
+    return settings if steps is None else replace(settings, steps=steps)
+
+
+def signing_key(path: Path, trusted: Path) -> SigningKey:
+    """The signing key, made and trusted here if there is none yet; prints what it did."""
+    if path.exists():
+        key = keys.load_signing_key(path)
+        if not keys.is_trusted(key.verify_key, trusted):
+            print(f"note: {trusted} does not trust {keys.fingerprint(key.verify_key)}, the key of {path}")
+        return key
+    key = keys.create_signing_key(path)
+    public = keys.trust(key.verify_key, trusted)
+    print(f"created signing key {path} (mode 0600), fingerprint {keys.fingerprint(key.verify_key)}")
+    print(f"trusted it on this machine: {public}; a vehicle trusts it once this file is in its own folder")
+    return key
+
+
+def build_graphs(
+    model: PlannerModel, settings: PlannerSettings, metric: npt.NDArray[np.float64], metadata: dict[str, str]
+) -> dict[str, tuple[Graph, onnx.ModelProto]]:
+    """Rollout, refine, rank and policy as graphs and ONNX models."""
+    made: dict[str, Graph] = {
+        "rollout": rollout_graph(model, settings),
+        "refine": refine_graph(model, settings, metric),
+        "rank": rank_graph(model, settings),
+        "policy": policy_graph(model, settings.dt_plan_s),
+    }
+    return {
+        name: (graph, emit.to_model(graph, name, POLICY_PORTS if name == "policy" else PORTS, metadata))
+        for name, graph in made.items()
+    }
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export; see the module."""
+    if args.samples < 2:
+        raise InputError(f"--samples is {args.samples}, must be at least 2")
+    checkpoint = load(args.checkpoint)
+    digest = hashlib.sha256((args.checkpoint / ARRAYS).read_bytes()).hexdigest()
+    certificate = read_certificate(args.certificate)
+    for name, content in (("backup", certificate.backup), ("shield", certificate.shield)):
+        open_session(content, f"{name}.onnx")
+    settings = planner_settings(checkpoint, args.preset, args.candidates, args.steps)
+    model = planner_model(checkpoint)
+
+    start_s = time.monotonic()
+    metric = curvature(model, settings)
+    metadata = {"checkpoint_sha256": digest, "airframe": checkpoint.settings.airframe}
+    built = build_graphs(model, settings, metric, metadata)
+    print(f"graphs for N={settings.candidates}, H={settings.horizon} in {time.monotonic() - start_s:.1f} s:")
+    for name, (graph, proto) in built.items():
+        size = emit.size(graph, proto)
+        print(f"  {name + '.onnx':<13} {size.nodes:>5} nodes {size.flops / 1e6:>7.2f} MFLOP {size.bytes / 1e3:>7.0f} kB")
+
+    drawn = samples.draw(settings, args.samples, args.seed)
+    models = {name: proto for name, (_, proto) in built.items()}
+    results = parity.check_parity(models, model, settings, metric, drawn)
+    print("error against float64 JAX (1 ulp = 2^-23 of the output's scale):")
+    print(parity.table(results))
+
+    trusted = (keys.default_folder() if args.keys is None else args.keys).expanduser()
+    key_file = (trusted.parent / "signing.key" if args.signing_key is None else args.signing_key).expanduser()
+    key = signing_key(key_file, trusted)
+    version = int(time.time()) if args.version is None else args.version
+    graphs = {name: proto.SerializeToString() for name, (_, proto) in built.items()}
+    export = Export(checkpoint, digest, settings, graphs, certificate, drawn, results, version, args.seed)
+    sizes = write_bundle(args.out, export, key)
+    print(
+        f"bundle {args.out}: version {version}, {len(sizes)} files, {sum(sizes.values()) / 1e6:.2f} MB, "
+        f"signed by {keys.fingerprint(key.verify_key)}"
+    )
+    print(f"next: tubepilot verify {args.out}" + ("" if args.keys is None else f" --keys {args.keys}"))
+    return 0
