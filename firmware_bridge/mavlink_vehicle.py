@@ -160,11 +160,7 @@ class MavlinkVehicle(Vehicle):
             self._clock.reset()
             self._sequences.clear()
             self._next_heartbeat_ns = 0
-        data = self._transport.read()
-        if data:
-            now_ns = clock_ns()
-            for frame in self._parser.feed(data):
-                self._receive(frame, now_ns)
+        self._take_in()
         now_ns = clock_ns()
         if now_ns >= self._next_heartbeat_ns:
             self._next_heartbeat_ns = now_ns + HEARTBEAT_PERIOD_NS
@@ -175,6 +171,13 @@ class MavlinkVehicle(Vehicle):
             self._timesync_sent.append(now_ns)
             self._send(m.Timesync(0, now_ns))
         self._transport.flush()
+
+    def _take_in(self) -> None:
+        data = self._transport.read()
+        if data:
+            now_ns = clock_ns()
+            for frame in self._parser.feed(data):
+                self._receive(frame, now_ns)
 
     def close(self) -> None:
         self._transport.close()
@@ -318,6 +321,8 @@ class MavlinkVehicle(Vehicle):
         )
         if self._send(message):
             self._setpoints += 1
+        # Read once more: an answer to time sync that came while the set-point was computed need not wait a tick.
+        self._take_in()
 
     def _command(self, command: int, *parameters: float) -> None:
         p1, p2, p3 = (*parameters, 0.0, 0.0)[:3]

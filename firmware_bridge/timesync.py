@@ -18,7 +18,7 @@ MIN_SPAN_NS = 400_000_000
 """Shortest span of samples from which a skew is fitted; before, the clocks are taken to run alike [ns]."""
 
 SKEW_LIMIT = 0.1
-EXPIRY_NS = 10_000_000_000
+EXPIRY_NS = 30_000_000_000
 """Without a good round trip for so long the clocks are not known any more [ns]."""
 
 RESET_DEVIATION_NS = 100_000_000
