@@ -6,6 +6,7 @@ import hashlib
 import io
 import tomllib
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -112,14 +113,21 @@ class Checkpoint:
     settings: Settings
 
 
-def save(path: Path, checkpoint: Checkpoint) -> None:
+def save(path: Path, checkpoint: Checkpoint, extra: Mapping[str, bytes] | None = None) -> None:
     """Write a checkpoint directory; whoever dies in between, the old or the new one is there.
 
     Args:
-        path: Directory to write; other files in it (pictures) are dropped with the old one.
+        path: Directory to write; whatever else the old one held is dropped with it.
         checkpoint: What to write.
+        extra: Further files of the directory, name to content (pictures, tables).
     """
-    replace_directory(path, lambda folder: _fill(folder, checkpoint))
+
+    def fill(folder: Path) -> None:
+        _fill(folder, checkpoint)
+        for name, content in (extra or {}).items():
+            (folder / name).write_bytes(content)
+
+    replace_directory(path, fill)
 
 
 def _fill(folder: Path, checkpoint: Checkpoint) -> None:

@@ -6,7 +6,6 @@ that the policy does not rest on one set of parameters.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
@@ -18,6 +17,7 @@ from jaxtyping import Array, Float
 
 from .dynamics import WorldModel, disagreement, step
 from .episodes import Episode, Variation, draw_episodes
+from .monitor import Monitor
 from .references import reference_at
 from .task import (
     ACTION_SIZE,
@@ -165,7 +165,7 @@ def train_policy(
     dt_s: float,
     settings: PolicySettings,
     seed: int,
-    progress: Callable[[int, float], None] | None = None,
+    monitor: Monitor | None = None,
     start: Network | None = None,
 ) -> Network:
     """Train the policy.
@@ -176,7 +176,7 @@ def train_policy(
         dt_s: Step of model and policy [s]; the planner's.
         settings: How to train.
         seed: Seed of weights and episodes.
-        progress: Called now and then with the iteration and the mean cost per second, dimensionless.
+        monitor: Told the iteration and the loss now and then; returns False to stop early.
         start: Weights to go on from; random ones if None.
 
     Returns:
@@ -212,6 +212,6 @@ def train_policy(
     for iteration in range(settings.iterations):
         episodes = draw_episodes(generator, model.physics, settings.variation, settings.batch)
         policy, memory, value = update(policy, memory, episodes)
-        if progress is not None and (iteration % 20 == 0 or iteration == settings.iterations - 1):
-            progress(iteration, float(value))
+        if monitor is not None and iteration % 10 == 0 and not monitor(iteration, float(value)):
+            break
     return policy

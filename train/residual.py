@@ -7,7 +7,7 @@ flight's wind.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -33,6 +33,7 @@ from .dynamics import (
 )
 from .flight import Flight
 from .identify import rotation_matrices, thrust_response
+from .monitor import Monitor
 
 STATE_WEIGHTS = np.array([*[0.0] * 3, *[1 / 0.01**2] * 3, *[4 / 0.005**2] * 4, *[1 / 0.05**2] * 3, 0.0])
 """Inverse squares of what counts as one unit of error: 0.01 m/s, 0.005 rad, 0.05 rad/s; thrust is not measured."""
@@ -60,9 +61,9 @@ class ResidualSettings:
     width: int = 32
     window: int = 20
     batch: int = 48
-    iterations: int = 700
+    iterations: int = 500
     learning_rate: float = 5e-3
-    weight_decay: float = 1e-4
+    weight_decay: float = 1.0
 
 
 class _Member(NamedTuple):
@@ -111,7 +112,7 @@ def train_residual(
     physics: Physics,
     settings: ResidualSettings,
     seed: int,
-    progress: Callable[[int, float], None] | None = None,
+    monitor: Monitor | None = None,
 ) -> Residual:
     """Fit the ensemble.
 
@@ -121,7 +122,7 @@ def train_residual(
         physics: Identified physics.
         settings: How to train.
         seed: Seed of initial weights, bootstrap and batches.
-        progress: Called with the iteration and the loss, dimensionless, now and then.
+        monitor: Told the iteration and the loss now and then; returns False to stop early.
 
     Returns:
         The ensemble.
@@ -188,8 +189,8 @@ def train_residual(
         pick = generator.integers(0, bootstrap.shape[1], (settings.members, settings.batch))
         chosen = np.take_along_axis(bootstrap, pick, axis=1)
         member, memory, value = update(member, memory, jnp.asarray(starts[chosen]))
-        if progress is not None and (iteration % 20 == 0 or iteration == settings.iterations - 1):
-            progress(iteration, float(value))
+        if monitor is not None and iteration % 10 == 0 and not monitor(iteration, float(value)):
+            break
     return Residual(
         mean_j,
         scale_j,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +11,7 @@ from jaxtyping import Array
 
 from .dynamics import WorldModel
 from .episodes import Episode, draw_episodes
+from .monitor import Monitor
 from .policy import PolicySettings, Task, make_network, run_episode, single_precision
 from .task import OBSERVATION_SIZE, Network, network
 
@@ -25,7 +25,7 @@ def train_value(
     dt_s: float,
     settings: PolicySettings,
     seed: int,
-    progress: Callable[[int, float], None] | None = None,
+    monitor: Monitor | None = None,
 ) -> Network:
     """Fit the value to sums of dt * stage cost over the `settings.steps` steps that follow a state.
 
@@ -38,7 +38,7 @@ def train_value(
         dt_s: Step of model and policy [s].
         settings: How to train.
         seed: Seed of weights and episodes.
-        progress: Called now and then with the iteration and the mean relative squared error.
+        monitor: Told the iteration and the loss now and then; returns False to stop early.
 
     Returns:
         The value network: observation to predicted cost to go, dimensionless.
@@ -77,6 +77,6 @@ def train_value(
     for iteration in range(settings.value_iterations):
         pick = generator.integers(0, len(targets), _BATCH)
         value, memory, error = update(value, memory, jnp.asarray(pick))
-        if progress is not None and (iteration % 100 == 0 or iteration == settings.value_iterations - 1):
-            progress(iteration, float(error))
+        if monitor is not None and iteration % 10 == 0 and not monitor(iteration, float(error)):
+            break
     return value

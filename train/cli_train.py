@@ -1,0 +1,95 @@
+"""Learn the world model and the policy from flight logs.
+
+DATA is a folder of flights: NPZ flights of `tubepilot collect`, nano-drone or NanoBench CSV, or PX4 .ulg. Flights of body-rate
+set-points give a complete checkpoint: identified physics, residual ensemble, policy, value, and bounds of the model error for
+the prover. Flights of rotor speeds give a prediction model of the rotor level and its table of open-loop errors. Ctrl-C cuts the
+remaining stages short and still writes a complete checkpoint; a second Ctrl-C stops at once and leaves the previous one.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tqdm import tqdm
+
+from tubepilot.firmware_bridge.errors import InputError
+
+from .flight import RATES, Flight
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("data", type=Path, metavar="DATA", help="folder of flights, or one file")
+    parser.add_argument("--out", type=Path, default=Path("checkpoint"), help="checkpoint directory to write")
+    parser.add_argument(
+        "--leave-out", nargs="+", default=[], metavar="NAME", help="flights to hold out by name; rates: default the last three"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of everything random")
+    parser.add_argument("--policy-iterations", type=int, default=900, help="gradient steps of the policy")
+    parser.add_argument("--residual-iterations", type=int, default=500, help="gradient steps of the ensemble")
+    parser.add_argument("--rate-limit-rad-s", type=float, nargs=3, default=[6.0, 6.0, 3.0], help="largest body rates [rad/s]")
+    parser.add_argument(
+        "--thrust-scale-m-s2", type=float, help="collective acceleration at throttle 1, if the logs do not say it [m/s^2]"
+    )
+    parser.add_argument("--window-every", type=int, default=1, help="evaluate one prediction window in this many")
+    parser.add_argument("--resume", action="store_true", help="go on from what an interrupted run left in OUT.partial")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train; 130 if Ctrl-C cut it short.
+
+    Raises:
+        InputError: an option or the data cannot be used.
+    """
+    if args.policy_iterations < 1 or args.residual_iterations < 1 or args.window_every < 1:
+        raise InputError("--policy-iterations, --residual-iterations and --window-every must be at least 1")
+    if min(args.rate_limit_rad_s) <= 0:
+        raise InputError(f"--rate-limit-rad-s must be positive, got {args.rate_limit_rad_s}")
+    flights = read_flights(args.data)
+    levels = {flight.action_level for flight in flights}
+    if len(levels) > 1:
+        raise InputError(f"{args.data} mixes flights of action levels {sorted(levels)}; train on one at a time")
+    from .monitor import interruptible
+
+    with interruptible() as interrupt:
+        if levels == {RATES}:
+            from .learn import LearnSettings, learn
+            from .policy import PolicySettings
+            from .residual import ResidualSettings
+
+            x, y, z = args.rate_limit_rad_s
+            settings = LearnSettings(
+                args.seed,
+                (x, y, z),
+                args.thrust_scale_m_s2,
+                ResidualSettings(iterations=args.residual_iterations),
+                PolicySettings(iterations=args.policy_iterations),
+                args.window_every,
+            )
+            learn(flights, args.leave_out, args.out, args.resume, settings, interrupt)
+            following = f"tubepilot certify {args.out} --out certificate"
+        else:
+            from .rotor_learn import learn_rotor_model
+
+            learn_rotor_model(flights, args.leave_out, args.out, args.seed, args.window_every, interrupt)
+            following = (
+                "tubepilot collect --out flights, then tubepilot train flights: a policy needs flights of rate set-points"
+            )
+    cut = " (cut short by Ctrl-C)" if interrupt.requested else ""
+    print(f"checkpoint{cut}: {args.out}\nnext: {following}")
+    return 130 if interrupt.requested else 0
+
+
+def read_flights(data: Path) -> list[Flight]:
+    """All flights of a folder, by name.
+
+    Raises:
+        InputError: there are none.
+    """
+    from .logs import read_log
+
+    files = [data] if data.is_file() else sorted(p for p in data.glob("*") if p.suffix in {".npz", ".csv", ".ulg"})
+    if not files:
+        raise InputError(f"{data}: no .npz, .csv or .ulg flights there; run `tubepilot collect --out {data}`")
+    return [read_log(path) for path in tqdm(files, desc="read", unit="flight", disable=len(files) < 4)]

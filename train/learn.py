@@ -1,0 +1,242 @@
+"""From flights of rate set-points to a checkpoint: identify, fit the ensemble, train policy and value."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tubepilot.firmware_bridge.errors import InputError
+
+from .bounds import residual_bounds
+from .checkpoint import Checkpoint, Limits, ResidualBounds, Settings, load, save
+from .dynamics import WorldModel
+from .flight import Flight
+from .identify import Identification, identify
+from .model_prediction import model_predictor
+from .monitor import Interrupt, bar
+from .picture import horizon_picture
+from .policy import PolicySettings, default_task, make_network, train_policy
+from .prediction import Errors, errors, format_table, mean_errors, predict_naive, window_starts
+from .residual import ResidualSettings, train_residual, zero_residual
+from .task import OBSERVATION_SIZE, Network
+from .value import train_value
+
+DT_PLAN_S = 0.04
+HORIZON = 12
+THRUST_MIN_M_S2 = 2.0
+THRUST_SHARE_MAX = 0.9
+"""Share of the greatest thrust that a setpoint may ask for; the rest is for the rate loop."""
+HELD_OUT = 3
+SHARES = (1.0, 0.5, 0.25, 0.1)
+
+
+@dataclass(frozen=True, slots=True)
+class LearnSettings:
+    """Choices of one training run.
+
+    Attributes:
+        seed: Seed of everything random.
+        rate_limit_rad_s: Greatest commanded body rates [rad/s].
+        thrust_scale_m_s2: Collective acceleration at throttle 1 if the flights do not say it [m/s^2].
+        residual: How the ensemble is trained.
+        policy: How policy and value are trained.
+        window_every: Evaluate one prediction window in this many.
+    """
+
+    seed: int
+    rate_limit_rad_s: tuple[float, float, float]
+    thrust_scale_m_s2: float | None
+    residual: ResidualSettings
+    policy: PolicySettings
+    window_every: int
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Flights to fit on, to calibrate bounds and the ensemble's share on, and to report on."""
+
+    fit: list[Flight]
+    calibration: list[Flight]
+    test: list[Flight]
+
+
+def split_flights(flights: Sequence[Flight], leave_out: Sequence[str]) -> Split:
+    """Split by name: the flights left out, or the last three if none is named; the last of them is the test flight.
+
+    Raises:
+        InputError: a name is unknown, or too few flights are left.
+    """
+    names = [flight.name for flight in flights]
+    for name in leave_out:
+        if name not in names:
+            raise InputError(f"--leave-out {name}: no such flight; there are {', '.join(names)}")
+    out = list(leave_out) or names[-HELD_OUT:]
+    fit = [flight for flight in flights if flight.name not in out]
+    held = [flight for flight in flights if flight.name in out]
+    if not fit or len(held) < 2:
+        raise InputError(
+            f"{len(fit)} flights to fit on and {len(held)} held out; at least 1 and 2 are needed (one to make the bounds, "
+            "one to check them): collect more flights"
+        )
+    return Split(fit, held[:-1], held[-1:])
+
+
+def thrust_scale(flights: Sequence[Flight], given: float | None) -> float:
+    """Commanded collective acceleration at throttle 1 [m/s^2]: what the flights say, else what was given.
+
+    Raises:
+        InputError: nobody says it, or the flights differ.
+    """
+    said = {float(str(f.meta["thrust_scale_m_s2"])) for f in flights if "thrust_scale_m_s2" in f.meta}
+    if len(said) > 1:
+        raise InputError(f"the flights have different thrust scales: {sorted(said)} m/s^2; train on one vehicle at a time")
+    if said:
+        return said.pop()
+    if given is None:
+        raise InputError("the flights do not say their thrust scale; give --thrust-scale-m-s2 (thrust-to-weight times 9.81)")
+    return given
+
+
+def score(model: WorldModel, flights: Sequence[Flight], scale_m_s2: float, every: int) -> Errors:
+    """Open-loop errors of a model on flights."""
+    predict = model_predictor(model, scale_m_s2)
+    parts = []
+    for flight in flights:
+        starts = window_starts(flight, every, first=100)
+        parts.append(errors(flight, starts, predict(flight, starts)))
+    return mean_errors(parts)
+
+
+def shrink(model: WorldModel, flights: Sequence[Flight], scale_m_s2: float) -> tuple[WorldModel, float]:
+    """The ensemble times the share that predicts best on flights it was not fitted on.
+
+    On a vehicle that the physics already describes, a full-size ensemble mostly repeats its training flights.
+
+    Returns:
+        The model, and the share chosen, one of `SHARES`.
+    """
+    still = score(WorldModel(model.physics, zero_residual()), flights, scale_m_s2, 10)
+
+    def scaled(share: float) -> WorldModel:
+        residual = model.residual
+        return WorldModel(model.physics, residual._replace(w2=share * residual.w2, b2=share * residual.b2))
+
+    def relative(share: float) -> float:
+        seen = score(scaled(share), flights, scale_m_s2, 10)
+        return sum(
+            float(getattr(seen, q).sum() / getattr(still, q).sum()) for q in ("velocity", "attitude", "rates")
+        )
+
+    best = min(SHARES, key=relative)
+    return scaled(best), best
+
+
+def learn_model(split: Split, scale_m_s2: float, settings: LearnSettings, interrupt: Interrupt) -> tuple[Identification, WorldModel]:
+    """Identify the physics and fit the ensemble; prints what was found."""
+    found = identify(split.fit, [scale_m_s2] * len(split.fit))
+    print(describe(found, split.fit))
+    with bar("residual ensemble", settings.residual.iterations, interrupt) as monitor:
+        residual = train_residual(
+            split.fit, [scale_m_s2] * len(split.fit), found.physics, settings.residual, settings.seed, monitor
+        )
+    model, share = shrink(WorldModel(found.physics, residual), split.calibration, scale_m_s2)
+    print(f"ensemble: {settings.residual.members} members, share {share:g} chosen on {len(split.calibration)} held-out flights")
+    return found, model
+
+
+def describe(found: Identification, flights: Sequence[Flight]) -> str:
+    """Identified parameters, one line each."""
+    physics = found.physics
+
+    def show(values: object, digits: int = 3) -> str:
+        return " ".join(f"{float(v):.{digits}f}" for v in np.ravel(np.asarray(values)))
+
+    wind = "; ".join(f"{f.name} {show(d, 2)}" for f, d in zip(flights, found.disturbance_m_s2, strict=True))
+    return (
+        f"thrust: gain {show(physics.thrust_gain)}, lag {show(physics.thrust_lag_s)} s\n"
+        f"rates: gain {show(physics.rate_gain)}, offset {show(physics.rate_offset_rad_s, 4)} rad/s, lag "
+        f"{show(physics.rate_lag_s)} s (with a delay of {found.delay_s:.2f} s beside a lag the fit would be best)\n"
+        f"drag: {show(physics.drag_1_s)} 1/s; disturbance per flight [m/s^2]: {wind}\n"
+        f"fit: rates {show(found.rate_rms_rad_s)} rad/s rms over 0.25 s, acceleration {found.acceleration_rms_m_s2:.3f} "
+        "m/s^2 rms over 0.2 s"
+    )
+
+
+def learn(
+    flights: Sequence[Flight], leave_out: Sequence[str], out: Path, resume: bool, settings: LearnSettings, interrupt: Interrupt
+) -> Checkpoint:
+    """Run all stages and write the checkpoint directory.
+
+    Until the last stage is done, what is there lies in `<out>.partial`, from which `resume` goes on.
+
+    Args:
+        flights: All flights, of action level "rates", of one vehicle.
+        leave_out: Names of the held-out flights; the last three if empty.
+        out: Checkpoint directory.
+        resume: Go on from `<out>.partial`.
+        settings: Choices.
+        interrupt: After a Ctrl-C the remaining stages are cut short, and a complete checkpoint is written all the same.
+
+    Returns:
+        The checkpoint.
+    """
+    split = split_flights(flights, leave_out)
+    scale = thrust_scale(flights, settings.thrust_scale_m_s2)
+    limits = Limits(settings.rate_limit_rad_s, THRUST_MIN_M_S2, THRUST_SHARE_MAX * scale)
+    task = default_task(limits.rate_rad_s, limits.thrust_min_m_s2, limits.thrust_max_m_s2)
+    partial = out.with_name(f"{out.name}.partial")
+    start: Network | None = None
+    if resume:
+        before = load(partial)
+        model, start, bounds, delay = before.model, before.policy, before.settings.residual_bounds, before.settings.command_delay_s
+        print(f"resumed from {partial}")
+    else:
+        found, model = learn_model(split, scale, settings, interrupt)
+        bounds, delay = residual_bounds(found.physics, split.calibration, split.test, scale), found.delay_s
+    print_bounds(bounds)
+    rows = {
+        "naive": mean_errors([errors(f, s, predict_naive(f, s)) for f in split.test for s in [window_starts(f)]]),
+        "physics only": score(WorldModel(model.physics, zero_residual()), split.test, scale, settings.window_every),
+        "physics + ensemble": score(model, split.test, scale, settings.window_every),
+    }
+    title = f"Open-loop prediction, flight left out: {', '.join(f.name for f in split.test)}"
+    table = format_table(rows, title)
+    print(table)
+
+    def assemble(policy: Network, value: Network) -> Checkpoint:
+        fixed = Settings(
+            action_level="rates", airframe=str(flights[0].meta["airframe"]), thrust_scale_m_s2=scale, dt_plan_s=DT_PLAN_S,
+            horizon=HORIZON, tick_hz=1.0 / flights[0].dt_s, seed=settings.seed, command_delay_s=delay, limits=limits,
+            residual_bounds=bounds,
+        )
+        return Checkpoint(model, task.action_scale, task.observation_scale, task.cost, policy, value, fixed)
+
+    generator = np.random.default_rng(settings.seed)
+    blank = make_network(generator, OBSERVATION_SIZE, settings.policy.width, 1, 0.0)
+    policy = start or make_network(generator, OBSERVATION_SIZE, settings.policy.width, 4, 0.1)
+    save(partial, assemble(policy, blank))
+    with bar("policy", settings.policy.iterations, interrupt) as monitor:
+        policy = train_policy(model, task, DT_PLAN_S, settings.policy, settings.seed, monitor, policy)
+    save(partial, assemble(policy, blank))
+    with bar("value", settings.policy.value_iterations, interrupt) as monitor:
+        value = train_value(model, task, policy, DT_PLAN_S, settings.policy, settings.seed, monitor)
+    checkpoint = assemble(policy, jax.tree.map(jnp.asarray, value))
+    picture = horizon_picture(rows, title, flights[0].dt_s)
+    save(out, checkpoint, {"prediction.png": picture, "prediction.txt": f"{table}\n".encode()})
+    shutil.rmtree(partial, ignore_errors=True)
+    return checkpoint
+
+
+def print_bounds(bounds: ResidualBounds) -> None:
+    """Say what the prover will assume about model error."""
+    a, r = bounds.acceleration_m_s2, bounds.rate_rad_s
+    print(
+        f"residual bounds of the physics, coverage asked {bounds.coverage_asked}, seen {bounds.coverage_seen:.4f} on the flight "
+        f"left out: acceleration {a[0]:.2f} {a[1]:.2f} {a[2]:.2f} m/s^2, rate target {r[0]:.2f} {r[1]:.2f} {r[2]:.2f} rad/s"
+    )
