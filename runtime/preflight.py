@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -52,7 +51,7 @@ class StateSample:
     duration_s: float
 
 
-def sample_states(vehicle: Vehicle, duration_s: float, sleep: Callable[[float], None] = time.sleep) -> StateSample:
+def sample_states(vehicle: Vehicle, duration_s: float) -> StateSample:
     """Watch the state stream for a while [s]."""
     states: list[VehicleState] = []
     ages_s: list[float] = []
@@ -63,7 +62,7 @@ def sample_states(vehicle: Vehicle, duration_s: float, sleep: Callable[[float], 
         if state is not None and (not states or state.t_ns != states[-1].t_ns):
             states.append(state)
             ages_s.append(1e-9 * (time.monotonic_ns() - state.t_ns))
-        sleep(0.002)
+        vehicle.wait_until(time.monotonic_ns() + 2_000_000)
     return StateSample(tuple(states), tuple(ages_s), time.monotonic() - start_s)
 
 

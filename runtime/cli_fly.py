@@ -1,0 +1,187 @@
+"""Fly a task: load and verify a bundle, check vehicle and machine, arm, climb, track, brake, land, disarm.
+
+Ctrl-C lands; a second Ctrl-C stops streaming at once, so that the flight controller's own failsafe takes over. If the
+vehicle is found armed in the air (a flight was interrupted), it is taken over where it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from tubepilot.firmware_bridge.errors import InputError, LinkError, VehicleRefusedError
+from tubepilot.firmware_bridge.vehicle import Vehicle, open_vehicle
+
+from . import realtime, tasks
+from .flight import Flight, FlightSettings, StopSwitch
+from .flight_summary import FlightSummary
+from .local_frame import LocalFrame
+from .observer import DisturbanceObserver
+from .on_board import STATE_AGE_S, OnBoard, load_on_board
+from .predictor import Predictor
+from .preflight import (
+    Finding,
+    Level,
+    StateSample,
+    check_attitude,
+    check_link,
+    check_rights,
+    check_stream,
+    mean_frame,
+    sample_states,
+    warm_up,
+)
+from .recorder import Recorder
+from .reference import check_limits
+from .state_check import StateLimits
+from .tick import Tick, TickSettings
+
+PLAN_SHARE, SEND_SHARE = 0.5, 0.8
+"""Shares of the tick period at which the last refinement step may start, and after which a plan is not used."""
+SAMPLE_S = 1.5
+CONNECT_S = 10.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `tubepilot fly`."""
+    parser.add_argument("bundle", type=Path, help="bundle directory")
+    parser.add_argument("--link", required=True, help="flight controller, e.g. px4:///dev/ttyACM0?baud=921600")
+    tasks.add_arguments(parser)
+    parser.add_argument("--keys", type=Path, default=None, help="directory of trusted public keys")
+    parser.add_argument("--log", type=Path, default=None, help="flight log to write (MCAP); named by time if absent")
+    parser.add_argument("--core", type=int, default=None, help="processor core to stay on")
+    parser.add_argument("--resume", action="store_true", help="after a take-over in the air, fly the task, then land")
+    parser.add_argument("--check-only", action="store_true", help="do the pre-flight checks and end")
+
+
+def preflight(
+    vehicle: Vehicle, on_board: OnBoard, settings: TickSettings, core: int | None
+) -> tuple[list[Finding], StateSample, bool]:
+    """Check everything that can be checked on the ground.
+
+    Returns:
+        The findings, the states seen, and whether the vehicle is armed in the air already.
+    """
+    machine = [warm_up(on_board.planner, settings.plan_by_s, settings.send_by_s)]
+    machine += check_rights(realtime.enter(core))
+    vehicle.request_streams(on_board.tick_hz)
+    sample_states(vehicle, 0.5)  # let the streams start
+    sample = sample_states(vehicle, SAMPLE_S)
+    status = vehicle.status()
+    in_air = status.armed and status.landed is False
+    findings = [*check_link(vehicle), *check_stream(sample, on_board.tick_hz, settings.state.age_s)]
+    if not in_air:
+        findings.append(check_attitude(sample))
+        findings += [
+            Finding(check.name, Level.PASS if check.ok else Level.FAIL, check.text) for check in vehicle.preflight()
+        ]
+    return [*findings, *machine], sample, in_air
+
+
+def _frame(sample: StateSample, in_air: bool) -> LocalFrame:
+    """Take-off frame: where the vehicle stands; in the air, below it at the flight controller's own zero height."""
+    if not in_air:
+        return mean_frame(sample)
+    frame = LocalFrame.at(sample.states[-1])
+    frame.origin_m[2] = 0.0
+    return frame
+
+
+def _meta(link: str, on_board: OnBoard, settings: TickSettings) -> dict[str, str | float | int]:
+    return {
+        **on_board.meta,
+        "link": link,
+        "tick_hz": on_board.tick_hz,
+        "plan_by_s": settings.plan_by_s,
+        "send_by_s": settings.send_by_s,
+        "delay_s": on_board.delay_s,
+    }
+
+
+def fly(
+    arguments: argparse.Namespace, on_board: OnBoard, vehicle: Vehicle, task: tasks.TaskSettings, stop: StopSwitch
+) -> FlightSummary | None:
+    """Check and fly with a connected vehicle.
+
+    Args:
+        arguments: Of `tubepilot fly`.
+        on_board: What the bundle holds, loaded.
+        vehicle: Connected.
+        task: What to fly.
+        stop: Requests to stop.
+
+    Returns:
+        The summary of the flight; None if only the checks were asked for.
+
+    Raises:
+        VehicleRefusedError: a check failed, so the vehicle stays on the ground.
+    """
+    period_s = 1.0 / on_board.tick_hz
+    settings = TickSettings(PLAN_SHARE * period_s, SEND_SHARE * period_s, state=StateLimits(STATE_AGE_S))
+    print("pre-flight checks")
+    findings, sample, in_air = preflight(vehicle, on_board, settings, arguments.core)
+    for finding in findings:
+        print(finding.line())
+    failed = [finding.name for finding in findings if finding.level is Level.FAIL]
+    if not sample.states or (failed and not in_air):
+        raise VehicleRefusedError(f"not flown, {len(failed)} checks failed: {', '.join(failed)}; remedies stand above")
+    if arguments.check_only:
+        return None
+    frame = _frame(sample, in_air)
+    link_s = 0.5e-3 * vehicle.status().link.timesync.rtt_ms
+    predictor = Predictor(on_board.physics, on_board.delay_s + link_s)
+    tick = Tick(vehicle, on_board.planner, on_board.shield, predictor, DisturbanceObserver(), settings, frame)
+    flight_settings = FlightSettings(task.height_m, resume=arguments.resume)
+    ticker = realtime.Ticker(round(1e9 * period_s), sleep=lambda seconds: _listen(vehicle, seconds))
+    meta = {**task.meta(frame), **_meta(arguments.link, on_board, settings)}
+    with Recorder(arguments.log, meta) as recorder:
+        for finding in findings:
+            recorder.event(finding.line().strip())
+        tick.recorder = recorder
+        flight = Flight(vehicle, tick, task.reference(), flight_settings, ticker, stop, recorder, _say)
+        summary = flight.run(in_air)
+        if recorder.dropped:
+            print(f"the log lost {recorder.dropped} ticks: its disk did not keep up")
+    realtime.leave()
+    return summary
+
+
+def _listen(vehicle: Vehicle, seconds: float) -> None:
+    """Sleep between ticks, answering time sync at once; a link that fails meanwhile is the next tick's business."""
+    try:
+        vehicle.wait_until(time.monotonic_ns() + round(1e9 * seconds))
+    except (LinkError, OSError):
+        time.sleep(seconds)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Fly; status 0 if the task was flown to its end and the vehicle is disarmed."""
+    task = tasks.from_arguments(arguments)
+    if arguments.log is None:
+        arguments.log = Path(time.strftime("flight-%Y%m%d-%H%M%S.mcap"))
+    if arguments.log.exists():
+        raise InputError(f"{arguments.log} exists and a flight log is never overwritten; give another --log name")
+    on_board = load_on_board(arguments.bundle, arguments.keys)
+    check_limits(task.reference(), on_board.speed_m_s, on_board.acceleration_m_s2)
+    stop = StopSwitch()
+    vehicle = open_vehicle(arguments.link, on_board.thrust_scale_m_s2)
+    try:
+        vehicle.connect(CONNECT_S)
+        stop.on_signals()
+        summary = fly(arguments, on_board, vehicle, task, stop)
+    finally:
+        vehicle.close()
+    if summary is None:
+        print("checks done, not flown; next: the same command without --check-only")
+        return 0
+    for line in summary.lines():
+        print(line)
+    if not summary.completed:
+        print(f"not completed: {summary.why}")
+    print(f"flight log {arguments.log}; next: tubepilot report {arguments.log}")
+    return 0 if summary.completed else 1

@@ -1,0 +1,107 @@
+"""What a bundle becomes on board: planner, shield and the numbers that the tick needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tubepilot.firmware_bridge.types import GRAVITY_M_S2
+
+from .bundle import read_bundle
+from .manifest import Manifest, Plain
+from .planner import Planner
+from .predictor import PhysicsParameters
+from .self_test import require, self_test
+from .shield import Shield
+
+STATE_AGE_S = 0.05
+"""Oldest state estimate that the tick uses; the shield has its own, certified limit [s]."""
+DEFAULT_SPEED_M_S = 5.0
+"""Largest task speed where the certificate names none [m/s]."""
+THRUST_SHARE = 0.9
+"""Share of the largest set-point thrust that a task's reference may need; the rest is left to corrections."""
+
+
+@dataclass(frozen=True, slots=True)
+class OnBoard:
+    """A loaded bundle.
+
+    Attributes:
+        planner, shield: Ready to run, not yet warm.
+        physics: For the predictor.
+        tick_hz: Ticks per second.
+        delay_s: From a set-point at the flight controller to the start of the response [s].
+        thrust_scale_m_s2: Collective acceleration at throttle 1 [m/s^2].
+        speed_m_s, acceleration_m_s2: Limits of a task.
+        meta: For the flight log: bundle, airframe, version, signer.
+    """
+
+    planner: Planner
+    shield: Shield
+    physics: PhysicsParameters
+    tick_hz: float
+    delay_s: float
+    thrust_scale_m_s2: float
+    speed_m_s: float
+    acceleration_m_s2: float
+    meta: Mapping[str, str | float | int]
+
+
+def _number(table: Mapping[str, Plain], name: str, otherwise: float) -> float:
+    value = table.get(name)
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else otherwise
+
+
+def task_limits(manifest: Manifest) -> tuple[float, float]:
+    """Largest speed [m/s] and acceleration [m/s^2] of a task's reference.
+
+    The certificate's where it names them (`speed_m_s`, `acceleration_m_s2`). The acceleration is never more than what
+    the set-point limits leave beside gravity in the worst direction, upwards.
+    """
+    room_m_s2 = THRUST_SHARE * manifest.physics.thrust_gain * manifest.limits.thrust_max_m_s2 - GRAVITY_M_S2
+    return (
+        _number(manifest.certified_limits, "speed_m_s", DEFAULT_SPEED_M_S),
+        min(_number(manifest.certified_limits, "acceleration_m_s2", room_m_s2), room_m_s2),
+    )
+
+
+def load_on_board(path: Path, keys: Path | None) -> OnBoard:
+    """Verify a bundle and load it.
+
+    Args:
+        path: Bundle directory.
+        keys: Directory of trusted public keys; the default one if None.
+
+    Raises:
+        BundleError: a file, its hash or the signature is wrong, or a graph does not answer as at export.
+    """
+    bundle = read_bundle(path, keys)
+    require(self_test(bundle))
+    manifest, physics = bundle.manifest, bundle.manifest.physics
+    speed_m_s, acceleration_m_s2 = task_limits(manifest)
+    return OnBoard(
+        planner=Planner(bundle),
+        shield=Shield.from_bundle(bundle),
+        physics=PhysicsParameters(
+            physics.thrust_gain,
+            physics.thrust_lag_s,
+            physics.rate_gain,
+            physics.rate_offset_rad_s,
+            physics.rate_lag_s,
+            physics.drag_1_s,
+        ),
+        tick_hz=manifest.tick_hz,
+        delay_s=manifest.command_delay_s,
+        thrust_scale_m_s2=manifest.thrust_scale_m_s2,
+        speed_m_s=speed_m_s,
+        acceleration_m_s2=acceleration_m_s2,
+        meta={
+            "bundle": str(path),
+            "bundle_sha256": bundle.manifest_sha256,
+            "bundle_version": manifest.version,
+            "signer": bundle.signer,
+            "airframe": manifest.airframe,
+            "checkpoint_sha256": manifest.checkpoint_sha256,
+        },
+    )
