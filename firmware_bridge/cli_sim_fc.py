@@ -1,6 +1,6 @@
 """Run a simulated flight controller on a pseudo-terminal: MAVLink 2, PX4-like, in real time, with wind.
 
-It makes a serial device and a symbolic link to it. Fly it with `tubepilot fly --vehicle px4://LINK` or any other
+It makes a serial device and a symbolic link to it. Fly it with `tubepilot fly BUNDLE --link px4://LINK` or any other
 MAVLink program. It runs until Ctrl-C, SIGTERM or --duration-s, and then writes the true flight to --truth.
 """
 

@@ -112,7 +112,10 @@ def in_mode(vehicle: Vehicle, mode: FlightMode) -> Callable[[], bool]:
 
 
 def take_off(vehicle: Vehicle, target: np.ndarray) -> None:
-    """Into OFFBOARD, arm, and climb to a target; every step confirmed by what the vehicle says."""
+    """Into OFFBOARD, arm, and climb to a target; every step confirmed by what the vehicle says.
+
+    On a machine that stalls for longer than the failsafe time the failsafe acts, rightly: then it is asked again.
+    """
     stream(vehicle, idle, lambda: vehicle.state() is not None, 5.0)
     offboard = in_mode(vehicle, FlightMode.OFFBOARD)
     assert stream(vehicle, idle, offboard, 60.0, lambda: vehicle.request_mode(FlightMode.OFFBOARD))
@@ -120,9 +123,15 @@ def take_off(vehicle: Vehicle, target: np.ndarray) -> None:
 
     def there() -> bool:
         state = vehicle.state()
-        return state is not None and abs(state.position_m[2] - target[2]) < 0.1
+        return offboard() and state is not None and abs(state.position_m[2] - target[2]) < 0.1
 
-    assert stream(vehicle, hover_at(target), there, 60.0)
+    def again() -> None:
+        if not offboard():
+            vehicle.request_mode(FlightMode.OFFBOARD)
+        elif not vehicle.status().armed:
+            vehicle.request_arm(True)
+
+    assert stream(vehicle, hover_at(target), there, 90.0, again)
 
 
 def test_flight_failsafe_landing_and_return_to_offboard(tmp_path: Path) -> None:
@@ -153,14 +162,14 @@ def test_flight_failsafe_landing_and_return_to_offboard(tmp_path: Path) -> None:
         vehicle.close()
         said = sim.stop()
     assert sim.process.returncode == 0
-    assert "failsafes 2" in said
     assert not sim.link.is_symlink()
 
     # By the flight controller's own clock, from the truth: LAND follows the last set-point within the failsafe time.
     truth = np.load(sim.truth)
     landing = truth["mode"] == (4 << 8 | 6)
     starts = np.flatnonzero(landing[1:] & ~landing[:-1]) + 1
-    assert len(starts) == 2
+    assert len(starts) >= 2
+    assert f"failsafes {len(starts)}" in said
     silence_s = truth["t_sim_s"][starts] - truth["setpoint_t_sim_s"][starts]
     assert np.all(silence_s >= 0.5)
     assert np.all(silence_s < 0.5 + 0.025)
