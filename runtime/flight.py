@@ -223,6 +223,7 @@ class Flight:
             self._claimed = True
             self._tick.predictor.reset(0.0)
         elif self.phase is Phase.CLIMB:
+            self._tick.planner.reset()
             top = self._task.derivatives(np.zeros(1))[0, 0]
             duration_s = max(1.875 * float(np.linalg.norm(top - position)) / self._settings.climb_m_s, 1.0)
             self._path = Move.to_rest(position, velocity, np.zeros(3), top, duration_s)
@@ -328,6 +329,7 @@ class Flight:
         if self._status.mode is FlightMode.OFFBOARD:
             self._claimed = True
             self._entered_ns = self._clock_ns()
+            self._tick.planner.reset()
             self._tick.predictor.reset(GRAVITY_M_S2)
             self._log.event("OFFBOARD confirmed in the air")
             return None

@@ -136,6 +136,9 @@ class Geometric:
     def applied(self, setpoint: Setpoint) -> None:
         """Nothing to remember."""
 
+    def reset(self) -> None:
+        """Nothing to forget."""
+
 
 @dataclass(frozen=True)
 class Accepting:

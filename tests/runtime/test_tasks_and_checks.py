@@ -139,6 +139,9 @@ class Planner:
     def applied(self, setpoint: Setpoint) -> None:
         """Nothing to remember."""
 
+    def reset(self) -> None:
+        """Nothing to forget."""
+
 
 def test_the_planner_is_warmed_up_and_judged_by_its_time() -> None:
     planner = Planner()

@@ -90,6 +90,9 @@ class Planner:
     def applied(self, setpoint: Setpoint) -> None:
         self.given.append(setpoint)
 
+    def reset(self) -> None:
+        self.given.clear()
+
 
 @dataclass(frozen=True)
 class Decision:
