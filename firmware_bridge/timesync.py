@@ -21,8 +21,11 @@ SKEW_LIMIT = 0.1
 EXPIRY_NS = 30_000_000_000
 """Without a good round trip for so long the clocks are not known any more [ns]."""
 
-RESET_DEVIATION_NS = 100_000_000
-RESET_COUNT = 5
+CONTRADICTION_NS = 2_000_000
+"""A round trip proves the fit wrong when its answer, by the fit, lies so far outside of the trip [ns]."""
+
+CONTRADICTIONS = 2
+"""So many in a row, of whatever length, and the clock is anchored anew (a simulator slipped, a clock was set)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,9 @@ class ClockFit:
         self._used = 0
         self._rejected = 0
         self._resets = 0
-        self._deviations = 0
+        self._contradictions = 0
+        self._anchored = False
+        self._sloped = False
         self._origin_ns = 0
         self._remote_origin_ns = 0
         self._rate = 1.0
@@ -60,7 +65,7 @@ class ClockFit:
     @property
     def locked(self) -> bool:
         """Whether enough round trips were seen to convert times."""
-        return len(self._samples) >= MIN_SAMPLES
+        return len(self._samples) >= MIN_SAMPLES or self._anchored
 
     def fresh(self, now_ns: int) -> bool:
         """Whether the clocks are locked and the newest round trip is recent enough, at our time `now_ns` [ns]."""
@@ -69,7 +74,8 @@ class ClockFit:
     def reset(self) -> None:
         """Forget everything (the flight controller restarted, or the link was away)."""
         self._samples.clear()
-        self._deviations = 0
+        self._contradictions = 0
+        self._anchored = self._sloped = False
         self._rate = 1.0
 
     def add(self, sent_ns: int, remote_ns: int, received_ns: int) -> None:
@@ -81,20 +87,41 @@ class ClockFit:
             received_ns: When the reply was read, our clock [ns].
         """
         rtt_ns = received_ns - sent_ns
-        if not 0 <= rtt_ns <= RTT_LIMIT_NS:
+        if rtt_ns < 0:
             self._rejected += 1
             return
-        middle_ns = sent_ns + rtt_ns // 2
-        if self.locked and abs(self._remote(middle_ns) - remote_ns) > RESET_DEVIATION_NS:
-            self._deviations += 1
+        sample = (sent_ns + rtt_ns // 2, remote_ns, rtt_ns)
+        if self._contradicts(sent_ns, remote_ns, received_ns):
+            self._contradictions += 1
             self._rejected += 1
-            if self._deviations < RESET_COUNT:
-                return
-            self.reset()
-            self._resets += 1
-        self._deviations = 0
-        self._samples.append((middle_ns, remote_ns, rtt_ns))
+            if self._contradictions >= CONTRADICTIONS:
+                self._anchor(sample)
+            return
+        self._contradictions = 0
+        if rtt_ns > RTT_LIMIT_NS:
+            self._rejected += 1
+            return
+        self._samples.append(sample)
         self._used += 1
+        self._fit()
+
+    def _contradicts(self, sent_ns: int, remote_ns: int, received_ns: int) -> bool:
+        """Whether the fit puts the answer before its request or after its receipt, which cannot be."""
+        local_ns = self.to_local_ns(remote_ns)
+        if local_ns is None:
+            return False
+        slack_ns = CONTRADICTION_NS
+        if not self._sloped:
+            slack_ns += round(SKEW_LIMIT * (received_ns - self._samples[0][0]))
+        return not sent_ns - slack_ns <= local_ns <= received_ns + slack_ns
+
+    def _anchor(self, sample: tuple[int, int, int]) -> None:
+        """Start again from one round trip; wrong by at most half of it. The skew found so far is kept."""
+        self._samples.clear()
+        self._samples.append(sample)
+        self._contradictions = 0
+        self._anchored, self._sloped = True, False
+        self._resets += 1
         self._fit()
 
     def _fit(self) -> None:
@@ -108,8 +135,9 @@ class ClockFit:
         ys = [(remote - remote_first) - (middle - first) for middle, remote, _ in self._samples]
         x_mean = sum(w * x for w, x in zip(weights, xs, strict=True)) / total
         y_mean = sum(w * y for w, y in zip(weights, ys, strict=True)) / total
-        slope = 0.0
-        if xs[-1] - xs[0] >= MIN_SPAN_NS:
+        slope = self._rate - 1.0
+        self._sloped = xs[-1] - xs[0] >= MIN_SPAN_NS
+        if self._sloped:
             spread = sum(w * (x - x_mean) ** 2 for w, x in zip(weights, xs, strict=True))
             joint = sum(
                 w * (x - x_mean) * (y - y_mean) for w, x, y in zip(weights, xs, ys, strict=True)
@@ -118,9 +146,6 @@ class ClockFit:
         self._origin_ns = first
         self._remote_origin_ns = remote_first + round(y_mean - slope * x_mean)
         self._rate = 1.0 + slope
-
-    def _remote(self, local_ns: int) -> int:
-        return self._remote_origin_ns + round((local_ns - self._origin_ns) * self._rate)
 
     def to_local_ns(self, remote_ns: int) -> int | None:
         """Our time of an instant on the flight controller's clock [ns]; None before the clocks are locked."""

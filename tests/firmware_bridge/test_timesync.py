@@ -84,3 +84,16 @@ def test_one_stalled_answer_does_not_move_the_clock_but_a_restart_does() -> None
     local = fit.to_local_ns(7_000 * MS + 2_000 * MS)
     assert local is not None
     assert abs(local - (t + 2_000 * MS)) < MS
+
+
+def test_a_slip_is_followed_although_every_round_trip_is_long() -> None:
+    fit, generator = ClockFit(), random.Random(5)
+    t = feed(fit, 1e-4, 0, 40, generator)
+    slipped = remote(0, 0.0) - 300 * MS
+    for _ in range(2):
+        t += 100 * MS
+        fit.add(t, slipped + t + 15 * MS, t + 30 * MS)
+    local = fit.to_local_ns(slipped + t)
+    assert local is not None
+    assert abs(local - t) <= 15 * MS
+    assert fit.statistics().resets == 1
