@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--leave-out", nargs="+", default=[], metavar="NAME", help="flights to hold out by name; rates: default the last three"
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of everything random")
-    parser.add_argument("--policy-iterations", type=int, default=900, help="gradient steps of the policy")
+    parser.add_argument("--policy-iterations", type=int, default=800, help="gradient steps of the policy")
     parser.add_argument("--residual-iterations", type=int, default=500, help="gradient steps of the ensemble")
     parser.add_argument("--rate-limit-rad-s", type=float, nargs=3, default=[6.0, 6.0, 3.0], help="largest body rates [rad/s]")
     parser.add_argument(

@@ -88,7 +88,7 @@ class PositionSteps:
 
     def __init__(self, centre: Vector, generator: np.random.Generator, duration_s: float) -> None:
         count = int(np.ceil(duration_s / _STEP_EVERY_S)) + 1
-        points = centre + generator.uniform(-1, 1, (count, 3)) * np.array([0.9, 0.9, 0.5])
+        points = centre + generator.uniform(-1, 1, (count, 3)) * np.array([0.6, 0.6, 0.25])
         self._hovers = [HoverTraj(x0=point) for point in points]
 
     def update(self, t: float) -> Mapping[str, Vector]:

@@ -198,7 +198,7 @@ def learn(
         print(f"resumed from {partial}")
     else:
         found, model = learn_model(split, scale, settings, interrupt)
-        bounds, delay = residual_bounds(found.physics, split.calibration, split.test, scale), found.delay_s
+        bounds, delay = residual_bounds(found.physics, [*split.calibration, *split.test], scale), found.delay_s
     print_bounds(bounds)
     rows = {
         "naive": mean_errors([errors(f, s, predict_naive(f, s)) for f in split.test for s in [window_starts(f)]]),
@@ -237,6 +237,6 @@ def print_bounds(bounds: ResidualBounds) -> None:
     """Say what the prover will assume about model error."""
     a, r = bounds.acceleration_m_s2, bounds.rate_rad_s
     print(
-        f"residual bounds of the physics, coverage asked {bounds.coverage_asked}, seen {bounds.coverage_seen:.4f} on the flight "
-        f"left out: acceleration {a[0]:.2f} {a[1]:.2f} {a[2]:.2f} m/s^2, rate target {r[0]:.2f} {r[1]:.2f} {r[2]:.2f} rad/s"
+        f"residual bounds of the physics, coverage asked {bounds.coverage_asked}, seen {bounds.coverage_seen:.4f} on held-out "
+        f"flights: acceleration {a[0]:.2f} {a[1]:.2f} {a[2]:.2f} m/s^2, rate target {r[0]:.2f} {r[1]:.2f} {r[2]:.2f} rad/s"
     )

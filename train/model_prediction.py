@@ -7,6 +7,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from tubepilot.firmware_bridge.types import Vector
 
@@ -17,7 +18,23 @@ from .residual import states
 
 OBSERVER_S = 0.5
 """Time constant of the disturbance estimate that a prediction starts from [s]."""
-_CHUNK = 1024
+_CHUNK = 256
+
+
+@jax.jit
+def _advance(model: WorldModel, x: Array, s: Array, dt_s: float) -> Array:
+    return jax.vmap(lambda a, b: step(model, a, b, jnp.zeros(3, a.dtype), dt_s)[0])(x, s)
+
+
+@jax.jit
+def _roll(model: WorldModel, x: Array, plans: Array, disturbance: Array, dt_s: float) -> Array:
+    return jax.vmap(lambda a, b, c: rollout(model, a, b, c, dt_s)[0])(x, plans, disturbance)
+
+
+def _chunks(count: int) -> list[np.ndarray]:
+    """Indices 0..count-1 in pieces of one size, so that one compilation serves all; the last piece repeats the last index."""
+    padded = np.minimum(np.arange(-(-count // _CHUNK) * _CHUNK), count - 1)
+    return list(padded.reshape(-1, _CHUNK))
 
 
 def one_step_residuals(model: WorldModel, flight: Flight, scale_m_s2: float) -> tuple[Vector, Vector]:
@@ -33,8 +50,9 @@ def one_step_residuals(model: WorldModel, flight: Flight, scale_m_s2: float) -> 
         [rad/s^2], both of shape (T-1, 3).
     """
     x, s = states(flight, model.physics, scale_m_s2)
-    advance = jax.jit(jax.vmap(lambda a, b: step(model, a, b, jnp.zeros(3), flight.dt_s)[0]))
-    following = np.asarray(advance(jnp.asarray(x[:-1]), jnp.asarray(s[:-1])), dtype=np.float64)
+    following = np.empty_like(x[:-1])
+    for chunk in _chunks(len(x) - 1):
+        following[chunk] = np.asarray(_advance(model, x[chunk], s[chunk], flight.dt_s))
     difference = (x[1:] - following) / flight.dt_s
     return difference[:, 3:6], difference[:, 10:13]
 
@@ -62,13 +80,11 @@ def model_predictor(model: WorldModel, scale_m_s2: float) -> Callable[[Flight, n
     def predict(flight: Flight, starts: np.ndarray) -> Prediction:
         x, s = states(flight, model.physics, scale_m_s2)
         disturbance = observed_disturbance(one_step_residuals(model, flight, scale_m_s2)[0], flight.dt_s)
-        roll = jax.jit(jax.vmap(lambda a, b, c: rollout(model, a, b, c, flight.dt_s)[0]))
-        padded = np.concatenate([starts, np.full(-len(starts) % _CHUNK, starts[0])])
-        parts = []
-        for chunk in padded.reshape(-1, _CHUNK):
-            plans = s[chunk[:, None] + np.arange(HORIZON)]
-            parts.append(np.asarray(roll(x[chunk], plans, disturbance[chunk]), dtype=np.float64))
-        y = np.concatenate(parts)[: len(starts)]
+        y = np.empty((len(starts), HORIZON, x.shape[1]))
+        for chunk in _chunks(len(starts)):
+            first = starts[chunk]
+            plans = s[first[:, None] + np.arange(HORIZON)]
+            y[chunk] = np.asarray(_roll(model, x[first], plans, disturbance[first], flight.dt_s))
         return Prediction(y[..., 0:3], y[..., 3:6], y[..., 6:10], y[..., 10:13])
 
     return predict

@@ -56,7 +56,7 @@ class PolicySettings:
     batch: int = 128
     iterations: int = 1200
     learning_rate: float = 4e-3
-    value_iterations: int = 1500
+    value_iterations: int = 1000
     value_rollouts: int = 2048
     variation: Variation = field(default_factory=Variation)
 

@@ -98,7 +98,7 @@ def fit_physics(flights: Sequence[Flight]) -> Vector:
         first = np.arange(0, len(flight) - span, 3)
         rows.append(((total[first + span] - total[first]) / span).reshape(-1, design.shape[2]))
         change = (flight.velocity_m_s[first + span] - flight.velocity_m_s[first]) / (span * flight.dt_s)
-        targets.append((change + [0.0, 0.0, GRAVITY_M_S2]).reshape(-1))
+        targets.append((change + np.array([0.0, 0.0, GRAVITY_M_S2])).reshape(-1))
     matrix, target = np.concatenate(rows), np.concatenate(targets)
     normal = matrix.T @ matrix
     regular = 1e-6 * np.trace(normal) / len(normal) * np.eye(len(normal))

@@ -1,0 +1,147 @@
+"""From flights of rotor speeds to a prediction model: fit, compare open loop on the flights left out, write."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from tubepilot.firmware_bridge.errors import InputError
+
+from .atomic import replace_directory
+from .flight import Flight
+from .monitor import Interrupt
+from .picture import horizon_picture
+from .prediction import (
+    Errors,
+    Prediction,
+    errors,
+    format_table,
+    mean_errors,
+    predict_naive,
+    window_starts,
+)
+from .rotor_model import (
+    RotorModel,
+    RotorSettings,
+    fit_rotor_model,
+    predict_physics,
+    predict_rotor_model,
+)
+
+PLAIN = RotorSettings(history=10, rich=False, members=1)
+"""The linear ridge baseline: rates from rate and rotor history and the coming rotor speeds; the rest integrated."""
+_FILE = "rotor_model.npz"
+_STAGES = 4
+
+
+def rotor_model_bytes(model: RotorModel) -> bytes:
+    """The model as an NPZ archive without pickles."""
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        allow_pickle=False,
+        settings=np.array(json.dumps(asdict(model.settings))),
+        physics=model.physics,
+        mean=model.mean,
+        scale=model.scale,
+        rates=model.rates.astype(np.float32),
+        corrections=model.corrections.astype(np.float32),
+        spread=model.spread,
+    )
+    return buffer.getvalue()
+
+
+def load_rotor_model(path: Path) -> RotorModel:
+    """Read the model of a directory written by `learn_rotor_model`.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    try:
+        with np.load(path / _FILE, allow_pickle=False) as archive:
+            settings = RotorSettings(**json.loads(str(archive["settings"])))
+            arrays = [
+                np.asarray(archive[key], dtype=np.float64)
+                for key in ("physics", "mean", "scale", "rates", "corrections", "spread")
+            ]
+    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+        raise InputError(f"{path / _FILE}: cannot be read as a rotor model: {error}; train again") from error
+    return RotorModel(settings, *arrays)
+
+
+def evaluate(flights: Sequence[Flight], plain: RotorModel, model: RotorModel, every: int) -> dict[str, Errors]:
+    """Rows of the table: naive, physics-only, linear ridge, ours."""
+    parts: dict[str, list[Errors]] = {"naive": [], "physics only": [], "linear ridge": [], "ours": []}
+    for flight in flights:
+        starts = window_starts(flight, every)
+        predicted: list[Prediction] = [
+            predict_naive(flight, starts),
+            predict_physics(model.physics, flight, starts),
+            predict_rotor_model(plain, flight, starts),
+            predict_rotor_model(model, flight, starts),
+        ]
+        for rows, prediction in zip(parts.values(), predicted, strict=True):
+            rows.append(errors(flight, starts, prediction))
+    return {name: mean_errors(rows) for name, rows in parts.items()}
+
+
+def learn_rotor_model(
+    flights: Sequence[Flight], leave_out: Sequence[str], out: Path, seed: int, every: int, interrupt: Interrupt
+) -> dict[str, Errors]:
+    """Fit on all flights but those left out, print the table for these, write the directory.
+
+    Args:
+        flights: Flights of action level "rotors" of one vehicle.
+        leave_out: Names of the flights left out; the last if empty.
+        out: Directory to write: rotor_model.npz, prediction.png, prediction.txt.
+        seed: Seed of the bootstrap.
+        every: Evaluate one window in this many.
+        interrupt: A Ctrl-C fits a single member and goes on to the table.
+
+    Returns:
+        The rows of the table.
+
+    Raises:
+        InputError: a name is unknown, or no flight is left to fit on.
+    """
+    names = [flight.name for flight in flights]
+    for name in leave_out:
+        if name not in names:
+            raise InputError(f"--leave-out {name}: no such flight; there are {', '.join(names)}")
+    out_names = list(leave_out) or names[-1:]
+    fit = [flight for flight in flights if flight.name not in out_names]
+    held = [flight for flight in flights if flight.name in out_names]
+    if not fit:
+        raise InputError("no flight is left to fit on; leave fewer out")
+    settings = RotorSettings()
+    with tqdm(total=2 * _STAGES + settings.members, desc="rotor model", unit="stage") as shown:
+
+        def report(stage: str) -> None:
+            shown.set_postfix_str(stage)
+            shown.update()
+
+        plain = fit_rotor_model(fit, PLAIN, seed, report)
+        chosen = RotorSettings(members=1) if interrupt.requested else settings
+        model = fit_rotor_model(fit, chosen, seed, report)
+        report("prediction of the flights left out")
+        rows = evaluate(held, plain, model, every)
+        shown.update(shown.total - shown.n)
+    count = rows["ours"].windows
+    title = f"Open-loop prediction, flights left out: {', '.join(out_names)} ({count} windows, {len(fit)} flights fitted)"
+    table = format_table(rows, title)
+    print(table)
+    picture = horizon_picture(rows, title, flights[0].dt_s)
+
+    def fill(folder: Path) -> None:
+        (folder / _FILE).write_bytes(rotor_model_bytes(model))
+        (folder / "prediction.png").write_bytes(picture)
+        (folder / "prediction.txt").write_bytes(f"{table}\n".encode())
+
+    replace_directory(out, fill)
+    return rows
