@@ -1,7 +1,7 @@
 """Put a bundle into the inactive slot of a companion, check it there, and activate it with one rename.
 
 TARGET is a local directory, or user@host:path over the system's ssh and rsync; the companion needs the on-board install
-only. Checked in the slot: signature, lengths, hashes, self-test vectors, and that the version does not go back. A new
+only. Checked there: signature, lengths, hashes, self-test vectors, and that the version does not go back. A new
 bundle is on trial until --mark-good; --fall-back returns to the last good slot. Fly with `tubepilot fly TARGET/active`.
 """
 
@@ -61,11 +61,11 @@ def run(args: argparse.Namespace) -> int:
     remote = RemoteTarget.parse(args.target, args.remote_python)
     after = _local(args, Path(args.target).expanduser()) if remote is None else _remote(args, remote)
     trial = f"on trial, last good: {after.previous or 'none'}" if after.trial else "marked good"
-    print(f"{args.target}: active {after.active or 'none'} ({trial}), next bundle goes to {after.inactive}")
+    print(f"{args.target}: active {after.active or 'none'} ({trial})")
     if after.active is None:
         print(f"next: tubepilot flash BUNDLE {args.target}")
-    elif after.trial:
-        print(f"next: tubepilot fly {args.target}/active ..., then tubepilot flash --mark-good {args.target}")
-    else:
-        print(f"next: tubepilot fly {args.target}/active ...")
+        return 0
+    where, path = ("next", args.target) if remote is None else (f"next, on {remote.host}", remote.path)
+    good = f"; after a good flight: tubepilot flash --mark-good {args.target}" if after.trial else ""
+    print(f"{where}: tubepilot fly {path}/active --link ...{good}")
     return 0

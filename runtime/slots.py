@@ -1,10 +1,11 @@
-"""A/B slots for bundles on a companion: write to the inactive one, check it there, then switch with one rename(2).
+"""A/B slots for bundles on a companion: check a bundle aside, put it into the inactive slot, switch with one rename(2).
 
 A target directory holds `slot-a/`, `slot-b/`, the link `active` to one of them, and two small files: `trial.json`
 (the active slot was never marked good, and which slot is the last good one) and `floor.json` (the highest version that
-was marked good). At every instant, also after a power cut, `active` points to a slot that passed every check: the
-slot is complete and on disk before the link moves, and the link moves in one step. A new bundle is on trial until
-`mark-good`; the last good slot is never overwritten while another is on trial.
+was ever active). A bundle arrives in `incoming/`; only when it has passed every check there does it take the inactive
+slot's place. At every instant, also after a power cut, `active` points to a slot that passed every check: the slot is
+complete and on disk before the link moves, and the link moves in one step. A new bundle is on trial until `mark-good`;
+the last good slot is never overwritten while another is on trial.
 
 Runs on the companion with the on-board install only: `python3 -m tubepilot.runtime.slots --help`.
 """
@@ -12,7 +13,6 @@ Runs on the companion with the on-board install only: `python3 -m tubepilot.runt
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import shutil
@@ -22,10 +22,11 @@ from pathlib import Path
 
 from tubepilot.firmware_bridge.errors import BundleError, InputError, TubepilotError
 
-from .slot_check import examine
+from .slot_check import SlotFacts, examine
 
 SLOTS = ("slot-a", "slot-b")
 ACTIVE, TRIAL, FLOOR = "active", "trial.json", "floor.json"
+INCOMING = "incoming"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +35,10 @@ class Status:
 
     Attributes:
         active: Name of the active slot; None before the first bundle.
-        inactive: The slot the next bundle goes into.
+        inactive: The other slot.
         trial: Whether the active slot was never marked good.
         previous: The slot to fall back to; None if there is none.
-        floor: Highest version that was marked good; 0 if none was.
+        floor: Highest version that was ever active; 0 if none was.
     """
 
     active: str | None
@@ -112,37 +113,35 @@ def status(target: Path) -> Status:
 
 
 def prepare(target: Path) -> Status:
-    """Make the target ready to receive a bundle in its inactive slot.
-
-    A slot on trial gives way: its last good neighbour becomes active again, so that it is not the one overwritten.
+    """Make an empty `incoming` folder; the slots stay as they are.
 
     Args:
         target: Target directory, made if absent.
+
+    Raises:
+        InputError: `active` is not a link to one of the slots.
     """
     target.mkdir(parents=True, exist_ok=True)
-    before = status(target)
-    if before.trial and before.previous is not None:
-        fall_back(target)
-    after = status(target)
-    clear(target / after.inactive)
-    (target / after.inactive).mkdir()
-    return after
+    now = status(target)
+    clear(target / INCOMING)
+    (target / INCOMING).mkdir()
+    return now
 
 
 def clear(slot: Path) -> None:
-    """Remove what is in an inactive slot."""
+    """Remove a folder of the target that is not active."""
     if slot.is_symlink() or slot.is_file():
         slot.unlink()
     elif slot.exists():
         shutil.rmtree(slot)
 
 
-def copy(bundle: Path, slot: Path) -> None:
-    """Copy a bundle's files into the inactive slot.
+def copy(bundle: Path, target: Path) -> None:
+    """Copy a bundle's files into `incoming`.
 
     Args:
         bundle: Bundle directory: plain files only.
-        slot: Prepared, empty slot.
+        target: Prepared target directory.
 
     Raises:
         BundleError: the bundle is no directory, or holds something that is not a plain file.
@@ -152,88 +151,110 @@ def copy(bundle: Path, slot: Path) -> None:
     for entry in sorted(bundle.iterdir()):
         if entry.is_symlink() or not entry.is_file():
             raise BundleError(f"{entry} is not a plain file; a bundle holds nothing else, export it again")
-        shutil.copyfile(entry, slot / entry.name)
+        shutil.copyfile(entry, target / INCOMING / entry.name)
 
 
-def sync(slot: Path) -> None:
-    """Bring a slot's files and its directory onto the disk."""
-    for entry in slot.iterdir():
-        with entry.open("rb") as stream:
-            os.fsync(stream.fileno())
-    _sync_directory(slot)
-    _sync_directory(slot.parent)
+def sync(folder: Path) -> None:
+    """Bring a folder's files, the folder and its parent onto the disk."""
+    for entry in folder.iterdir():
+        if entry.is_file() and not entry.is_symlink():
+            with entry.open("rb") as stream:
+                os.fsync(stream.fileno())
+    _sync_directory(folder)
+    _sync_directory(folder.parent)
 
 
-def admit(target: Path, slot: str, keys: Path | None, allow_rollback: bool = False) -> int:
-    """Check a filled slot where it lies: signature, lengths, hashes, self-test vectors, version.
+def admit(target: Path, keys: Path | None, allow_rollback: bool = False) -> SlotFacts:
+    """Check what lies in `incoming`: signature, lengths, hashes, self-test vectors, version.
 
     Args:
         target: Target directory.
-        slot: Name of the inactive slot.
         keys: Folder of trusted public keys; the default one if None.
-        allow_rollback: Accept a version that is not above what flew before.
+        allow_rollback: Accept a version that is not above the highest that was ever active.
 
     Returns:
-        The bundle's version.
+        What the bundle is. The very bundle of the highest version may come again.
 
     Raises:
         BundleError: a check failed; the text names the file.
         InputError: the version would go back.
     """
-    version = examine(target / slot, keys).version
-    now = status(target)
-    floor = now.floor
-    if now.active is not None:
-        with contextlib.suppress(BundleError):
-            floor = max(floor, examine(target / now.active, keys, run_self_test=False).version)
-    if version <= floor and not allow_rollback:
+    facts = examine(target / INCOMING, keys)
+    floor = _read(target / FLOOR)
+    highest = status(target).floor
+    same = facts.version == highest and facts.manifest_sha256 == floor.get("manifest_sha256")
+    if facts.version <= highest and not same and not allow_rollback:
         raise InputError(
-            f"the bundle has version {version}, the target had {floor}; export it with a higher --version, "
+            f"the bundle has version {facts.version}, the target had {highest}; export it with a higher --version, "
             f"or go back on purpose with --allow-rollback"
         )
-    return version
+    return facts
 
 
-def activate(target: Path, slot: str) -> None:
+def place(target: Path) -> str:
+    """Let what lies in `incoming` take the inactive slot's place.
+
+    A slot on trial gives way: its last good neighbour becomes active again, so that it is not the one overwritten.
+
+    Args:
+        target: Target directory; `incoming` was admitted.
+
+    Returns:
+        Name of the slot.
+    """
+    before = status(target)
+    if before.trial and before.previous is not None:
+        fall_back(target)
+    slot = status(target).inactive
+    clear(target / slot)
+    os.rename(target / INCOMING, target / slot)
+    _sync_directory(target)
+    return slot
+
+
+def activate(target: Path, slot: str, facts: SlotFacts) -> None:
     """Switch to a slot that was admitted; it is on trial from then on.
 
     Args:
         target: Target directory.
         slot: Name of the slot.
+        facts: What it holds.
     """
-    # The note goes first: if power fails before the link moves, it names a slot that is not active, and says nothing.
+    # The notes go first: if power fails before the link moves, the trial names a slot that is not active and says
+    # nothing, and the floor names this very bundle, which may come again.
     now = status(target)
-    last_good = now.previous if now.trial else now.active
-    _write(target / TRIAL, {"slot": slot, "previous": last_good or now.active})
+    if facts.version >= now.floor:
+        _write(target / FLOOR, {"version": facts.version, "manifest_sha256": facts.manifest_sha256})
+    _write(target / TRIAL, {"slot": slot, "previous": now.active})
     _link(target, slot)
 
 
-def install(target: Path, slot: str, keys: Path | None, allow_rollback: bool = False) -> int:
-    """Everything after the copy: onto the disk, check, activate. A bundle that fails a check is removed again.
+def install(target: Path, keys: Path | None, allow_rollback: bool = False) -> int:
+    """Everything after the copy: onto the disk, check, place, activate. What fails a check is removed again.
 
     Args:
         target: Target directory.
-        slot: Name of the inactive slot that was filled.
         keys: Folder of trusted public keys; the default one if None.
-        allow_rollback: Accept a version that is not above what flew before.
+        allow_rollback: Accept a version that is not above the highest that was ever active.
 
     Returns:
         The bundle's version.
 
     Raises:
-        BundleError: a check failed; the active slot is as it was.
-        InputError: the slot is the active one, or the version would go back.
+        BundleError: a check failed; both slots are as they were.
+        InputError: nothing is in `incoming`, or the version would go back.
     """
-    if slot not in SLOTS or slot == status(target).active:
-        raise InputError(f"{slot!r} is not the inactive slot of {target}; take the slot that `prepare` names")
-    sync(target / slot)
+    incoming = target / INCOMING
+    if not incoming.is_dir():
+        raise InputError(f"{incoming} is not there; call prepare and copy a bundle into it first")
     try:
-        version = admit(target, slot, keys, allow_rollback)
+        sync(incoming)
+        facts = admit(target, keys, allow_rollback)
     except TubepilotError:
-        clear(target / slot)
+        clear(incoming)
         raise
-    activate(target, slot)
-    return version
+    activate(target, place(target), facts)
+    return facts.version
 
 
 def flash(bundle: Path, target: Path, keys: Path | None, allow_rollback: bool = False) -> int:
@@ -243,22 +264,22 @@ def flash(bundle: Path, target: Path, keys: Path | None, allow_rollback: bool = 
         bundle: Bundle directory.
         target: Target directory.
         keys: Folder of trusted public keys; the default one if None.
-        allow_rollback: Accept a version that is not above what flew before.
+        allow_rollback: Accept a version that is not above the highest that was ever active.
 
     Returns:
         The bundle's version.
 
     Raises:
-        BundleError: a check failed; the active slot is as it was.
+        BundleError: a check failed; both slots are as they were.
         InputError: the version would go back.
     """
-    slot = prepare(target).inactive
-    copy(bundle, target / slot)
-    return install(target, slot, keys, allow_rollback)
+    prepare(target)
+    copy(bundle, target)
+    return install(target, keys, allow_rollback)
 
 
 def mark_good(target: Path, keys: Path | None) -> int:
-    """End the trial of the active slot: its version is the new floor, the other slot may be overwritten.
+    """End the trial of the active slot: the other slot may be overwritten from now on.
 
     Args:
         target: Target directory.
@@ -275,7 +296,6 @@ def mark_good(target: Path, keys: Path | None) -> int:
     if now.active is None:
         raise InputError(f"{target} holds no bundle; flash one first")
     version = examine(target / now.active, keys).version
-    _write(target / FLOOR, {"version": max(version, now.floor)})
     (target / TRIAL).unlink(missing_ok=True)
     _sync_directory(target)
     return version
@@ -333,7 +353,6 @@ def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python3 -m tubepilot.runtime.slots", description=__doc__)
     parser.add_argument("step", choices=("status", "prepare", "install", "mark-good", "fall-back"))
     parser.add_argument("target", type=lambda text: Path(text).expanduser(), help="target directory")
-    parser.add_argument("--slot", default="", help="slot that was filled (install)")
     parser.add_argument("--keys", type=Path, default=None, help="folder of trusted keys; the default one if absent")
     parser.add_argument("--allow-rollback", action="store_true", help="accept a version that is not higher")
     return parser
@@ -355,7 +374,7 @@ def main(argv: list[str] | None = None) -> int:
         if args.step == "prepare":
             prepare(args.target)
         elif args.step == "install":
-            answer["version"] = install(args.target, args.slot, keys, args.allow_rollback)
+            answer["version"] = install(args.target, keys, args.allow_rollback)
         elif args.step == "mark-good":
             answer["version"] = mark_good(args.target, keys)
         elif args.step == "fall-back":

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tubepilot.firmware_bridge.errors import BundleError, LinkError
 
-from .slots import Status
+from .slots import INCOMING, Status
 
 _REMOTE = re.compile(r"(?P<host>[^/:\s-][^/:\s]*):(?P<path>\S.*)")
 SSH = ("ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10")
@@ -83,7 +83,7 @@ class RemoteTarget:
             raise LinkError(f"{self.host} answered {output!r}; is the same tubepilot installed there?") from error
 
     def flash(self, bundle: Path, keys: Path | None, allow_rollback: bool) -> Status:
-        """Copy a bundle into the inactive slot there, check it there, and activate it.
+        """Copy a bundle there, check it there, put it into the inactive slot and activate it.
 
         Args:
             bundle: Local bundle directory.
@@ -92,12 +92,12 @@ class RemoteTarget:
 
         Raises:
             LinkError: the machine cannot be reached.
-            BundleError: a check failed there; the active slot is as it was.
+            BundleError: a check failed there; both slots are as they were.
         """
         if not bundle.is_dir():
             raise BundleError(f"{bundle} is not a bundle directory; give what `tubepilot export` wrote")
-        slot = self.step("prepare", keys).inactive
-        destination = f"{self.host}:{self.path.rstrip('/')}/{slot}/"
+        self.step("prepare", keys)
+        destination = f"{self.host}:{self.path.rstrip('/')}/{INCOMING}/"
         copy = ["rsync", "-r", "--checksum", "--delete", "-e", shlex.join(SSH), f"{bundle}/", destination]
         _run(copy, COPY_TIMEOUT_S, f"copying to {self.host}")
-        return self.step("install", keys, "--slot", slot, *(["--allow-rollback"] if allow_rollback else []))
+        return self.step("install", keys, *(["--allow-rollback"] if allow_rollback else []))
