@@ -132,8 +132,11 @@ def run(out: Path) -> list[Measured]:
     measured = [
         stage("collect", "collect", "--out", str(flights)),
         stage("train", "train", str(flights), "--out", str(checkpoint)),
-        stage("certify", "certify", str(checkpoint), "--out", str(certificate)),
-        stage("export", "export", str(checkpoint), str(certificate), "--out", str(bundle), "--keys", str(keys)),
+        stage("certify", "certify", "--checkpoint", str(checkpoint), "--out", str(certificate)),
+        stage(
+            "export", "export", "--checkpoint", str(checkpoint), "--certificate", str(certificate),
+            "--out", str(bundle), "--keys", str(keys), "--signing-key", str(out / "signing.key"),
+        ),  # fmt: skip
         stage("flash", "flash", str(bundle), str(target), "--keys", str(keys)),
     ]
     with flight_controller(link, truth, out / "sim-fc.log"):
