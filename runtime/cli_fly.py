@@ -40,6 +40,8 @@ from .tick import Tick, TickSettings
 PLAN_SHARE, SEND_SHARE = 0.5, 0.8
 """Shares of the tick period at which the last refinement step may start, and after which a plan is not used."""
 SAMPLE_S = 1.5
+HURRIED_SAMPLE_S = 0.2
+"""How long the state stream is watched on the ground, and when a flying vehicle waits to be taken over [s]."""
 CONNECT_S = 10.0
 
 
@@ -67,9 +69,9 @@ def preflight(
     machine += check_rights(realtime.enter(core))
     vehicle.request_streams(on_board.tick_hz)
     sample_states(vehicle, 0.5)  # let the streams start
-    sample = sample_states(vehicle, SAMPLE_S)
     status = vehicle.status()
     in_air = status.armed and status.landed is False
+    sample = sample_states(vehicle, HURRIED_SAMPLE_S if in_air else SAMPLE_S)
     findings = [*check_link(vehicle), *check_stream(sample, on_board.tick_hz, settings.state.age_s)]
     if not in_air:
         findings.append(check_attitude(sample))
