@@ -136,7 +136,7 @@ def run(out: Path) -> list[Measured]:
         stage(
             "export", "export", "--checkpoint", str(checkpoint), "--certificate", str(certificate),
             "--out", str(bundle), "--keys", str(keys), "--signing-key", str(out / "signing.key"),
-        ),  # fmt: skip
+        ),
         stage("flash", "flash", str(bundle), str(target), "--keys", str(keys)),
     ]
     with flight_controller(link, truth, out / "sim-fc.log"):
