@@ -27,8 +27,11 @@ class Reference(Protocol):
         """Time after which it stands still [s]."""
         ...
 
-    def derivatives(self, t_s: Vector) -> Vector:
-        """Position and its first four derivatives at each time, shape (n, 5, 3) [m, m/s, m/s^2, m/s^3, m/s^4]."""
+    def derivatives(self, t_s: Vector, count: int = DERIVATIVES) -> Vector:
+        """Position and its derivatives at each time, shape (n, count, 3) [m, m/s, m/s^2, m/s^3, m/s^4].
+
+        `count` is 3 (on board) or 5.
+        """
         ...
 
 
@@ -42,7 +45,7 @@ def rows(reference: Reference, t_s: Vector) -> Vector:
     Returns:
         Shape (n, 9) [m, m/s, m/s^2].
     """
-    return reference.derivatives(t_s)[:, :3].reshape(-1, 9)
+    return reference.derivatives(t_s, 3).reshape(-1, 9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +60,9 @@ class Hover:
     position_m: Vector
     duration_s: float
 
-    def derivatives(self, t_s: Vector) -> Vector:
+    def derivatives(self, t_s: Vector, count: int = DERIVATIVES) -> Vector:
         """See `Reference`."""
-        result = np.zeros((len(t_s), DERIVATIVES, 3))
+        result = np.zeros((len(t_s), count, 3))
         result[:, 0] = self.position_m
         return result
 
@@ -94,13 +97,13 @@ class Move:
         powers = np.array([[t**3, t**4, t**5], [3 * t**2, 4 * t**3, 5 * t**4], [6 * t, 12 * t**2, 20 * t**3]])
         return cls(np.concatenate([start, np.linalg.solve(powers, wanted)]), duration_s)
 
-    def derivatives(self, t_s: Vector) -> Vector:
+    def derivatives(self, t_s: Vector, count: int = DERIVATIVES) -> Vector:
         """See `Reference`."""
         inside = np.clip(t_s, 0.0, self.duration_s)
-        result = np.empty((len(t_s), DERIVATIVES, 3))
+        result = np.empty((len(t_s), count, 3))
         powers = inside[:, None] ** np.arange(6)
         coefficients = self.coefficients
-        for order in range(DERIVATIVES):
+        for order in range(count):
             result[:, order] = powers[:, : 6 - order] @ coefficients
             coefficients = coefficients[1:] * np.arange(1, 6 - order)[:, None]
         result[(t_s < 0.0) | (t_s > self.duration_s), 1:] = 0.0
@@ -169,38 +172,46 @@ class FigureEight:
         """Both ramps and the time between them [s]."""
         return 2.0 * math.pi * self.laps / self.phase_rate_rad_s + self.ramp_s
 
-    def _phase(self, t_s: Vector) -> Vector:
-        """Phase and its first four derivatives, shape (5, n) [rad/s^k]."""
+    def _phase(self, t_s: Vector, count: int) -> list[Vector]:
+        """Phase and its derivatives, `count` arrays of shape (n,) [rad/s^k]."""
         total, ramp, rate = self.duration_s, self.ramp_s, self.phase_rate_rad_s
-        t = np.clip(t_s, 0.0, total)
+        t = np.minimum(np.maximum(t_s, 0.0), total)
         leaving = t > 0.5 * total
-        x = np.clip(np.where(leaving, total - t, t) / ramp, 0.0, 1.0)
-        beyond = np.maximum(np.where(leaving, total - t, t) - ramp, 0.0)
-        travelled = rate * (ramp * (2.5 * x**4 - 3.0 * x**5 + x**6) + beyond)
-        first = rate * (10.0 * x**3 - 15.0 * x**4 + 6.0 * x**5)
-        second = rate / ramp * 30.0 * (x * (1.0 - x)) ** 2
-        third = rate / ramp**2 * 60.0 * x * (1.0 - x) * (1.0 - 2.0 * x)
-        fourth = rate / ramp**3 * 60.0 * (1.0 - 6.0 * x + 6.0 * x**2) * (beyond == 0.0)
-        fourth = np.where((t_s < 0.0) | (t_s > total), 0.0, fourth)
+        since = np.where(leaving, total - t, t)
         sign = np.where(leaving, -1.0, 1.0)
-        phase = np.where(leaving, 2.0 * math.pi * self.laps - travelled, travelled)
-        return np.stack([phase, first, sign * second, third, sign * fourth])
+        x = np.minimum(since / ramp, 1.0)
+        x2 = x * x
+        x3 = x2 * x
+        beyond = np.maximum(since - ramp, 0.0)
+        travelled = rate * (ramp * x2 * x2 * (2.5 - 3.0 * x + x2) + beyond)
+        result = [np.where(leaving, 2.0 * math.pi * self.laps - travelled, travelled)]
+        result.append(rate * x3 * (10.0 - 15.0 * x + 6.0 * x2))
+        rest = x * (1.0 - x)
+        result.append(sign * (rate / ramp * 30.0) * rest * rest)
+        if count > 3:
+            result.append(rate / ramp**2 * 60.0 * rest * (1.0 - 2.0 * x))
+            inside = (beyond == 0.0) & (t_s >= 0.0) & (t_s <= total)
+            result.append(sign * rate / ramp**3 * 60.0 * (1.0 - 6.0 * rest) * inside)
+        return result
 
-    def derivatives(self, t_s: Vector) -> Vector:
-        """See `Reference`."""
-        phase, p1, p2, p3, p4 = self._phase(t_s)
-        order = np.arange(DERIVATIVES)[:, None]
-        x = self.half_length_m * np.sin(phase + 0.5 * math.pi * order)
-        y = 0.5 * self.half_length_m * 2.0**order * np.sin(2.0 * phase + 0.5 * math.pi * order)
-        result = np.zeros((len(t_s), DERIVATIVES, 3))
-        for axis, f in enumerate((x, y)):
-            result[:, 0, axis] = f[0]
+    def derivatives(self, t_s: Vector, count: int = DERIVATIVES) -> Vector:
+        """See `Reference`; the chain rule of x(phase(t)) and y(phase(t))."""
+        phase, p1, p2, *higher = self._phase(t_s, count)
+        s, c, s2, c2 = np.sin(phase), np.cos(phase), np.sin(2.0 * phase), np.cos(2.0 * phase)
+        a = self.half_length_m
+        result = np.zeros((len(t_s), count, 3))
+        for axis, f in enumerate(
+            ((a * s, a * c, -a * s, -a * c, a * s), (0.5 * a * s2, a * c2, -2.0 * a * s2, -4.0 * a * c2, 8.0 * a * s2))
+        ):
+            result[:, 0, axis] = f[0] + self.centre_m[axis]
             result[:, 1, axis] = f[1] * p1
-            result[:, 2, axis] = f[2] * p1**2 + f[1] * p2
-            result[:, 3, axis] = f[3] * p1**3 + 3.0 * f[2] * p1 * p2 + f[1] * p3
-            result[:, 4, axis] = f[4] * p1**4 + 6.0 * f[3] * p1**2 * p2 + f[2] * (3.0 * p2**2 + 4.0 * p1 * p3)
-            result[:, 4, axis] += f[1] * p4
-        result[:, 0] += self.centre_m
+            result[:, 2, axis] = f[2] * p1 * p1 + f[1] * p2
+            if higher:
+                p3, p4 = higher
+                result[:, 3, axis] = f[3] * p1**3 + 3.0 * f[2] * p1 * p2 + f[1] * p3
+                result[:, 4, axis] = f[4] * p1**4 + 6.0 * f[3] * p1**2 * p2 + f[2] * (3.0 * p2**2 + 4.0 * p1 * p3)
+                result[:, 4, axis] += f[1] * p4
+        result[:, 0, 2] = self.centre_m[2]
         return result
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import IntEnum
-
-import numpy as np
 
 from tubepilot.firmware_bridge.types import VehicleState
 
@@ -59,15 +58,19 @@ def check(state: VehicleState | None, last: VehicleState | None, now_ns: int, li
         return Fault.STALE
     if age_ns < -FUTURE_NS:
         return Fault.FROM_FUTURE
-    numbers = (state.position_m, state.velocity_m_s, state.quaternion_wxyz, state.rates_rad_s)
-    if not all(np.isfinite(array).all() for array in numbers):
+    position, velocity = state.position_m.tolist(), state.velocity_m_s.tolist()
+    quaternion = state.quaternion_wxyz.tolist()
+    # One number that is not finite makes the sum not finite (and so do numbers that overflow it, rightly).
+    if not math.isfinite(sum(position) + sum(velocity) + sum(quaternion) + sum(state.rates_rad_s.tolist())):
         return Fault.NOT_FINITE
-    if abs(float(state.quaternion_wxyz @ state.quaternion_wxyz) - 1.0) > 2.0 * NORM_TOLERANCE:
+    if abs(math.hypot(*quaternion) - 1.0) > NORM_TOLERANCE:
         return Fault.NOT_AN_ATTITUDE
     if last is not None:
         dt_s = 1e-9 * abs(state.t_ns - last.t_ns)
-        led_to = last.position_m + 0.5 * dt_s * (last.velocity_m_s + state.velocity_m_s)
-        distance_m = float(np.linalg.norm(state.position_m - led_to))
-        if distance_m > limits.jump_m + 25.0 * dt_s * dt_s:
+        beyond = [
+            p - p0 - 0.5 * dt_s * (v + v0)
+            for p, p0, v, v0 in zip(position, last.position_m.tolist(), velocity, last.velocity_m_s.tolist(), strict=True)
+        ]
+        if math.hypot(*beyond) > limits.jump_m + 25.0 * dt_s * dt_s:
             return Fault.JUMPED
     return Fault.NONE
