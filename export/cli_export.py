@@ -27,8 +27,9 @@ from tubepilot.train.planner_settings import PlannerSettings, preset
 from . import emit, parity, samples
 from .bundle import Export, write_bundle
 from .certificate import read_certificate
+from .curvature import inverse_curvature
 from .graph import Graph
-from .planner_graphs import PORTS, curvature, rank_graph, refine_graph, rollout_graph
+from .planner_graphs import PORTS, rank_graph, refine_graph, rollout_graph
 from .policy_graph import PORTS as POLICY_PORTS
 from .policy_graph import policy_graph
 
@@ -139,13 +140,14 @@ def run(args: argparse.Namespace) -> int:
     model = planner_model(checkpoint)
 
     start_s = time.monotonic()
-    metric = curvature(model, settings)
+    metric = inverse_curvature(model, settings)
     metadata = {"checkpoint_sha256": digest, "airframe": checkpoint.settings.airframe}
     built = build_graphs(model, settings, metric, metadata)
     print(f"graphs for N={settings.candidates}, H={settings.horizon} in {time.monotonic() - start_s:.1f} s:")
     for name, (graph, proto) in built.items():
         size = emit.size(graph, proto)
-        print(f"  {name + '.onnx':<13} {size.nodes:>5} nodes {size.flops / 1e6:>7.2f} MFLOP {size.bytes / 1e3:>7.0f} kB")
+        amounts = f"{size.nodes:>5} nodes {size.flops / 1e6:>7.2f} MFLOP {size.bytes / 1e3:>7.0f} kB"
+        print(f"  {name + '.onnx':<13} {amounts}")
 
     drawn = samples.draw(settings, args.samples, args.seed)
     models = {name: proto for name, (_, proto) in built.items()}

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import numpy.typing as npt
 
-from tubepilot.train.planner import PlannerModel, hover_problem, inverse_curvature
+from tubepilot.train.planner import PlannerModel
 from tubepilot.train.planner_settings import PlannerSettings, StepRule
 
 from .emit import Port
@@ -39,40 +37,6 @@ def _task_inputs(graph: Graph, settings: PlannerSettings) -> tuple[Tensor, Tenso
         graph.input("reference", (settings.horizon + 1, 9)),
         graph.input("disturbance", (1, 3)),
     )
-
-
-DIFFERENCE = 1e-4
-"""Step of the central differences of the gradient, in action units: error about 1e-8 of the curvature."""
-
-
-def curvature(model: PlannerModel, settings: PlannerSettings) -> npt.NDArray[np.float64]:
-    """What `train.planner.curvature` gives, from central differences of the graph's own gradient in float64.
-
-    Returns:
-        Shape (H * 4, H * 4). It saves the long compilation of a second derivative.
-    """
-    size = settings.horizon * 4
-    if settings.step_rule is not StepRule.PRECONDITIONED:
-        return np.eye(size)
-    graph = Graph()
-    one_each = replace(settings, candidates=size)
-    inputs = _task_inputs(graph, one_each)
-    previous_action = graph.input("previous_action", (1, 4))
-    plans = graph.input("plans", (size, settings.horizon, 4), differentiable=True)
-    scores = ReturnGraph(model, one_each)(*inputs, previous_action, plans)
-    graph.output("gradient", graph.gradient(scores.returns, plans, -np.ones((size, 1))))
-    problem = hover_problem(model, settings)
-    feeds = {
-        "state": problem.state[None],
-        "reference": problem.reference,
-        "disturbance": problem.disturbance[None],
-        "previous_action": problem.previous_action[None],
-    }
-    centre = np.tile(problem.previous_action, (size, settings.horizon, 1))
-    moves = DIFFERENCE * np.eye(size).reshape(centre.shape)
-    above, below = (graph.evaluate({**feeds, "plans": centre + sign * moves})["gradient"] for sign in (1.0, -1.0))
-    hessian = (above - below).reshape(size, size) / (2.0 * DIFFERENCE)
-    return inverse_curvature(hessian, settings.curvature_floor)
 
 
 def rollout_graph(model: PlannerModel, settings: PlannerSettings) -> Graph:
@@ -124,7 +88,7 @@ def refine_graph(
     Args:
         model: World model, task and networks.
         settings: Step rule and shapes.
-        metric: From `train.planner.curvature`, shape (H * 4, H * 4), symmetric.
+        metric: From `curvature.inverse_curvature`, shape (H * 4, H * 4), symmetric.
     """
     candidates, horizon = settings.candidates, settings.horizon
     graph = Graph()

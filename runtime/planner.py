@@ -23,9 +23,10 @@ from .bundle import Bundle
 from .manifest import Manifest
 from .session import ORT_ERRORS, bind, buffers, open_session
 
-RISE, FALL = 1.25, 0.95
+RISE, FALL, SKIPPED = 1.25, 0.95, 0.99
 """A stage's estimated duration follows the measured one, by at most these factors per run: it settles near the 80th
-percentile, and a single spike costs few refinement steps. It also falls in a tick that skips the stage."""
+percentile, and a single spike costs few refinement steps. The last is for a tick without any run: a stage that was
+once too slow is tried again some time."""
 FILE = "planner.npz"
 WARM_UP_RUNS = 50
 
@@ -244,8 +245,12 @@ class Planner:
             if steps == 0:
                 before = float(self._returns.max())
             steps += 1
+        if steps == 0:
+            self._estimate_ns["refine"] *= SKIPPED
         best, after, disagreement = -1, math.nan, math.nan
-        if self._fits(("rank",), deadline_ns):
+        if not self._fits(("rank",), deadline_ns):
+            self._estimate_ns["rank"] *= SKIPPED
+        else:
             self.rank()
             best, after, disagreement = int(self._best[0]), float(self._ranked.max()), float(self._disagreement[0])
         plans = self._plans[self._current]
@@ -281,10 +286,7 @@ class Planner:
 
     def _fits(self, stages: tuple[str, ...], deadline_ns: int) -> bool:
         """Whether the stages, one after the other, are expected to end before the deadline."""
-        fits = self._clock_ns() + sum(self._estimate_ns[stage] for stage in stages) <= deadline_ns
-        if not fits:
-            self._estimate_ns[stages[0]] *= FALL
-        return fits
+        return self._clock_ns() + sum(self._estimate_ns[stage] for stage in stages) <= deadline_ns
 
     def _timed(self, name: str, stage: _Stage) -> None:
         start_ns = self._clock_ns()

@@ -12,10 +12,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int
 
-from .dynamics import GRAVITY_M_S2, WorldModel, disagreement, step
+from .dynamics import WorldModel, disagreement, step
 from .planner_settings import PlannerSettings, StepRule
 from .task import (
     ActionScale,
@@ -155,52 +154,6 @@ def plan_return(
     return -(settings.dt_plan_s * jnp.sum(costs + weight * spread) + value), jnp.mean(spread)
 
 
-def curvature(model: PlannerModel, settings: PlannerSettings) -> Float[np.ndarray, "inputs inputs"]:
-    """Inverse curvature of the cost at hover: the metric of the preconditioned refinement step.
-
-    The Hessian of -J over the H * 4 actions, at hover with hover actions, with every eigenvalue replaced by its
-    modulus and raised to at least `settings.curvature_floor` of the largest. Hence positive definite: a small step
-    never lowers J.
-
-    Returns:
-        Shape (H * 4, H * 4), float64; rows and columns ordered step-major as `plan.reshape(-1)`. The identity for
-        the other step rules.
-    """
-    size = settings.horizon * 4
-    if settings.step_rule is not StepRule.PRECONDITIONED:
-        return np.eye(size)
-    with jax.enable_x64(True):
-        model = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), model)
-        problem = hover_problem(model, settings)
-
-        def cost(flat: Array) -> Array:
-            return -plan_return(model, settings, problem, flat.reshape(settings.horizon, 4))[0]
-
-        centre = jnp.tile(problem.previous_action, settings.horizon)
-        hessian = np.asarray(jax.jit(jax.hessian(cost))(centre))
-    return inverse_curvature(hessian, settings.curvature_floor)
-
-
-def hover_problem(model: PlannerModel, settings: PlannerSettings) -> Problem:
-    """Hover on the reference, the hover action as previous action."""
-    state = np.zeros(14)
-    state[6], state[13] = 1.0, GRAVITY_M_S2
-    centre, half = (np.asarray(a, np.float64) for a in model.action_scale)
-    held = np.array([0.0, 0.0, 0.0, GRAVITY_M_S2 / float(model.world.physics.thrust_gain)])
-    return Problem(state, np.zeros((settings.horizon + 1, 9)), np.zeros(3), (held - centre) / half)
-
-
-def inverse_curvature(
-    hessian: Float[np.ndarray, "inputs inputs"], floor: float
-) -> Float[np.ndarray, "inputs inputs"]:
-    """Inverse of a Hessian whose eigenvalues are replaced by their moduli, at least `floor` of the largest."""
-    eigenvalues, vectors = np.linalg.eigh(0.5 * (hessian + hessian.T))
-    modulus = np.abs(eigenvalues)
-    raised = np.maximum(modulus, max(floor * modulus.max(), np.finfo(np.float64).tiny))
-    inverse: np.ndarray = (vectors / raised) @ vectors.T
-    return 0.5 * (inverse + inverse.T)
-
-
 def ascent(
     settings: PlannerSettings, metric: Float[Array, "inputs inputs"], gradient: Float[Array, "horizon 4"]
 ) -> Float[Array, "horizon 4"]:
@@ -224,7 +177,7 @@ def refine(
     Args:
         model: World model, task and networks.
         settings: Step rule and size.
-        metric: From `curvature`.
+        metric: Symmetric and positive definite, (H * 4, H * 4), step-major; used by the preconditioned rule only.
         problem: State, reference, disturbance and previous action.
         plans: Candidates in [-1, 1].
 

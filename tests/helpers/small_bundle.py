@@ -15,9 +15,9 @@ from tubepilot.export import samples
 from tubepilot.export.bundle import Export, write_bundle
 from tubepilot.export.certificate import read_certificate
 from tubepilot.export.cli_export import build_graphs, planner_model
+from tubepilot.export.curvature import inverse_curvature
 from tubepilot.export.emit import Port, to_model
 from tubepilot.export.graph import Graph
-from tubepilot.export.planner_graphs import curvature
 from tubepilot.runtime import keys
 from tubepilot.train.checkpoint import ARRAYS, Checkpoint, Limits, ResidualBounds, Settings, load, save
 from tubepilot.train.planner_settings import preset
@@ -84,7 +84,7 @@ def make_bundle(folder: Path, *, seed: int = 0, version: int = 7, steps: int = 4
     digest = hashlib.sha256((folder / "checkpoint" / ARRAYS).read_bytes()).hexdigest()
     settings = replace(preset("quadrotor", dt_plan_s=0.04, tick_hz=100.0, horizon=4, candidates=3), steps=steps)
     model = planner_model(checkpoint)
-    built = build_graphs(model, settings, curvature(model, settings), {"checkpoint_sha256": digest})
+    built = build_graphs(model, settings, inverse_curvature(model, settings), {"checkpoint_sha256": digest})
     export = Export(
         checkpoint=checkpoint,
         checkpoint_sha256=digest,

@@ -1,0 +1,73 @@
+"""The metric of the preconditioned refinement step: inverse curvature of the cost over the actions, at hover."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from tubepilot.firmware_bridge.types import GRAVITY_M_S2
+from tubepilot.train.planner import PlannerModel
+from tubepilot.train.planner_settings import PlannerSettings, StepRule
+
+from .graph import Graph
+from .task_graph import ReturnGraph
+
+Array = npt.NDArray[np.float64]
+DIFFERENCE = 1e-4
+"""Step of the central differences of the gradient, in action units: error about 1e-8 of the curvature."""
+
+
+def hover_action(model: PlannerModel) -> Array:
+    """Action that holds the vehicle against gravity, level and without rates, shape (4,)."""
+    centre, half = (np.asarray(a, np.float64) for a in model.action_scale)
+    held = np.array([0.0, 0.0, 0.0, GRAVITY_M_S2 / float(model.world.physics.thrust_gain)])
+    return (held - centre) / half
+
+
+def hessian(model: PlannerModel, settings: PlannerSettings) -> Array:
+    """Second derivative of -J over the actions at hover, from central differences of the graph's gradient in float64.
+
+    Returns:
+        Shape (H * 4, H * 4), ordered step-major as `plan.reshape(-1)`, symmetric.
+    """
+    size = settings.horizon * 4
+    columns = replace(settings, candidates=size)
+    graph = Graph()
+    state, reference = graph.input("state", (1, 14)), graph.input("reference", (settings.horizon + 1, 9))
+    disturbance, previous = graph.input("disturbance", (1, 3)), graph.input("previous_action", (1, 4))
+    plans = graph.input("plans", (size, settings.horizon, 4), differentiable=True)
+    scores = ReturnGraph(model, columns)(state, reference, disturbance, previous, plans)
+    graph.output("gradient", graph.gradient(scores.returns, plans, -np.ones((size, 1))))
+    hover = np.zeros((1, 14))
+    hover[0, [6, 13]] = 1.0, GRAVITY_M_S2
+    action = hover_action(model)
+    feeds = {
+        "state": hover,
+        "reference": np.zeros((settings.horizon + 1, 9)),
+        "disturbance": np.zeros((1, 3)),
+        "previous_action": action[None],
+    }
+    centre = np.tile(action, (size, settings.horizon, 1))
+    moves = DIFFERENCE * np.eye(size).reshape(centre.shape)
+    above, below = (graph.evaluate({**feeds, "plans": centre + sign * moves})["gradient"] for sign in (1.0, -1.0))
+    result = (above - below).astype(np.float64).reshape(size, size) / (2.0 * DIFFERENCE)
+    return 0.5 * (result + result.T)
+
+
+def inverse_curvature(model: PlannerModel, settings: PlannerSettings) -> Array:
+    """Inverse of the Hessian with each eigenvalue replaced by its modulus, at least `curvature_floor` of the largest.
+
+    Positive definite, so a small step along metric @ gradient never lowers J.
+
+    Returns:
+        Shape (H * 4, H * 4); the identity for step rules that use no metric.
+    """
+    if settings.step_rule is not StepRule.PRECONDITIONED:
+        return np.eye(settings.horizon * 4)
+    eigenvalues, vectors = np.linalg.eigh(hessian(model, settings))
+    modulus = np.abs(eigenvalues)
+    raised = np.maximum(modulus, max(settings.curvature_floor * modulus.max(), np.finfo(np.float64).tiny))
+    inverse: Array = (vectors / raised) @ vectors.T
+    return 0.5 * (inverse + inverse.T)
