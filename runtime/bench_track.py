@@ -36,6 +36,7 @@ BASELINE_HZ = 400.0
 SETTLE_S = 3.0
 """The baseline hovers at the start of the path this long before it goes [s]."""
 LINK_TIMEOUT_S = 30.0
+SIM_FC_PRIORITY = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,10 +180,16 @@ def fly_baseline(
 
 
 def _start_sim_fc(folder: Path, wind_m_s: float, gust_m_s: float, seed: int) -> subprocess.Popen[bytes]:
+    """Start the simulated flight controller, on real-time priority where allowed: a real one has its own processor."""
     link, truth = folder / "link", folder / "truth.npz"
     command = [sys.executable, "-m", "tubepilot.runtime.cli", "sim-fc", "--link", str(link), "--truth", str(truth)]
     command += ["--wind-m-s", str(wind_m_s), "--wind-from-deg", "270", "--gust-m-s", str(gust_m_s), "--seed", str(seed)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    with (folder / "sim-fc.log").open("wb") as words:
+        process = subprocess.Popen(command, stdout=words)
+    try:
+        os.sched_setscheduler(process.pid, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(SIM_FC_PRIORITY))
+    except OSError as error:
+        print(f"sim-fc runs without real-time priority ({error.strerror}): a busy machine will show in the figures")
     deadline_s = time.monotonic() + LINK_TIMEOUT_S
     while not link.exists():
         if process.poll() is not None or time.monotonic() > deadline_s:
@@ -222,6 +229,9 @@ def fly_through_link(folder: Path, arguments: argparse.Namespace) -> tuple[Fligh
         except subprocess.TimeoutExpired:
             simulator.kill()
             simulator.wait()
+        for line in (folder / "sim-fc.log").read_text(encoding="utf-8").splitlines():
+            if "real" in line:
+                print(line)
     if status != 0:
         raise InputError(f"`tubepilot fly` ended with status {status}; its own words stand above")
     return read_flight(log), load_truth(folder / "truth.npz")

@@ -67,9 +67,9 @@ def check(state: VehicleState | None, last: VehicleState | None, now_ns: int, li
         return Fault.NOT_AN_ATTITUDE
     if last is not None:
         dt_s = 1e-9 * abs(state.t_ns - last.t_ns)
+        before = zip(last.position_m.tolist(), last.velocity_m_s.tolist(), strict=True)
         beyond = [
-            p - p0 - 0.5 * dt_s * (v + v0)
-            for p, p0, v, v0 in zip(position, last.position_m.tolist(), velocity, last.velocity_m_s.tolist(), strict=True)
+            p - p0 - 0.5 * dt_s * (v + v0) for p, v, (p0, v0) in zip(position, velocity, before, strict=True)
         ]
         if math.hypot(*beyond) > limits.jump_m + 25.0 * dt_s * dt_s:
             return Fault.JUMPED
