@@ -132,7 +132,7 @@ def run(out: Path) -> list[Measured]:
     measured = [
         stage("collect", "collect", "--out", str(flights)),
         stage("train", "train", str(flights), "--out", str(checkpoint)),
-        stage("certify", "certify", "--checkpoint", str(checkpoint), "--out", str(certificate)),
+        stage("certify", "certify", str(checkpoint), "--out", str(certificate)),
         stage(
             "export", "export", "--checkpoint", str(checkpoint), "--certificate", str(certificate),
             "--out", str(bundle), "--keys", str(keys), "--signing-key", str(out / "signing.key"),
