@@ -58,7 +58,8 @@ class _Topics:
         from pyulog import ULog  # half a second of import that CSV logs need not pay
 
         try:
-            self._data = {d.name: d.data for d in ULog(str(path)).data_list if d.multi_id == 0}
+            with path.open("rb") as file:
+                self._data = {d.name: d.data for d in ULog(file).data_list if d.multi_id == 0}
         except (OSError, ValueError, TypeError, IndexError, KeyError, struct.error) as error:
             raise LogFormatError(f"{path}: cannot be read as ULog: {error}") from error
         self._path = path
