@@ -121,10 +121,11 @@ def _read(directory: int, name: str, most: int) -> bytes:
         descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
     except OSError as error:
         raise BundleError(f"{name}: cannot be opened as a plain file: {error.strerror}; export it again") from error
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise BundleError(f"{name}: is not a plain file; export the bundle again")
     with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise BundleError(f"{name}: is not a plain file; export the bundle again")
         content = file.read(most + 1) if status.st_size <= most else b""
     if not 0 < len(content) <= most:
         raise BundleError(f"{name}: {status.st_size} bytes, must be 1 to {most}; export the bundle again")
