@@ -241,7 +241,8 @@ def compare(flight: Flight, truth: Truth, arguments: argparse.Namespace) -> Trac
     """Measure the flight against the truth, and fly the baseline in the same wind."""
     settings, frame = from_meta(flight.meta)
     path, start_ns = settings.reference(), track_start_ns(flight)
-    rmse_m = position_rmse_m(1e-9 * (truth.t_ns - start_ns), truth.position_m, path, frame)
+    since_s: Vector = (truth.t_ns - start_ns).astype(np.float64) * 1e-9
+    rmse_m = position_rmse_m(since_s, truth.position_m, path, frame)
     start_time_s = float(np.interp(start_ns, truth.t_ns, truth.t_sim_s))
     baseline_m = fly_baseline(path, frame, arguments.wind_m_s, arguments.gust_m_s, arguments.seed, start_time_s)
     planned = flight.ticks[np.isin(flight.ticks["phase"], [int(phase) for phase in PLANNED])]

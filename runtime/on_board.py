@@ -12,6 +12,7 @@ from .bundle import read_bundle
 from .manifest import Manifest, Plain
 from .planner import Planner
 from .predictor import PhysicsParameters
+from .reference import Pair
 from .self_test import require, self_test
 from .shield import Shield
 
@@ -33,7 +34,7 @@ class OnBoard:
         tick_hz: Ticks per second.
         delay_s: From a set-point at the flight controller to the start of the response [s].
         thrust_scale_m_s2: Collective acceleration at throttle 1 [m/s^2].
-        speed_m_s, acceleration_m_s2: Limits of a task.
+        speed_m_s, acceleration_m_s2: Limits of a task, each (horizontal, vertical).
         meta: For the flight log: bundle, airframe, version, signer.
     """
 
@@ -43,27 +44,31 @@ class OnBoard:
     tick_hz: float
     delay_s: float
     thrust_scale_m_s2: float
-    speed_m_s: float
-    acceleration_m_s2: float
+    speed_m_s: Pair
+    acceleration_m_s2: Pair
     meta: Mapping[str, str | float | int]
 
 
-def _number(table: Mapping[str, Plain], name: str, otherwise: float) -> float:
+def _pair(table: Mapping[str, Plain], name: str, otherwise: float) -> Pair:
+    """(horizontal, vertical) limit of a certificate; `otherwise` twice where it names none."""
     value = table.get(name)
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else otherwise
+    if isinstance(value, list) and len(value) == 2:
+        first, second = value
+        if isinstance(first, int | float) and isinstance(second, int | float):
+            return float(first), float(second)
+    return otherwise, otherwise
 
 
-def task_limits(manifest: Manifest) -> tuple[float, float]:
-    """Largest speed [m/s] and acceleration [m/s^2] of a task's reference.
+def task_limits(manifest: Manifest) -> tuple[Pair, Pair]:
+    """Largest speeds [m/s] and accelerations [m/s^2] of a task's reference, each (horizontal, vertical).
 
-    The certificate's where it names them (`speed_m_s`, `acceleration_m_s2`). The acceleration is never more than what
-    the set-point limits leave beside gravity in the worst direction, upwards.
+    The certificate's where it names them. The acceleration is never more than what the set-point limits leave beside
+    gravity in the worst direction, upwards.
     """
     room_m_s2 = THRUST_SHARE * manifest.physics.thrust_gain * manifest.limits.thrust_max_m_s2 - GRAVITY_M_S2
-    return (
-        _number(manifest.certified_limits, "speed_m_s", DEFAULT_SPEED_M_S),
-        min(_number(manifest.certified_limits, "acceleration_m_s2", room_m_s2), room_m_s2),
-    )
+    horizontal, vertical = _pair(manifest.certified_limits, "acceleration_m_s2", room_m_s2)
+    speed_m_s = _pair(manifest.certified_limits, "velocity_m_s", DEFAULT_SPEED_M_S)
+    return speed_m_s, (min(horizontal, room_m_s2), min(vertical, room_m_s2))
 
 
 def load_on_board(path: Path, keys: Path | None) -> OnBoard:

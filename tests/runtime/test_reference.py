@@ -43,7 +43,7 @@ def test_stands_still_outside_and_at_its_end(name: str) -> None:
 
 def test_figure_eight_closed_form() -> None:
     speed, _ = peaks(EIGHT)
-    assert speed == pytest.approx(2.0, rel=1e-4)
+    assert speed == pytest.approx((2.0, 0.0), rel=1e-4)
     samples = EIGHT.derivatives(np.linspace(0.0, EIGHT.duration_s, 5001))[:, 0]
     np.testing.assert_allclose(samples.max(axis=0), [1.5, 0.75, 1.0], atol=1e-4)
     np.testing.assert_allclose(samples.min(axis=0), [-1.5, -0.75, 1.0], atol=1e-4)
@@ -67,7 +67,7 @@ def test_brake_ends_half_the_braking_path_ahead() -> None:
 
 
 def test_straight_reaches_the_asked_peak_speed() -> None:
-    assert peaks(PATHS["climb"])[0] == pytest.approx(0.6, rel=1e-4)
+    assert peaks(PATHS["climb"])[0] == pytest.approx((0.0, 0.6), rel=1e-4)
 
 
 def test_rows_are_position_velocity_acceleration() -> None:
@@ -77,11 +77,15 @@ def test_rows_are_position_velocity_acceleration() -> None:
 
 
 def test_limits_are_refused_with_what_to_do() -> None:
-    check_limits(EIGHT, 2.0, 20.0)
-    with pytest.raises(InputError, match=r"2\.00 m/s; the bundle allows 1\.50 m/s.*--speed-m-s"):
-        check_limits(EIGHT, 1.5, 20.0)
-    with pytest.raises(InputError, match=r"m/s\^2; the bundle allows 1\.00 m/s\^2"):
-        check_limits(EIGHT, 2.5, 1.0)
+    check_limits(EIGHT, (2.0, 0.0), (20.0, 0.0))
+    with pytest.raises(InputError, match=r"2\.00 m/s horizontal speed; the bundle allows 1\.50 m/s.*--speed-m-s"):
+        check_limits(EIGHT, (1.5, 9.0), (20.0, 9.0))
+    with pytest.raises(InputError, match=r"m/s\^2 horizontal acceleration; the bundle allows 1\.00 m/s\^2"):
+        check_limits(EIGHT, (2.5, 9.0), (1.0, 9.0))
+    with pytest.raises(InputError, match=r"0\.60 m/s vertical speed; the bundle allows 0\.50 m/s"):
+        check_limits(PATHS["climb"], (9.0, 0.5), (9.0, 9.0))
+    with pytest.raises(InputError, match="vertical acceleration"):
+        check_limits(PATHS["climb"], (9.0, 9.0), (9.0, 0.1))
 
 
 @pytest.mark.parametrize(
