@@ -10,7 +10,7 @@ import importlib
 
 BENCHES: dict[str, tuple[str, str]] = {
     "track": ("tubepilot.runtime.bench_track", "figure-eight in wind against the simulator's own controller"),
-    "tick": ("tubepilot.runtime.bench_tick", "timing of the ticks of a recorded flight"),
+    "tick": ("tubepilot.runtime.bench_tick", "timing of the ticks of a recorded flight, or of a bundle run live"),
 }
 
 

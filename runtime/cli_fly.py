@@ -35,10 +35,8 @@ from .preflight import (
 from .recorder import Recorder
 from .reference import check_limits
 from .state_check import StateLimits
-from .tick import Tick, TickSettings
+from .tick import PLAN_SHARE, SEND_SHARE, Tick, TickSettings
 
-PLAN_SHARE, SEND_SHARE = 0.5, 0.8
-"""Shares of the tick period at which the last refinement step may start, and after which a plan is not used."""
 SAMPLE_S = 1.5
 HURRIED_SAMPLE_S = 0.2
 """How long the state stream is watched on the ground, and when a flying vehicle waits to be taken over [s]."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.small_bundle import make_bundle
 
 from tubepilot.firmware_bridge.errors import LogFormatError
 from tubepilot.runtime import bench_tick, bench_track, cli
@@ -20,8 +23,8 @@ FRAME = LocalFrame(np.array([3.0, -1.0, 0.2]), 0.8)
 EIGHT = FigureEight.at_speed(np.array([0.0, 0.0, 1.0]), 3.0, 2.0, 1)
 
 
-def _flight(events: tuple[Event, ...] = (), ticks: np.ndarray | None = None) -> Flight:
-    return Flight(np.zeros(0, TICK_DTYPE) if ticks is None else ticks, events, {}, True, 0)
+def _flight(events: tuple[Event, ...]) -> Flight:
+    return Flight(np.zeros(0, TICK_DTYPE), events, {}, True, 0)
 
 
 def test_error_of_a_path_flown_beside() -> None:
@@ -86,14 +89,28 @@ def test_tick_timing_of_a_flight() -> None:
     ticks["phase"][100:] = Phase.TRACK
     ticks["tick_us"] = np.concatenate([np.full(100, 9e9), np.arange(1000)])
     ticks["overrun"][-3:] = 1
-    result = bench_tick.summarise(_flight(ticks=ticks))
+    result = bench_tick.summarise(ticks)
     assert result["ticks"] == 1000
     assert result["overruns"] == 3
     assert isinstance(result["tick_us"], dict)
     assert result["tick_us"]["p50"] == pytest.approx(499.5)
     assert result["tick_us"]["max"] == 999.0
     with pytest.raises(LogFormatError, match="no planned tick"):
-        bench_tick.summarise(_flight(ticks=ticks[:100]))
+        bench_tick.summarise(ticks[:100])
+
+
+def test_a_bundle_is_timed_live(tmp_path: Path) -> None:
+    bundle, trusted = make_bundle(tmp_path)
+    figures = tmp_path / "figures.json"
+    command = [sys.executable, "-m", "tubepilot.runtime.cli", "bench", "tick", str(bundle), "--keys", str(trusted)]
+    done = subprocess.run(
+        [*command, "--duration-s", "0.3", "--json", str(figures)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(figures.read_text())
+    assert result["ticks"] == 30
+    assert result["solve_us"]["p50"] > 0.0
+    assert "state_age_ms" not in result
 
 
 def test_every_bench_is_dispatched_to_its_module(capsys: pytest.CaptureFixture[str]) -> None:
