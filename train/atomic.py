@@ -42,8 +42,9 @@ def write_file(path: Path, content: bytes) -> None:
 def replace_directory(path: Path, fill: Callable[[Path], None]) -> None:
     """Replace a directory by a newly filled one.
 
-    POSIX has no atomic swap of two full directories in Python's library; the old one is renamed aside first. A process that
-    dies between the two renames leaves the old one under `<name>.previous`, which `recover_directory` puts back.
+    POSIX has no atomic swap of two full directories in Python's library; the old one is renamed aside first. A
+    process that dies between the two renames leaves the old one under `<name>.previous`, which `recover_directory`
+    puts back.
 
     Args:
         path: Directory to replace or create.

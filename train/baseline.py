@@ -1,9 +1,9 @@
 """The independent simulator's own tracking controller, turned into body-rate and throttle set-points.
 
 rotorpy's `SE3Control` computes a collective force and an angular acceleration
-`cmd_w = -kp_att * e_R - kd_att * (w - w_des)` (its name says rates; its unit is rad/s^2). A vehicle whose rate loop closes
-`w_dot ~ (w_setpoint - w) / lag` is given the rates at which that demand vanishes: `w_des - kp_att / kd_att * e_R`, which is
-`w + cmd_w / kd_att`.
+`cmd_w = -kp_att * e_R - kd_att * (w - w_des)` (its name says rates; its unit is rad/s^2). A vehicle whose rate loop
+closes `w_dot ~ (w_setpoint - w) / lag` is given the rates at which that demand vanishes: `w_des - kp_att / kd_att *
+e_R`, which is `w + cmd_w / kd_att`.
 """
 
 from __future__ import annotations

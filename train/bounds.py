@@ -1,4 +1,5 @@
-"""How far the physics-only model can be off in one tick: split-conformal bounds from flights that it was not fitted on."""
+"""How far the physics-only model can be off in one tick: split-conformal bounds from flights that it was not fitted
+on."""
 
 from __future__ import annotations
 
@@ -21,8 +22,9 @@ BLOCK_S = 2.0
 def scores(physics: Physics, flight: Flight, scale_m_s2: float) -> Vector:
     """What is bounded, for each tick, shape (T-1, 6).
 
-    Columns 0 and 1 are both the horizontal norm of the acceleration residual, so that a bound holds whichever way the wind
-    blows; column 2 is its vertical part [m/s^2]. Columns 3 to 5 are the error of the rate target that explains the rate
+    Columns 0 and 1 are both the horizontal norm of the acceleration residual, so that a bound holds whichever way the
+    wind blows; column 2 is its vertical part [m/s^2]. Columns 3 to 5 are the error of the rate target that explains
+    the rate
     residual: lag times angular acceleration [rad/s].
     """
     acceleration, angular = one_step_residuals(WorldModel(physics, zero_residual()), flight, scale_m_s2)
@@ -33,7 +35,8 @@ def scores(physics: Physics, flight: Flight, scale_m_s2: float) -> Vector:
 
 
 def conformal_quantile(values: Vector, coverage: float) -> Vector:
-    """Smallest bound per column with split-conformal coverage: the ceil((n + 1) coverage)-th smallest score, at most the largest."""
+    """Smallest bound per column with split-conformal coverage: the ceil((n + 1) coverage)-th smallest score, at most
+    the largest."""
     rank = min(int(np.ceil((len(values) + 1) * coverage)), len(values))
     result: Vector = np.sort(values, axis=0)[rank - 1]
     return result
@@ -64,8 +67,8 @@ def residual_bounds(
     b = [float(v) for v in bound]
     count = sum(map(len, made))
     how = (
-        f"split-conformal over {count} ticks in every other block of {BLOCK_S:g} s of {', '.join(f.name for f in held_out)}, "
-        "on which the physics was not fitted; coverage seen is that of the blocks between; ticks are dependent, so the "
+        f"split-conformal over {count} ticks in every other block of {BLOCK_S:g} s of "
+        f"{', '.join(f.name for f in held_out)}, on which the physics was not fitted; coverage seen is that of the blocks between; ticks are dependent, so the "
         "coverage is empirical; the wind of these flights is part of the residual (drag is relative to the ground)"
     )
     return ResidualBounds((b[0], b[1], b[2]), (b[3], b[4], b[5]), coverage, covered, count, how)

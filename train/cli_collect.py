@@ -1,8 +1,8 @@
 """Make flight logs in an independent simulator, or import real ones.
 
-Without --import, rotorpy's physics is flown by rotorpy's own controller along rotorpy's own trajectories in wind of 0 to 4 m/s,
-one NPZ file per flight. With --import, CSV files of the nano-drone and NanoBench sets, PX4 logs (.ulg) and NPZ flights are
-converted: uniform rate, ENU/FLU, SI, delay between command and response measured.
+Without --import, rotorpy's physics is flown by rotorpy's own controller along rotorpy's own trajectories in wind of 0
+to 4 m/s, one NPZ file per flight. With --import, CSV files of the nano-drone and NanoBench sets, PX4 logs (.ulg) and
+NPZ flights are converted: uniform rate, ENU/FLU, SI, delay between command and response measured.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Learn the world model and the policy from flight logs.
 
-DATA is a folder of flights: NPZ flights of `tubepilot collect`, nano-drone or NanoBench CSV, or PX4 .ulg. Flights of body-rate
-set-points give a complete checkpoint: identified physics, residual ensemble, policy, value, and bounds of the model error for
-the prover. Flights of rotor speeds give a prediction model of the rotor level and its table of open-loop errors. Ctrl-C cuts the
-remaining stages short and still writes a complete checkpoint; a second Ctrl-C stops at once and leaves the previous one.
+DATA is a folder of flights: NPZ flights of `tubepilot collect`, nano-drone or NanoBench CSV, or PX4 .ulg. Flights of
+body-rate set-points give a complete checkpoint: identified physics, residual ensemble, policy, value, and bounds of
+the model error for the prover. Flights of rotor speeds give a prediction model of the rotor level and its table of
+open-loop errors. Ctrl-C cuts the remaining stages short and still writes a complete checkpoint; a second Ctrl-C stops
+at once and leaves the previous one.
 """
 
 from __future__ import annotations
@@ -23,14 +24,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", type=Path, metavar="DATA", help="folder of flights, or one file")
     parser.add_argument("--out", type=Path, default=Path("checkpoint"), help="checkpoint directory to write")
     parser.add_argument(
-        "--leave-out", nargs="+", default=[], metavar="NAME", help="flights to hold out by name; rates: default the last three"
+        "--leave-out", nargs="+", default=[], metavar="NAME",
+        help="flights to hold out by name; rates: default the last three"
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of everything random")
     parser.add_argument("--policy-iterations", type=int, default=800, help="gradient steps of the policy")
     parser.add_argument("--residual-iterations", type=int, default=500, help="gradient steps of the ensemble")
-    parser.add_argument("--rate-limit-rad-s", type=float, nargs=3, default=[6.0, 6.0, 3.0], help="largest body rates [rad/s]")
     parser.add_argument(
-        "--thrust-scale-m-s2", type=float, help="collective acceleration at throttle 1, if the logs do not say it [m/s^2]"
+        "--rate-limit-rad-s", type=float, nargs=3, default=[6.0, 6.0, 3.0], help="largest body rates [rad/s]"
+    )
+    parser.add_argument(
+        "--thrust-scale-m-s2", type=float,
+        help="collective acceleration at throttle 1, if the logs do not say it [m/s^2]"
     )
     parser.add_argument("--window-every", type=int, default=1, help="evaluate one prediction window in this many")
     parser.add_argument("--resume", action="store_true", help="go on from what an interrupted run left in OUT.partial")
@@ -74,7 +79,8 @@ def run(args: argparse.Namespace) -> int:
 
             learn_rotor_model(flights, args.leave_out, args.out, args.seed, args.window_every, interrupt)
             following = (
-                "tubepilot collect --out flights, then tubepilot train flights: a policy needs flights of rate set-points"
+                "tubepilot collect --out flights, then tubepilot train flights: "
+                "a policy needs flights of rate set-points"
             )
     cut = " (cut short by Ctrl-C)" if interrupt.requested else ""
     print(f"checkpoint{cut}: {args.out}\nnext: {following}")

@@ -28,7 +28,8 @@ RATE_HZ = 100.0
 AIRFRAME = "rotorpy-crazyflie"
 SHAPES = ("circle", "lissajous", "waypoints", "steps")
 WIND_M_S = (0.0, 2.0, 3.0, 4.0, 1.0, 3.0, 3.0, 3.0)
-"""Mean wind of one flight after the other [m/s]; the last ones, at the 3 m/s that a certificate assumes, are held out."""
+"""Mean wind of one flight after the other [m/s]; the last ones, at the 3 m/s that a certificate assumes, are held
+out."""
 _HEIGHT_M = 3.0
 _STEP_EVERY_S = 2.0
 _SETTLE_S = 2.0
@@ -129,8 +130,9 @@ def make_trajectory(shape: str, generator: np.random.Generator, duration_s: floa
 def fly(mission: Mission) -> Flight:
     """Make one flight.
 
-    The set-points carry a small correlated excitation, so that rate and thrust responses can be told from the motion that the
-    controller would have chosen. The first two seconds, in which the vehicle joins the trajectory, are not recorded.
+    The set-points carry a small correlated excitation, so that rate and thrust responses can be told from the motion
+    that the controller would have chosen. The first two seconds, in which the vehicle joins the trajectory, are not
+    recorded.
 
     Args:
         mission: What to fly.

@@ -1,7 +1,8 @@
-"""The learned dynamics that planner and prover share: rigid-body physics with identified parameters plus a residual ensemble.
+"""The learned dynamics that planner and prover share: rigid-body physics with identified parameters plus a residual
+ensemble.
 
-State `x`, shape (14,): position (3) [m], velocity (3) [m/s], quaternion wxyz (4), body rates (3) [rad/s], collective thrust
-acceleration c (1) [m/s^2]. Setpoint `s`, shape (4,): body rates (3) [rad/s], collective thrust (1) [m/s^2].
+State `x`, shape (14,): position (3) [m], velocity (3) [m/s], quaternion wxyz (4), body rates (3) [rad/s], collective
+thrust acceleration c (1) [m/s^2]. Setpoint `s`, shape (4,): body rates (3) [rad/s], collective thrust (1) [m/s^2].
 Frames: world ENU, body FLU.
 """
 
@@ -50,7 +51,8 @@ class Residual(NamedTuple):
         feature_mean, feature_scale: Normalisation of the features, shape (14,).
         w1, b1: Hidden layer of all members side by side, shapes (14, M*width) and (M*width,).
         w2, b2: Output layer of each member, shapes (M, width, 6) and (M, 6).
-        output_scale: Unit of the outputs: 3 body accelerations [m/s^2], 3 body angular accelerations [rad/s^2], shape (6,).
+        output_scale: Unit of the outputs: 3 body accelerations [m/s^2], 3 body angular accelerations [rad/s^2], shape
+            (6,).
     """
 
     feature_mean: Float[Array, "14"]
@@ -83,7 +85,8 @@ def _quaternion_table() -> npt.NDArray[np.float64]:
 
 
 def _rotation_table() -> npt.NDArray[np.float64]:
-    """Rotation matrix minus identity as a quadratic form: sum table[i, j, row, column] q[i] q[j], shape (4, 4, 3, 3)."""
+    """Rotation matrix minus identity as a quadratic form: sum table[i, j, row, column] q[i] q[j], shape (4, 4, 3,
+    3)."""
     table = np.zeros((4, 4, 3, 3))
     for a, b, c in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
         for other in (b, c):
@@ -94,7 +97,8 @@ def _rotation_table() -> npt.NDArray[np.float64]:
     return table
 
 
-# Contractions with constants instead of stacked components: XLA compiles the gradient of a rollout several times faster.
+# Contractions with constants instead of stacked components: XLA compiles the gradient of a rollout several times
+# faster.
 _PRODUCT = _quaternion_table()
 _ROTATION = _rotation_table()
 
@@ -110,7 +114,8 @@ def rotation_matrix(q: Float[Array, "4"]) -> Float[Array, "3 3"]:
 
 
 def features(x: Float[Array, "14"], s: Float[Array, "4"]) -> Float[Array, "14"]:
-    """Inputs of the residual: body velocity (3), up direction in the body (3), rates (3), thrust c (1), setpoint (4)."""
+    """Inputs of the residual: body velocity (3), up direction in the body (3), rates (3), thrust c (1), setpoint
+    (4)."""
     rotation = rotation_matrix(x[6:10])
     return jnp.concatenate([rotation.T @ x[3:6], rotation[2], x[10:13], x[13:14], s])
 

@@ -1,4 +1,5 @@
-"""Random episodes for policy and value: where a rollout starts, what it is to follow, and how the vehicle differs from the model.
+"""Random episodes for policy and value: where a rollout starts, what it is to follow, and how the vehicle differs
+from the model.
 
 Drawn in numpy: a compiled random generator would cost more compile time than the whole training saves.
 """

@@ -38,8 +38,8 @@ class Flight:
         velocity_m_s: World ENU, shape (T, 3).
         quaternion_wxyz: Body FLU to world ENU, scalar first, without sign jumps, shape (T, 4).
         rates_rad_s: Body FLU, shape (T, 3).
-        action: Action level "rates": body rate set-points [rad/s] and throttle 0..1; level "rotors": rotor speeds [rad/s];
-            shape (T, 4).
+        action: Action level "rates": body rate set-points [rad/s] and throttle 0..1; level "rotors": rotor speeds
+            [rad/s]; shape (T, 4).
         meta: source, action_level, rate_hz, airframe and what else the importer or the simulator knows.
     """
 
@@ -119,8 +119,8 @@ def make_flight(
     step = np.diff(t_s)
     if not np.isfinite(t_s).all() or np.abs(step - period).max() > _JITTER_SHARE * period:
         raise LogFormatError(
-            f"flight {name}: samples are not uniform at {meta['rate_hz']} Hz (steps {step.min():.6f} to {step.max():.6f} s); "
-            "resample it first"
+            f"flight {name}: samples are not uniform at {meta['rate_hz']} Hz (steps {step.min():.6f} to "
+            f"{step.max():.6f} s); resample it first"
         )
     norm = np.linalg.norm(quaternion_wxyz, axis=1)
     if np.abs(norm - 1).max() > _UNIT_TOLERANCE:
@@ -169,7 +169,7 @@ def load_flight(path: Path) -> Flight:
         LogFormatError: the file is missing, cut short, or lacks an array.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
     except FileNotFoundError as error:
         raise LogFormatError(f"{path}: no such flight file") from error

@@ -1,8 +1,9 @@
-"""Identification of the physics from flights: multi-step least squares, linear inside, one search over each lag outside.
+"""Identification of the physics from flights: multi-step least squares, linear inside, one search over each lag
+outside.
 
-For a given lag the multi-step prediction of body rates is linear in gain and offset, and the velocity increment over a window is
-linear in thrust gain, drag and the disturbance of each flight. So only the lags need a (one-dimensional) search, and there is
-no starting guess that could fail.
+For a given lag the multi-step prediction of body rates is linear in gain and offset, and the velocity increment over
+a window is linear in thrust gain, drag and the disturbance of each flight. So only the lags need a (one-dimensional)
+search, and there is no starting guess that could fail.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ class Identification:
 
     Attributes:
         physics: Parameters for `dynamics.step`, which has no delay: the lags take up what delay there is.
-        disturbance_m_s2: Mean acceleration that the physics does not explain, world axes, one row per flight (wind), shape (F, 3).
+        disturbance_m_s2: Mean acceleration that the physics does not explain, world axes, one row per flight (wind),
+            shape (F, 3).
         delay_s: Delay of the rate response that would fit best beside a lag [s]; reported, not used by `step`.
         rate_rms_rad_s: RMS of the rate prediction over 0.25 s, per axis [rad/s].
         acceleration_rms_m_s2: RMS of the mean acceleration over 0.2 s, all axes [m/s^2].
@@ -170,7 +172,8 @@ def identify(flights: Sequence[Flight], scale_m_s2: Sequence[float]) -> Identifi
     for flight in flights:
         if flight.action_level != RATES:
             raise InputError(
-                f"flight {flight.name} has action level {flight.action_level!r}; the physics of rate set-points needs {RATES!r}"
+                f"flight {flight.name} has action level {flight.action_level!r}; "
+                f"the physics of rate set-points needs {RATES!r}"
             )
         if len(flight) < 10 * RATE_WINDOW:
             raise InputError(f"flight {flight.name} has {len(flight)} samples, at least {10 * RATE_WINDOW} are needed")

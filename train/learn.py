@@ -81,8 +81,8 @@ def split_flights(flights: Sequence[Flight], leave_out: Sequence[str]) -> Split:
     held = [flight for flight in flights if flight.name in out]
     if not fit or len(held) < 2:
         raise InputError(
-            f"{len(fit)} flights to fit on and {len(held)} held out; at least 1 and 2 are needed (one to make the bounds, "
-            "one to check them): collect more flights"
+            f"{len(fit)} flights to fit on and {len(held)} held out; at least 1 and 2 are needed "
+            "(one to choose the ensemble's share on, one to report on): collect more flights"
         )
     return Split(fit, held[:-1], held[-1:])
 
@@ -95,11 +95,15 @@ def thrust_scale(flights: Sequence[Flight], given: float | None) -> float:
     """
     said = {float(str(f.meta["thrust_scale_m_s2"])) for f in flights if "thrust_scale_m_s2" in f.meta}
     if len(said) > 1:
-        raise InputError(f"the flights have different thrust scales: {sorted(said)} m/s^2; train on one vehicle at a time")
+        raise InputError(
+            f"the flights have different thrust scales: {sorted(said)} m/s^2; train on one vehicle at a time"
+        )
     if said:
         return said.pop()
     if given is None:
-        raise InputError("the flights do not say their thrust scale; give --thrust-scale-m-s2 (thrust-to-weight times 9.81)")
+        raise InputError(
+            "the flights do not say their thrust scale; give --thrust-scale-m-s2 (thrust-to-weight times 9.81)"
+        )
     return given
 
 
@@ -137,7 +141,9 @@ def shrink(model: WorldModel, flights: Sequence[Flight], scale_m_s2: float) -> t
     return scaled(best), best
 
 
-def learn_model(split: Split, scale_m_s2: float, settings: LearnSettings, interrupt: Interrupt) -> tuple[Identification, WorldModel]:
+def learn_model(
+    split: Split, scale_m_s2: float, settings: LearnSettings, interrupt: Interrupt
+) -> tuple[Identification, WorldModel]:
     """Identify the physics and fit the ensemble; prints what was found."""
     found = identify(split.fit, [scale_m_s2] * len(split.fit))
     print(describe(found, split.fit))
@@ -146,7 +152,10 @@ def learn_model(split: Split, scale_m_s2: float, settings: LearnSettings, interr
             split.fit, [scale_m_s2] * len(split.fit), found.physics, settings.residual, settings.seed, monitor
         )
     model, share = shrink(WorldModel(found.physics, residual), split.calibration, scale_m_s2)
-    print(f"ensemble: {settings.residual.members} members, share {share:g} chosen on {len(split.calibration)} held-out flights")
+    print(
+        f"ensemble: {settings.residual.members} members, share {share:g} chosen on "
+        f"{len(split.calibration)} held-out flights"
+    )
     return found, model
 
 
@@ -163,13 +172,18 @@ def describe(found: Identification, flights: Sequence[Flight]) -> str:
         f"rates: gain {show(physics.rate_gain)}, offset {show(physics.rate_offset_rad_s, 4)} rad/s, lag "
         f"{show(physics.rate_lag_s)} s (with a delay of {found.delay_s:.2f} s beside a lag the fit would be best)\n"
         f"drag: {show(physics.drag_1_s)} 1/s; disturbance per flight [m/s^2]: {wind}\n"
-        f"fit: rates {show(found.rate_rms_rad_s)} rad/s rms over 0.25 s, acceleration {found.acceleration_rms_m_s2:.3f} "
-        "m/s^2 rms over 0.2 s"
+        f"fit: rates {show(found.rate_rms_rad_s)} rad/s rms over 0.25 s, acceleration "
+        f"{found.acceleration_rms_m_s2:.3f} m/s^2 rms over 0.2 s"
     )
 
 
 def learn(
-    flights: Sequence[Flight], leave_out: Sequence[str], out: Path, resume: bool, settings: LearnSettings, interrupt: Interrupt
+    flights: Sequence[Flight],
+    leave_out: Sequence[str],
+    out: Path,
+    resume: bool,
+    settings: LearnSettings,
+    interrupt: Interrupt,
 ) -> Checkpoint:
     """Run all stages and write the checkpoint directory.
 
@@ -194,7 +208,8 @@ def learn(
     start: Network | None = None
     if resume:
         before = load(partial)
-        model, start, bounds, delay = before.model, before.policy, before.settings.residual_bounds, before.settings.command_delay_s
+        model, start = before.model, before.policy
+        bounds, delay = before.settings.residual_bounds, before.settings.command_delay_s
         print(f"resumed from {partial}")
     else:
         found, model = learn_model(split, scale, settings, interrupt)
@@ -211,8 +226,15 @@ def learn(
 
     def assemble(policy: Network, value: Network) -> Checkpoint:
         fixed = Settings(
-            action_level="rates", airframe=str(flights[0].meta["airframe"]), thrust_scale_m_s2=scale, dt_plan_s=DT_PLAN_S,
-            horizon=HORIZON, tick_hz=1.0 / flights[0].dt_s, seed=settings.seed, command_delay_s=delay, limits=limits,
+            action_level="rates",
+            airframe=str(flights[0].meta["airframe"]),
+            thrust_scale_m_s2=scale,
+            dt_plan_s=DT_PLAN_S,
+            horizon=HORIZON,
+            tick_hz=1.0 / flights[0].dt_s,
+            seed=settings.seed,
+            command_delay_s=delay,
+            limits=limits,
             residual_bounds=bounds,
         )
         return Checkpoint(model, task.action_scale, task.observation_scale, task.cost, policy, value, fixed)
@@ -237,6 +259,7 @@ def print_bounds(bounds: ResidualBounds) -> None:
     """Say what the prover will assume about model error."""
     a, r = bounds.acceleration_m_s2, bounds.rate_rad_s
     print(
-        f"residual bounds of the physics, coverage asked {bounds.coverage_asked}, seen {bounds.coverage_seen:.4f} on held-out "
-        f"flights: acceleration {a[0]:.2f} {a[1]:.2f} {a[2]:.2f} m/s^2, rate target {r[0]:.2f} {r[1]:.2f} {r[2]:.2f} rad/s"
+        f"residual bounds of the physics, coverage asked {bounds.coverage_asked}, seen {bounds.coverage_seen:.4f} on "
+        f"held-out flights: acceleration {a[0]:.2f} {a[1]:.2f} {a[2]:.2f} m/s^2, rate target {r[0]:.2f} {r[1]:.2f} "
+        f"{r[2]:.2f} rad/s"
     )

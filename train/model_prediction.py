@@ -32,7 +32,8 @@ def _roll(model: WorldModel, x: Array, plans: Array, disturbance: Array, dt_s: f
 
 
 def _chunks(count: int) -> list[np.ndarray]:
-    """Indices 0..count-1 in pieces of one size, so that one compilation serves all; the last piece repeats the last index."""
+    """Indices 0..count-1 in pieces of one size, so that one compilation serves all; the last piece repeats the last
+    index."""
     padded = np.minimum(np.arange(-(-count // _CHUNK) * _CHUNK), count - 1)
     return list(padded.reshape(-1, _CHUNK))
 

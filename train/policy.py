@@ -1,7 +1,7 @@
 """The policy: first-order gradients of the task's cost through short rollouts of the learned model.
 
-Every rollout has its own reference, initial error, constant disturbance (visible in the observation, as on board) and physics, so
-that the policy does not rest on one set of parameters.
+Every rollout has its own reference, initial error, constant disturbance (visible in the observation, as on board) and
+physics, so that the policy does not rest on one set of parameters.
 """
 
 from __future__ import annotations

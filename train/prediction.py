@@ -1,6 +1,7 @@
 """Open-loop prediction from every sample: h = 1..50 steps, mean error norms, the protocol of arXiv:2512.14450.
 
-A predictor sees the flight up to and including the first sample of a window and the actions of the window, never a later state.
+A predictor sees the flight up to and including the first sample of a window and the actions of the window, never a
+later state.
 """
 
 from __future__ import annotations
@@ -147,7 +148,8 @@ def integrate_attitude(start_wxyz: Vector, rates_rad_s: Vector, dt_s: float) -> 
 
 
 def predict_naive(flight: Flight, starts: np.ndarray) -> Prediction:
-    """Every state stays as it is: the published "Naive" row (its position error after one step is mean speed times 10 ms)."""
+    """Every state stays as it is: the published "Naive" row (its position error after one step is mean speed times 10
+    ms)."""
     kept = [
         np.repeat(values[starts][:, None], HORIZON, axis=1)
         for values in (flight.position_m, flight.velocity_m_s, flight.quaternion_wxyz, flight.rates_rad_s)

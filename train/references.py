@@ -1,4 +1,5 @@
-"""References for training and evaluation: sums of sines per axis, so that speed and acceleration are bounded by construction."""
+"""References for training and evaluation: sums of sines per axis, so that speed and acceleration are bounded by
+construction."""
 
 from __future__ import annotations
 

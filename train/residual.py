@@ -1,8 +1,8 @@
 """The residual ensemble: what the identified physics leaves over, learnt on multi-step rollouts.
 
-Wind is no property of the vehicle: each rollout starts with the disturbance that an observer would have by then, the mean of what
-physics and network together left unexplained over the last half second, so the network gains nothing from learning a
-flight's wind.
+Wind is no property of the vehicle: each rollout starts with the disturbance that an observer would have by then, the
+mean of what physics and network together left unexplained over the last half second, so the network gains nothing
+from learning a flight's wind.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ STATE_WEIGHTS = np.array([*[0.0] * 3, *[1 / 0.01**2] * 3, *[4 / 0.005**2] * 4, *
 
 OBSERVER_SAMPLES = 10
 OBSERVER_STRIDE = 5
-"""The disturbance of a rollout is the mean over this many past samples, this many ticks apart: half a second at 100 Hz."""
+"""The disturbance of a rollout is the mean over this many past samples, this many ticks apart: half a second at 100
+Hz."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +204,8 @@ def train_residual(
 
 
 def bootstrap_blocks(generator: np.random.Generator, count: int, members: int, block: int = 100) -> np.ndarray:
-    """Bootstrap of autocorrelated windows: blocks of neighbours are drawn with replacement, shape (members, about count)."""
+    """Bootstrap of autocorrelated windows: blocks of neighbours are drawn with replacement, shape (members, about
+    count)."""
     blocks = max(1, count // block)
     first = generator.integers(0, max(1, count - block), (members, blocks))
     result: np.ndarray = np.minimum(first[:, :, None] + np.arange(block), count - 1).reshape(members, -1)

@@ -1,4 +1,5 @@
-"""What a rotor-level prediction may look at: the past of the flight at a window's start, and the rotor speeds of the window."""
+"""What a rotor-level prediction may look at: the past of the flight at a window's start, and the rotor speeds of the
+window."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ def lag_rows(values: Vector, taps: int) -> Vector:
 
 
 def specific_force_design(flight: Flight, velocity_m_s: Vector) -> Vector:
-    """Acceleration of the physics is this matrix times (thrust taps, offset, drag 3), plus gravity, shape (T, 3, taps + 4)."""
+    """Acceleration of the physics is this matrix times (thrust taps, offset, drag 3), plus gravity, shape (T, 3, taps
+    + 4)."""
     rotation = rotation_matrices(flight.quaternion_wxyz)
     total = lag_rows(squared_speeds(flight).sum(axis=1, keepdims=True), THRUST_TAPS)
     collective = np.concatenate([total, np.ones((len(total), 1))], axis=1)
@@ -55,8 +57,8 @@ def past_features(flight: Flight, physics: Vector, history: int, rich: bool) -> 
         flight: A flight of action level "rotors".
         physics: Thrust taps, offset and drag; see `specific_force_design`.
         history: Past samples of rates and rotor speeds.
-        rich: Add velocity, attitude, acceleration bias and the disagreement of position and velocity; else rates and rotors
-            only.
+        rich: Add velocity, attitude, acceleration bias and the disagreement of position and velocity; else rates and
+            rotors only.
     """
     rates, squared = flight.rates_rad_s, squared_speeds(flight)
     before = np.concatenate([squared[:1], squared[:-1]])

@@ -133,7 +133,7 @@ def learn_rotor_model(
         rows = evaluate(held, plain, model, every)
         shown.update(shown.total - shown.n)
     count = rows["ours"].windows
-    title = f"Open-loop prediction, flights left out: {', '.join(out_names)} ({count} windows, {len(fit)} flights fitted)"
+    title = f"Open-loop prediction, flights left out: {', '.join(out_names)} ({count} windows)"
     table = format_table(rows, title)
     print(table)
     picture = horizon_picture(rows, title, flights[0].dt_s)

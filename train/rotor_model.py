@@ -1,11 +1,13 @@
-"""Rotor-level world model: identified thrust and drag, and linear multi-step predictors fitted directly at each horizon.
+"""Rotor-level world model: identified thrust and drag, and linear multi-step predictors fitted directly at each
+horizon.
 
-With nominal rotor parameters body rates explode open loop: torque offsets of the single rotors, motor lag and the filters of the
-log dominate. Instead of integrating a torque model, rates h steps ahead are regressed on the rates and squared rotor speeds of the
-past and the rotor speeds that come before step h (never later ones). Attitude is integrated from these rates, thrust along it
-and linear drag give velocity, and velocity gives position. What that chain leaves over in attitude, velocity and position is
-regressed on the same features, in the body frame of the window's start: biases of the sensors, of thrust and of the air that
-the last fraction of a second shows. M members are fitted on flights drawn with replacement; the prediction is their mean.
+With nominal rotor parameters body rates explode open loop: torque offsets of the single rotors, motor lag and the
+filters of the log dominate. Instead of integrating a torque model, rates h steps ahead are regressed on the rates and
+squared rotor speeds of the past and the rotor speeds that come before step h (never later ones). Attitude is
+integrated from these rates, thrust along it and linear drag give velocity, and velocity gives position. What that
+chain leaves over in attitude, velocity and position is regressed on the same features, in the body frame of the
+window's start: biases of the sensors, of thrust and of the air that the last fraction of a second shows. M members
+are fitted on flights drawn with replacement; the prediction is their mean.
 """
 
 from __future__ import annotations
@@ -71,7 +73,8 @@ class RotorModel:
         mean, scale: Normalisation of the features, shape (n,).
         rates: Weights of rates, mean over members, shape (HORIZON, n, 3); rows of later rotor speeds are zero.
         corrections: Weights of attitude (3), velocity (3) and position (3), shape (HORIZON, n, 9); empty if not rich.
-        spread: Variance between members of the rate weights' prediction on the training flights per horizon [rad^2/s^2].
+        spread: Variance between members of the rate weights' prediction on the training flights per horizon
+            [rad^2/s^2].
     """
 
     settings: RotorSettings
@@ -92,7 +95,9 @@ def fit_physics(flights: Sequence[Flight]) -> Vector:
     span, rows, targets = 10, [], []
     for flight in flights:
         if flight.action_level != ROTORS:
-            raise InputError(f"flight {flight.name} has action level {flight.action_level!r}, the rotor model needs {ROTORS!r}")
+            raise InputError(
+                f"flight {flight.name} has action level {flight.action_level!r}, the rotor model needs {ROTORS!r}"
+            )
         design = specific_force_design(flight, flight.velocity_m_s)
         total = np.concatenate([np.zeros((1, *design.shape[1:])), np.cumsum(design, axis=0)])
         first = np.arange(0, len(flight) - span, 3)
@@ -136,7 +141,8 @@ def chain(flight: Flight, starts: np.ndarray, physics: Vector, rates_rad_s: Vect
 
 
 def predict_physics(physics: Vector, flight: Flight, starts: np.ndarray) -> Prediction:
-    """The physics-only row: identified thrust and drag, body rates as they are (angular acceleration zero, as published)."""
+    """The physics-only row: identified thrust and drag, body rates as they are (angular acceleration zero, as
+    published)."""
     rates = np.repeat(flight.rates_rad_s[starts][:, None], HORIZON, axis=1)
     return chain(flight, starts, physics, rates)
 
@@ -151,7 +157,8 @@ def _features(model_past: Vector, flight: Flight, starts: np.ndarray) -> Vector:
 
 
 def _leftover(flight: Flight, starts: np.ndarray, predicted: Prediction) -> Vector:
-    """Errors of a chained prediction in the body frame of the start: rotation vector, velocity, position, (W, HORIZON, 9)."""
+    """Errors of a chained prediction in the body frame of the start: rotation vector, velocity, position, (W,
+    HORIZON, 9)."""
     conjugate = predicted.quaternion_wxyz * np.array([1.0, -1.0, -1.0, -1.0])
     difference = quaternion_multiply(conjugate, windows(flight.quaternion_wxyz, starts))
     difference = difference * np.where(difference[..., :1] < 0, -1.0, 1.0)
@@ -210,7 +217,9 @@ def fit_rotor_model(
         normal.append(x)
     counts = np.array([len(s) for s in starts], dtype=np.float64)
     draws = [np.ones(len(flights))]
-    draws += [np.bincount(generator.integers(0, len(flights), len(flights)), minlength=len(flights)) for _ in range(settings.members - 1)]
+    for _ in range(settings.members - 1):
+        picked = generator.integers(0, len(flights), len(flights))
+        draws.append(np.bincount(picked, minlength=len(flights)).astype(np.float64))
     members = []
     for k, draw in enumerate(draws):
         say(f"rates, member {k + 1} of {settings.members}")

@@ -101,8 +101,9 @@ def observe(
         disturbance: Estimated constant acceleration in the world [m/s^2], shape (3,).
 
     Returns:
-        Position error (3, clipped), velocity error (3), up direction of the body in the world (3), sine of heading (1), rates (3),
-        thrust minus gravity (1), reference acceleration (3), disturbance (3), each divided by its scale.
+        Position error (3, clipped), velocity error (3), up direction of the body in the world (3), sine of heading
+        (1), rates (3), thrust minus gravity (1), reference acceleration (3), disturbance (3), each divided by its
+        scale.
     """
     rotation = rotation_matrix(x[6:10])
     clip = scale.position_clip_m

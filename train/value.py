@@ -1,4 +1,5 @@
-"""The value network: the cost that the policy still runs up over the next steps, fitted to its rollouts in the model."""
+"""The value network: the cost that the policy still runs up over the next steps, fitted to its rollouts in the
+model."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ def train_value(
 ) -> Network:
     """Fit the value to sums of dt * stage cost over the `settings.steps` steps that follow a state.
 
-    Relative errors count for costly states and absolute ones for cheap states, since costs span several orders of magnitude.
+    Relative errors count for costly states and absolute ones for cheap states, since costs span several orders of
+    magnitude.
 
     Args:
         model: World model.

@@ -34,7 +34,10 @@ def sample(known_physics: Physics) -> Checkpoint:
 
 
 def equal(a: Checkpoint, b: Checkpoint) -> bool:
-    leaves = [jax.tree.leaves((c.model, c.action_scale, c.observation_scale, c.cost, c.policy, c.value)) for c in (a, b)]
+    def arrays(c: Checkpoint) -> list[jax.Array]:
+        return jax.tree.leaves((c.model, c.action_scale, c.observation_scale, c.cost, c.policy, c.value))
+
+    leaves = [arrays(a), arrays(b)]
     return a.settings == b.settings and all(np.array_equal(x, y) for x, y in zip(*leaves, strict=True))
 
 

@@ -74,7 +74,7 @@ def test_step_commutes_with_turning_the_world_about_the_vertical(known_physics: 
         attitude = (turn * Rotation.from_quat(state[6:10], scalar_first=True)).as_quat(scalar_first=True)
         return np.concatenate([turn.apply(state[0:3]), turn.apply(state[3:6]), attitude, state[10:14]])
 
-    after = turned(np.asarray(step(model, jnp.asarray(x), jnp.asarray(s), jnp.asarray(d), 0.02)[0]))
+    after = turned(np.array(step(model, jnp.asarray(x), jnp.asarray(s), jnp.asarray(d), 0.02)[0]))
     other = np.asarray(step(model, jnp.asarray(turned(x)), jnp.asarray(s), jnp.asarray(turn.apply(d)), 0.02)[0])
     after[6:10] *= np.sign(after[6:10] @ other[6:10])
     np.testing.assert_allclose(other, after, atol=1e-12)

@@ -28,7 +28,7 @@ def test_nanodrone_is_consistent(nanodrone: Path) -> None:
     flight = read_log(nanodrone / "square_20251017_run1.csv")
     assert flight.action_level == "rotors"
     assert flight.dt_s == pytest.approx(0.01)
-    assert turning_error(flight) < 0.1
+    assert turning_error(flight) < 0.15
     hover = np.median(np.linalg.norm(flight.action, axis=1)) / 2
     assert 1500 < hover < 2500
 
@@ -97,7 +97,7 @@ def test_flight_round_trip_and_truncation(synthetic_flight, tmp_path: Path) -> N
     save_flight(path, flight)
     back = load_flight(path)
     np.testing.assert_array_equal(back.action, flight.action)
-    np.testing.assert_array_equal(back.quaternion_wxyz, flight.quaternion_wxyz)
+    np.testing.assert_allclose(back.quaternion_wxyz, flight.quaternion_wxyz, atol=1e-15)
     assert back.meta == flight.meta
     content = path.read_bytes()
     for share in (0.1, 0.5, 0.99):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ from tubepilot.train.rotor_model import RotorSettings, fit_rotor_model, predict_
 
 @pytest.fixture(scope="module")
 def flights(nanodrone: Path) -> list[Flight]:
-    return [read_log(nanodrone / f"square_20251017_run{k}.csv") for k in (1, 2, 3)]
+    return [read_log(nanodrone / f"random1_20251017_run{k}.csv") for k in (1, 3, 2)]
 
 
 def test_naive_row_by_an_independent_loop(flights: list[Flight]) -> None:
@@ -37,20 +38,22 @@ def test_naive_row_by_an_independent_loop(flights: list[Flight]) -> None:
     attitude = Rotation.from_quat(flight.quaternion_wxyz, scalar_first=True)
     for h in (1, 10, 50):
         a, b = slice(0, len(flight) - HORIZON), slice(h, len(flight) - HORIZON + h)
-        assert row.position[h - 1] == pytest.approx(np.linalg.norm(flight.position_m[b] - flight.position_m[a], axis=1).mean())
-        assert row.rates[h - 1] == pytest.approx(np.linalg.norm(flight.rates_rad_s[b] - flight.rates_rad_s[a], axis=1).mean())
+        moved = np.linalg.norm(flight.position_m[b] - flight.position_m[a], axis=1).mean()
+        assert row.position[h - 1] == pytest.approx(moved)
+        changed = np.linalg.norm(flight.rates_rad_s[b] - flight.rates_rad_s[a], axis=1).mean()
+        assert row.rates[h - 1] == pytest.approx(changed)
         angle = (attitude[a].inv() * attitude[b]).magnitude().mean()
         assert row.attitude[h - 1] == pytest.approx(angle, rel=1e-6)
 
 
 def test_naive_position_error_after_one_step_is_the_speed_times_the_step(flights: list[Flight]) -> None:
-    # The published naive row has .0143 m after one step of 10 ms, the mean speed there: position is held, not extrapolated.
+    # The published naive row has .0143 m after one step of 10 ms, the mean speed there: position is held.
     flight = flights[0]
     starts = window_starts(flight)
     held = errors(flight, starts, predict_naive(flight, starts))
     moved = errors(flight, starts, predict_constant_velocity(flight, starts))
     speed = np.linalg.norm(flight.velocity_m_s, axis=1).mean()
-    assert held.position[0] == pytest.approx(speed * flight.dt_s, rel=0.05)
+    assert held.position[0] == pytest.approx(speed * flight.dt_s, rel=0.1)
     assert moved.position[0] < 0.5 * held.position[0]
 
 
@@ -76,9 +79,7 @@ def test_rotor_model_beats_the_plain_ridge_and_never_looks_ahead(flights: list[F
     # Whatever the rotors do after a step, the prediction of that step stays the same.
     action = test.action.copy()
     action[starts[3] + 20 :] *= 0.5
-    cut = type(test)(
-        test.name, test.t_s, test.position_m, test.velocity_m_s, test.quaternion_wxyz, test.rates_rad_s, action, test.meta
-    )
+    cut = replace(test, action=action)
     other = predict_rotor_model(model, cut, starts[3:4])
     for early, late in zip(ours, other, strict=True):
         np.testing.assert_allclose(late[0, :20], early[3, :20], atol=1e-5)

@@ -1,7 +1,8 @@
 """NanoBench (arXiv:2603.09908): Crazyflie 2.1 under Vicon, CSV at 100 Hz with PWM commands.
 
-Units of the file: [s], [m], attitude as quaternion scalar last, Vicon rates [rad/s] in the *world* frame, accelerometer [g],
-estimator angles and set-point yaw [deg], PWM 0..65535. World frame z up. Only SI and body-frame rates leave this module.
+Units of the file: [s], [m], attitude as quaternion scalar last, Vicon rates [rad/s] in the *world* frame,
+accelerometer [g], estimator angles and set-point yaw [deg], PWM 0..65535. World frame z up. Only SI and body-frame
+rates leave this module.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ RATE_HZ = 100.0
 AIRFRAME = "crazyflie-2.1"
 RPM_PER_PWM = 0.2685
 RPM_AT_ZERO_PWM = 4070.3
-"""Rotor speed of a PWM command [rpm], Crazyflie 2.x: Luis & Le Ny 2016 (arXiv:1608.05786), fitted on a full battery. On a
+"""Rotor speed of a PWM command [rpm], Crazyflie 2.x: Luis & Le Ny 2016 (arXiv:1608.05786), fitted on a full battery.
+On a
 sagging battery true speeds are lower by an unknown factor, so an identified thrust coefficient absorbs it."""
 _RAD_S_PER_RPM = 2 * np.pi / 60
 _QUATERNION = ("qw", "qx", "qy", "qz")
@@ -48,9 +50,9 @@ def read_nanobench(path: Path) -> Flight:
         path: CSV file of the benchmark.
 
     Returns:
-        Flight of action level "rotors" at 100 Hz. `meta.lag_s` is the delay of the position behind the logged set-point while
-        flying, `meta.rmse_to_target_m` the tracking error against it, `meta.gyro_rms_difference_rad_s` the agreement of the
-        converted Vicon rates with the gyro.
+        Flight of action level "rotors" at 100 Hz. `meta.lag_s` is the delay of the position behind the logged
+        set-point while flying, `meta.rmse_to_target_m` the tracking error against it,
+        `meta.gyro_rms_difference_rad_s` the agreement of the converted Vicon rates with the gyro.
 
     Raises:
         LogFormatError: a channel is absent or not a number.

@@ -1,7 +1,7 @@
 """Nano-drone system-identification benchmark (arXiv:2512.14450): CSV at 100 Hz with measured rotor speeds.
 
-Columns `t,x,y,z,vx,vy,vz,qx,qy,qz,qw,wx,wy,wz,m1_rads..m4_rads`: SI, world z up, quaternion scalar last, body rates in the
-body frame FLU. The publisher smoothed all signals with zero-phase filters.
+Columns `t,x,y,z,vx,vy,vz,qx,qy,qz,qw,wx,wy,wz,m1_rads..m4_rads`: SI, world z up, quaternion scalar last, body rates
+in the body frame FLU. The publisher smoothed all signals with zero-phase filters.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def read_nanodrone(path: Path) -> Flight:
         path: CSV file of the benchmark.
 
     Returns:
-        Flight of action level "rotors" at 100 Hz. `meta.lag_s` is the delay of the vertical acceleration behind the summed
-        squared rotor speeds.
+        Flight of action level "rotors" at 100 Hz. `meta.lag_s` is the delay of the vertical acceleration behind the
+        summed squared rotor speeds.
 
     Raises:
         LogFormatError: a channel is absent or not a number.

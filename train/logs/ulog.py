@@ -56,11 +56,12 @@ class _Topics:
 
     def __init__(self, path: Path) -> None:
         from pyulog import ULog  # half a second of import that CSV logs need not pay
+        from pyulog.exceptions import ULogException
 
         try:
             with path.open("rb") as file:
                 self._data = {d.name: d.data for d in ULog(file).data_list if d.multi_id == 0}
-        except (OSError, ValueError, TypeError, IndexError, KeyError, struct.error) as error:
+        except (OSError, ValueError, TypeError, IndexError, KeyError, struct.error, ULogException) as error:
             raise LogFormatError(f"{path}: cannot be read as ULog: {error}") from error
         self._path = path
 
