@@ -73,6 +73,7 @@ class ReportData:
         position_m, reference_m: Flown and reference position, world ENU [m], shape (T, 3).
         error_m: Flown minus reference [m], shape (T, 3).
         airborne, tracking: Which ticks are in the air, and which in the TRACK phase.
+        timed: Ticks whose timing counts: those in the air, or all if the vehicle never left the ground.
         engaged: Ticks in which the shield decided.
         planned: Ticks in which the planner refined (a return before and after exists).
         deadline_ms: Length of a tick [ms].
@@ -89,6 +90,7 @@ class ReportData:
     error_m: Array
     airborne: npt.NDArray[np.bool_]
     tracking: npt.NDArray[np.bool_]
+    timed: npt.NDArray[np.bool_]
     engaged: npt.NDArray[np.bool_]
     planned: npt.NDArray[np.bool_]
     deadline_ms: float
@@ -212,7 +214,7 @@ def prepare(flight: Flight, truth: Truth | None = None) -> ReportData:
     tracking = ticks["phase"] == int(Phase.TRACK.value)
     engaged = ticks["verdict"] != SHIELD_OFF
     planned = (ticks["steps"] > 0) & np.isfinite(ticks["return_before"]) & np.isfinite(ticks["return_after"])
-    busy = airborne if airborne.any() else np.ones(len(ticks), np.bool_)
+    timed = airborne if airborne.any() else np.ones(len(ticks), np.bool_)
     source = "estimate" if truth is None else "truth"
     return ReportData(
         flight=flight,
@@ -222,12 +224,13 @@ def prepare(flight: Flight, truth: Truth | None = None) -> ReportData:
         error_m=error,
         airborne=airborne,
         tracking=tracking,
+        timed=timed,
         engaged=engaged,
         planned=planned,
         deadline_ms=1e3 / float(flight.meta.get("tick_hz", 100)),
         figures=_tracking(error[tracking], np.asarray(ticks["state"][tracking, 3:6]), source),
-        tick_ms=spread(ticks["tick_us"][busy] / 1e3),
+        tick_ms=spread(ticks["tick_us"][timed] / 1e3),
         solve_ms=spread(ticks["solve_us"][planned] / 1e3),
-        late_us=spread(ticks["late_us"][busy]),
-        age_ms=spread(ticks["state_age_ms"][busy]),
+        late_us=spread(ticks["late_us"][timed]),
+        age_ms=spread(ticks["state_age_ms"][timed]),
     )

@@ -94,12 +94,13 @@ def draw_timing(axes: Any, data: ReportData, theme: Theme) -> None:
     """Histogram of the tick time and of the planner alone, with the deadline."""
     axes.set_title("Tick time")
     ticks = data.flight.ticks
-    total = ticks["tick_us"][data.airborne] / 1e3
+    total = ticks["tick_us"][data.timed] / 1e3
     solve = ticks["solve_us"][data.planned] / 1e3
     top = max(data.deadline_ms * 1.08, float(np.nanmax(total, initial=0.0)) * 1.05)
     bins = np.linspace(0.0, top, 90)
     axes.hist(total, bins, color=theme.flown, alpha=0.85, label="state to set-point")
-    axes.hist(solve, bins, histtype="step", color=theme.second, linewidth=1.2, label="planner alone")
+    if len(solve):
+        axes.hist(solve, bins, histtype="step", color=theme.second, linewidth=1.2, label="planner alone")
     axes.set_yscale("log")
     axes.set_ylim(bottom=0.7)
     axes.set_xlim(0.0, top)
