@@ -147,11 +147,11 @@ def draw_gain(axes: Any, data: ReportData, theme: Theme) -> None:
         low, high = np.percentile(rows[:, [1, 3]], [1, 99])
         pad = 0.15 * max(float(high - min(low, 0.0)), 1e-9)
         axes.set_ylim(min(0.0, float(low)) - pad, max(0.0, float(high)) + 2.0 * pad)
+        axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, borderaxespad=0.2, handlelength=1.4)
     axes.axhline(0.0, color=theme.ink, linewidth=0.8)
     _shade_tracking(axes, data, theme)
     axes.set_xlabel("time [s]")
     axes.set_ylabel("gain in return [-]")
-    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, borderaxespad=0.2, handlelength=1.4)
 
 
 def _runs(mask: npt.NDArray[np.bool_], t_s: npt.NDArray[np.float64], tick_s: float) -> list[tuple[float, float]]:
