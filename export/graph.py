@@ -88,6 +88,7 @@ class Graph:
         self.records: list[Record] = []
         self._count = 0
         self._known: dict[tuple[object, ...], tuple[Tensor, ...]] = {}
+        self._scaled: dict[int, tuple[Tensor, float]] = {}  # products with a number: the other factor and the number
 
     def input(self, name: str, shape: tuple[int, ...], *, differentiable: bool = False) -> Tensor:
         """Declare a float input of a fixed shape."""
@@ -123,6 +124,8 @@ class Graph:
         operands = tuple(x if isinstance(x, Tensor) else np.asarray(x, np.float64) for x in inputs)
         if not any(isinstance(x, Tensor) for x in operands):
             return tuple(operation.evaluate(operands, attributes))
+        if name == "MatMul":
+            operands = self._scale_matrix(*operands)
         key = (name, tuple(map(_identity, operands)), tuple(sorted((k, repr(v)) for k, v in attributes.items())))
         if key in self._known:
             return self._known[key]
@@ -134,6 +137,8 @@ class Graph:
         outputs = tuple(self._new(shape, active) for shape in shapes)
         self.records.append(Record(name, operands, attributes, outputs))
         self._known[key] = outputs
+        if name == "Mul" and isinstance(operands[1], np.ndarray) and operands[1].ndim == 0:
+            self._scaled[outputs[0].index] = operands[0], float(operands[1])  # type: ignore[assignment]
         return outputs
 
     def tensor(self, name: str, *inputs: Operand, **attributes: object) -> Tensor:
@@ -198,6 +203,13 @@ class Graph:
                 kept.append(record)
                 wanted.update(x.index for x in record.inputs if isinstance(x, Tensor))
         return kept[::-1]
+
+    def _scale_matrix(self, left: Tensor | Array, right: Tensor | Array) -> tuple[Tensor | Array, Tensor | Array]:
+        """Move a number that multiplies the left factor into a constant right factor."""
+        if isinstance(left, Tensor) and isinstance(right, np.ndarray) and left.index in self._scaled:
+            tensor, factor = self._scaled[left.index]
+            return tensor, factor * right
+        return left, right
 
     def _new(self, shape: Sequence[int], differentiable: bool) -> Tensor:
         self._count += 1

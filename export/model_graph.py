@@ -1,7 +1,7 @@
 """The learned dynamics in the graph builder: `train.dynamics.step`, all candidates in one batch.
 
 A step keeps few nodes by carrying its quantities in four pieces and reading them through constant matrices:
-`motion` = [p, v] (6), `attitude` = q (4), `rotation` (24) = the signed products of two entries of q whose sums
+`motion` = [p, v] (6), `attitude` = q (4), `rotation` (48) = squares of sums of entries of q, whose weighted sums
 (`@ GATHER`) are R(q) row by row, and `lagged` (12) = [rates (3), thrust (1), half turn (4) = (1, dt/2 * mean rates),
 mean thrust (1), body force (3) without drag]. Bilinear maps are (a @ P) * (b @ Q) @ S with constant matrices. Only
 columns 0..3 of `lagged` are state; the rest serves the step that made them.
@@ -32,27 +32,37 @@ def selection(rows: int, columns: list[int]) -> Matrix:
     return result
 
 
-def _rotation_terms() -> tuple[Matrix, Matrix, Matrix]:
-    """R(q) row by row = ((q @ left) * (q @ right)) @ gather, from the homogeneous form of R for a unit quaternion."""
-    w, x, y, z = range(4)
-    diagonal = {0: (1, 1, -1, -1), 4: (1, -1, 1, -1), 8: (1, -1, -1, 1)}
-    mixed = {1: ((x, y, 2), (w, z, -2)), 2: ((x, z, 2), (w, y, 2)), 3: ((x, y, 2), (w, z, 2)),
-             5: ((y, z, 2), (w, x, -2)), 6: ((x, z, 2), (w, y, -2)), 7: ((y, z, 2), (w, x, 2))}  # fmt: skip
-    terms = [(i, i, sign, entry) for entry, signs in diagonal.items() for i, sign in enumerate(signs)]
-    terms += [(*term, entry) for entry, pair in mixed.items() for term in pair]
-    left, right, gather = np.zeros((4, len(terms))), np.zeros((4, len(terms))), np.zeros((len(terms), 9))
-    for column, (i, j, factor, entry) in enumerate(terms):
-        left[i, column], right[j, column], gather[column, entry] = factor, 1.0, 1.0
-    return left, right, gather
+def _rotation_terms() -> tuple[Matrix, Matrix]:
+    """R(q) row by row = square(q @ sums) @ gather: the homogeneous form of R, products as differences of squares."""
+    w, x, y, z = np.eye(4)
+    terms: list[tuple[Matrix, float, int]] = []
+    for entry, signs in {0: (1, 1, -1, -1), 4: (1, -1, 1, -1), 8: (1, -1, -1, 1)}.items():
+        terms += [(axis, float(sign), entry) for axis, sign in zip((w, x, y, z), signs, strict=True)]
+    for entry, a, b, c, d, sign in (
+        (1, x, y, w, z, -1), (2, x, z, w, y, 1), (3, x, y, w, z, 1),
+        (5, y, z, w, x, -1), (6, x, z, w, y, -1), (7, y, z, w, x, 1),
+    ):  # fmt: skip
+        # 2 a b + 2 sign c d, with 2 a b = ((a + b)^2 - (a - b)^2) / 2
+        terms += [(a + b, 0.5, entry), (a - b, -0.5, entry), (c + d, 0.5 * sign, entry), (c - d, -0.5 * sign, entry)]
+    terms += [term for term in terms if term[2] >= 6]  # the last row once more, for R^T e3
+    sums = np.stack([vector for vector, _, _ in terms], axis=1)
+    gather = np.zeros((len(terms), 9))
+    for row, (_, weight, entry) in enumerate(terms):
+        gather[row, entry] = weight
+    return sums, gather
 
 
-LEFT, RIGHT, GATHER = _rotation_terms()
-TERMS = GATHER.shape[0]
-# Entry 3 i + j of R times entry i of a world vector, summed over i: R^T v. The same with j: R f.
+SUMS, _ALL = _rotation_terms()
+TERMS, ONCE = len(_ALL), 36
+GATHER = np.where(np.arange(TERMS)[:, None] < ONCE, _ALL, 0.0)
+"""Terms of the rotation to R, row by row."""
+# Each term, with its weight, times what entry 3 i + j of R multiplies; then summed over i (to body) or j (to world).
 TILE_WORLD = np.kron(np.eye(3), np.ones((1, 3))) @ GATHER.T
-SUM_TO_BODY = GATHER @ np.tile(np.eye(3), (3, 1))
+TILE_UP = (_ALL - GATHER).sum(axis=1)[None]
 TILE_BODY = np.tile(np.eye(3), (1, 3)) @ GATHER.T
-SUM_TO_WORLD = GATHER @ np.kron(np.eye(3), np.ones((3, 1)))
+SUM_TO_BODY = (GATHER != 0) @ np.tile(np.eye(3), (3, 1))
+SUM_UP = (_ALL != GATHER) @ np.tile(np.eye(3), (3, 1))
+SUM_TO_WORLD = (GATHER != 0) @ np.kron(np.eye(3), np.ones((3, 1)))
 # Hamilton product p * q = ((p @ TURN_LEFT) * (q @ TURN_RIGHT)) @ TURN_SUM
 TURN_LEFT, TURN_RIGHT = np.kron(np.eye(4), np.ones((1, 4))), np.tile(np.eye(4), (1, 4))
 TURN_SUM = np.array(
@@ -115,8 +125,7 @@ class ModelGraph:
 
         weights = residual.w1 / residual.feature_scale[:, None]
         bias = residual.b1 - residual.feature_mean @ weights
-        self.hidden_from_product = SUM_TO_BODY @ weights[0:3]
-        self.hidden_from_rotation = GATHER[:, 6:9] @ weights[3:6]
+        self.hidden_from_product = SUM_TO_BODY @ weights[0:3] + SUM_UP @ weights[3:6]
         self.hidden_from_lagged = np.vstack([weights[6:10], np.zeros((LAGGED - 4, weights.shape[1]))])
         self.hidden_from_action = half[:, None] * weights[10:14]
         self.hidden_bias = centre @ weights[10:14] + bias
@@ -152,8 +161,9 @@ class ModelGraph:
         return BatchState(repeat @ motion, attitude, self.rotation(attitude), repeat @ lagged)
 
     def rotation(self, attitude: Tensor) -> Tensor:
-        """Terms of R(q), shape (rows, 24), of unit quaternions (rows, 4)."""
-        return (attitude @ LEFT) * (attitude @ RIGHT)
+        """Terms of R(q), shape (rows, 48), of unit quaternions (rows, 4)."""
+        sums = attitude @ SUMS
+        return sums * sums
 
     def driven(self, actions: Tensor) -> tuple[Tensor, Tensor]:
         """What the actions (rows, 4) add to the hidden layer and to `lagged`, biases included."""
@@ -179,9 +189,8 @@ class ModelGraph:
             The state at the end, and the activated hidden layer of the residual.
         """
         graph = before.motion.graph
-        in_body = before.rotation * (before.motion @ np.vstack([np.zeros((3, TERMS)), TILE_WORLD]))
+        in_body = before.rotation * (before.motion @ np.vstack([np.zeros((3, TERMS)), TILE_WORLD]) + TILE_UP)
         hidden = before.lagged @ self.hidden_from_lagged + hidden
-        hidden = before.rotation @ self.hidden_from_rotation + hidden
         hidden = graph.tensor("Tanh", in_body @ self.hidden_from_product + hidden)
         lagged = before.lagged @ self.lagged_from_lagged + lagged
         lagged = hidden @ self.lagged_from_hidden + lagged

@@ -74,7 +74,7 @@ def _both(left: Callable[..., Operand], right: Callable[..., Operand]) -> Callab
 def _multiply_vjp(graph: Graph, record: Record, adjoints: Sequence[Operand]) -> list[Operand | None]:
     a, b = record.inputs
     if a is b:  # a square: one product instead of two and a sum
-        return [(adjoints[0] * np.float64(2.0)) * a, None]
+        return [adjoints[0] * a * np.float64(2.0), None]
     return _both(lambda g, r: g * r.inputs[1], lambda g, r: g * r.inputs[0])(graph, record, adjoints)
 
 
