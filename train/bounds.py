@@ -24,8 +24,7 @@ def scores(physics: Physics, flight: Flight, scale_m_s2: float) -> Vector:
 
     Columns 0 and 1 are both the horizontal norm of the acceleration residual, so that a bound holds whichever way the
     wind blows; column 2 is its vertical part [m/s^2]. Columns 3 to 5 are the error of the rate target that explains
-    the rate
-    residual: lag times angular acceleration [rad/s].
+    the rate residual: lag times angular acceleration [rad/s].
     """
     acceleration, angular = one_step_residuals(WorldModel(physics, zero_residual()), flight, scale_m_s2)
     horizontal = np.linalg.norm(acceleration[:, 0:2], axis=1)
@@ -68,7 +67,8 @@ def residual_bounds(
     count = sum(map(len, made))
     how = (
         f"split-conformal over {count} ticks in every other block of {BLOCK_S:g} s of "
-        f"{', '.join(f.name for f in held_out)}, on which the physics was not fitted; coverage seen is that of the blocks between; ticks are dependent, so the "
-        "coverage is empirical; the wind of these flights is part of the residual (drag is relative to the ground)"
+        f"{', '.join(f.name for f in held_out)}, on which the physics was not fitted; coverage seen is that of the "
+        "blocks between; ticks are dependent, so the coverage is empirical; the wind of these flights is part of the "
+        "residual (drag is relative to the ground)"
     )
     return ResidualBounds((b[0], b[1], b[2]), (b[3], b[4], b[5]), coverage, covered, count, how)
