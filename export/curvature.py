@@ -1,4 +1,4 @@
-"""The metric of the preconditioned refinement step: inverse curvature of the cost over the actions, at hover."""
+"""The metric of the preconditioned refinement step: a bound of the cost's curvature over each action, at hover."""
 
 from __future__ import annotations
 
@@ -57,17 +57,16 @@ def hessian(model: PlannerModel, settings: PlannerSettings) -> Array:
 
 
 def inverse_curvature(model: PlannerModel, settings: PlannerSettings) -> Array:
-    """Inverse of the Hessian with each eigenvalue replaced by its modulus, at least `curvature_floor` of the largest.
+    """One over the row sums of the Hessian's moduli, each row sum at least `curvature_floor` of the greatest.
 
-    Positive definite, so a small step along metric @ gradient never lowers J.
+    The diagonal matrix of these row sums is no less than the Hessian (Gershgorin), so a full step cannot overshoot in a
+    quadratic; and being diagonal it still ascends after the clip to [-1, 1], which a full inverse Hessian does not.
 
     Returns:
-        Shape (H * 4, H * 4); the identity for step rules that use no metric.
+        Shape (H, 4); ones for step rules that use no metric.
     """
     if settings.step_rule is not StepRule.PRECONDITIONED:
-        return np.eye(settings.horizon * 4)
-    eigenvalues, vectors = np.linalg.eigh(hessian(model, settings))
-    modulus = np.abs(eigenvalues)
-    raised = np.maximum(modulus, max(settings.curvature_floor * modulus.max(), np.finfo(np.float64).tiny))
-    inverse: Array = (vectors / raised) @ vectors.T
-    return 0.5 * (inverse + inverse.T)
+        return np.ones((settings.horizon, 4))
+    rows = np.abs(hessian(model, settings)).sum(axis=1)
+    floor = max(settings.curvature_floor * float(rows.max()), float(np.finfo(np.float32).tiny))
+    return 1.0 / np.maximum(rows, floor).reshape(settings.horizon, 4)

@@ -88,7 +88,7 @@ def refine_graph(
     Args:
         model: World model, task and networks.
         settings: Step rule and shapes.
-        metric: From `curvature.inverse_curvature`, shape (H * 4, H * 4), symmetric.
+        metric: From `curvature.inverse_curvature`, shape (H, 4).
     """
     candidates, horizon = settings.candidates, settings.horizon
     graph = Graph()
@@ -102,7 +102,7 @@ def refine_graph(
         change = gradient * np.float64(settings.step_size)
     else:
         gain, radius = settings.step_gain_radius
-        direction = gradient @ metric
+        direction = gradient if np.all(metric == 1.0) else gradient * metric.reshape(1, -1)
         mean = (direction * direction) @ np.full((horizon * 4, 1), 1.0 / (horizon * 4)) + np.array([[radius**2]])
         change = direction * (gain / graph.tensor("Sqrt", mean))
     moved = graph.tensor("Reshape", plans, shape=[candidates, horizon * 4]) + change

@@ -155,12 +155,12 @@ def plan_return(
 
 
 def ascent(
-    settings: PlannerSettings, metric: Float[Array, "inputs inputs"], gradient: Float[Array, "horizon 4"]
+    settings: PlannerSettings, metric: Float[Array, "horizon 4"], gradient: Float[Array, "horizon 4"]
 ) -> Float[Array, "horizon 4"]:
     """Change of a plan along the gradient of J, by the step rule of the settings."""
     if settings.step_rule is StepRule.GRADIENT:
         return settings.step_size * gradient
-    direction = (metric @ gradient.reshape(-1)).reshape(gradient.shape)
+    direction = metric * gradient
     gain, radius = settings.step_gain_radius
     return direction * (gain / jnp.sqrt(radius**2 + jnp.mean(direction**2)))
 
@@ -168,7 +168,7 @@ def ascent(
 def refine(
     model: PlannerModel,
     settings: PlannerSettings,
-    metric: Float[Array, "inputs inputs"],
+    metric: Float[Array, "horizon 4"],
     problem: Problem,
     plans: Float[Array, "candidate horizon 4"],
 ) -> tuple[Float[Array, "candidate horizon 4"], Float[Array, "candidate"]]:
@@ -177,7 +177,7 @@ def refine(
     Args:
         model: World model, task and networks.
         settings: Step rule and size.
-        metric: Symmetric and positive definite, (H * 4, H * 4), step-major; used by the preconditioned rule only.
+        metric: Positive factor of each entry of the gradient, shape (H, 4); ones but for the preconditioned rule.
         problem: State, reference, disturbance and previous action.
         plans: Candidates in [-1, 1].
 

@@ -14,8 +14,8 @@ class StepRule(Enum):
 
     GRADIENT: step_size * gradient, as published.
     NORMALISED: the gradient scaled so that the root-mean-square change of an action is step_size.
-    PRECONDITIONED: inverse curvature at hover times the gradient (a quasi-Newton step; step_size 1 is the full step),
-        softly limited to a root-mean-square change of step_size * radius.
+    PRECONDITIONED: the gradient over a bound of the curvature at hover, each action its own (step_size 1 is the
+        largest that cannot overshoot in a quadratic), the root-mean-square change softly limited to step_size * radius.
     """
 
     GRADIENT = "gradient"
@@ -40,7 +40,7 @@ class PlannerSettings:
         shift_knots: Plan steps that pass in one tick (tick / dt_plan), in [0, 1].
         step_rule, step_size: See `StepRule`.
         radius: Soft limit of a preconditioned step, root mean square over the plan, in action units.
-        curvature_floor: Least eigenvalue of the preconditioner's curvature over the largest.
+        curvature_floor: Least curvature of the preconditioner over its greatest.
         reuse: rho, share of the shifted plan in candidates 1..N-1, in [0, 1].
         noise: Standard deviation of the noise on the policy's actions, in action units.
         disagreement: lambda, weight of the ensemble's disagreement; None takes the checkpoint's.
@@ -121,7 +121,7 @@ def preset(
     if name == "quadrotor":
         return PlannerSettings(
             preset=name, candidates=candidates or 5, horizon=horizon or 12, steps=4, dt_plan_s=dt_plan_s,
-            shift_knots=shift, step_rule=StepRule.PRECONDITIONED, step_size=0.7, radius=0.2, curvature_floor=1e-3,
+            shift_knots=shift, step_rule=StepRule.PRECONDITIONED, step_size=1.0, radius=0.5, curvature_floor=1e-3,
             reuse=0.5, noise=0.15, disagreement=None,
         )
     raise InputError(f"planner preset {name!r} is unknown; the presets are: paper, quadrotor")

@@ -119,7 +119,7 @@ def test_a_graph_of_another_model_raises_parity_error(
     models: dict[str, Any], drawn: dict[str, npt.NDArray[np.float64]], truth: dict[str, Any]
 ) -> None:
     cost = MODEL.cost._replace(position=MODEL.cost.position * 1.001)
-    other = to_model(refine_graph(MODEL._replace(cost=cost), SETTINGS, np.eye(16)), "refine", PORTS, {})
+    other = to_model(refine_graph(MODEL._replace(cost=cost), SETTINGS, np.ones((4, 4))), "refine", PORTS, {})
     half = MODEL.action_scale.half
     for model, raises in ((models["refine"], False), (other, True)):
         returns = parity.run_graph(model, "refine", drawn)["returns"]
@@ -158,7 +158,7 @@ def test_refine_gradient_is_that_of_the_return_with_disagreement(drawn: dict[str
     moved = {}
     for weight in (0.0, 5.0):
         weighted = replace(settings, disagreement=weight)
-        refine, score = refine_graph(MODEL, weighted, np.eye(16)), rank_graph(MODEL, weighted)
+        refine, score = refine_graph(MODEL, weighted, np.ones((4, 4))), rank_graph(MODEL, weighted)
         feeds = {name: inside[name][0] for name in refine.inputs}
         moved[weight] = (refine.evaluate(feeds)["refined"] - feeds["plans"]) / settings.step_size
         for index in ((0, 0, 0), (1, 2, 3), (2, 3, 1)):
@@ -225,7 +225,7 @@ def test_first_candidate_keeps_the_shifted_plan_whole(drawn: dict[str, npt.NDArr
 
 
 def test_curvature_is_the_second_derivative_of_the_return() -> None:
-    """Second differences of the rank graph's return along random directions, and positive definiteness."""
+    """Second differences of the rank graph's return along random directions; the metric bounds the curvature."""
     rank = rank_graph(MODEL, SETTINGS)
     state = np.zeros((1, 14))
     state[0, [6, 13]] = 1.0, GRAVITY_M_S2
@@ -241,8 +241,10 @@ def test_curvature_is_the_second_derivative_of_the_return() -> None:
     second = -(ahead - 2 * here + behind) / step**2
     flat = directions.reshape(3, -1)
     np.testing.assert_allclose(np.sum((flat @ hessian(MODEL, SETTINGS)) * flat, axis=1), second, rtol=1e-4)
-    eigenvalues = np.linalg.eigvalsh(inverse_curvature(MODEL, SETTINGS))
-    assert 0.0 < eigenvalues[0] < eigenvalues[-1] <= 1.001 * eigenvalues[0] / SETTINGS.curvature_floor
+    metric = inverse_curvature(MODEL, SETTINGS)
+    slack = np.diag(1.0 / metric.reshape(-1)) - hessian(MODEL, SETTINGS)
+    assert metric.min() > 0
+    assert np.linalg.eigvalsh(slack)[0] > -1e-9
 
 
 def test_policy_graph_gives_setpoints_in_si(drawn: dict[str, npt.NDArray[np.float64]]) -> None:
@@ -261,7 +263,7 @@ def test_policy_graph_gives_setpoints_in_si(drawn: dict[str, npt.NDArray[np.floa
 
 def test_node_count_grows_linearly_with_the_horizon_and_not_with_candidates() -> None:
     def nodes(settings: PlannerSettings) -> int:
-        graph = refine_graph(MODEL, settings, np.eye(settings.horizon * 4))
+        graph = refine_graph(MODEL, settings, np.ones((settings.horizon, 4)))
         return size(graph, to_model(graph, "refine", PORTS, {})).nodes
 
     at = {h: nodes(replace(SETTINGS, horizon=h)) for h in (4, 5, 6)}
