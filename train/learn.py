@@ -33,6 +33,8 @@ THRUST_MIN_M_S2 = 2.0
 THRUST_SHARE_MAX = 0.9
 """Share of the greatest thrust that a setpoint may ask for; the rest is for the rate loop."""
 HELD_OUT = 3
+FEWEST_ITERATIONS = 200
+"""A policy interrupted before this many iterations is not worth a checkpoint; it stays in the partial one."""
 SHARES = (1.0, 0.5, 0.25, 0.1)
 
 
@@ -195,10 +197,14 @@ def learn(
         out: Checkpoint directory.
         resume: Go on from `<out>.partial`.
         settings: Choices.
-        interrupt: After a Ctrl-C the remaining stages are cut short, and a complete checkpoint is written all the same.
+        interrupt: A Ctrl-C while the policy is trained ends that stage; the value is still fitted to what the policy has
+            become, and a complete checkpoint is written.
 
     Returns:
         The checkpoint.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C came too early for a usable policy; the previous checkpoint is untouched.
     """
     split = split_flights(flights, leave_out)
     scale = thrust_scale(flights, settings.thrust_scale_m_s2)
@@ -213,6 +219,8 @@ def learn(
         print(f"resumed from {partial}")
     else:
         found, model = learn_model(split, scale, settings, interrupt)
+        if interrupt.requested:
+            raise KeyboardInterrupt
         bounds, delay = residual_bounds(found.physics, [*split.calibration, *split.test], scale), found.delay_s
     print_bounds(bounds)
     rows = {
@@ -243,10 +251,20 @@ def learn(
     blank = make_network(generator, OBSERVATION_SIZE, settings.policy.width, 1, 0.0)
     policy = start or make_network(generator, OBSERVATION_SIZE, settings.policy.width, 4, 0.1)
     save(partial, assemble(policy, blank))
-    with bar("policy", settings.policy.iterations, interrupt) as monitor:
+    done = 0
+    with bar("policy", settings.policy.iterations, interrupt) as shown:
+
+        def monitor(iteration: int, loss: float) -> bool:
+            nonlocal done
+            done = iteration + 1
+            return shown(iteration, loss)
+
         policy = train_policy(model, task, DT_PLAN_S, settings.policy, settings.seed, monitor, policy)
     save(partial, assemble(policy, blank))
-    with bar("value", settings.policy.value_iterations, interrupt) as monitor:
+    if interrupt.requested and done < FEWEST_ITERATIONS and not resume:
+        print(f"the policy had {done} of at least {FEWEST_ITERATIONS} iterations; go on with --resume from {partial}")
+        raise KeyboardInterrupt
+    with bar("value", settings.policy.value_iterations, Interrupt()) as monitor:
         value = train_value(model, task, policy, DT_PLAN_S, settings.policy, settings.seed, monitor)
     checkpoint = assemble(policy, jax.tree.map(jnp.asarray, value))
     picture = horizon_picture(rows, title, flights[0].dt_s)
