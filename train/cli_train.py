@@ -2,9 +2,9 @@
 
 DATA is a folder of flights: NPZ flights of `tubepilot collect`, nano-drone or NanoBench CSV, or PX4 .ulg. Flights of
 body-rate set-points give a complete checkpoint: identified physics, residual ensemble, policy, value, and bounds of
-the model error for the prover. Flights of rotor speeds give a prediction model of the rotor level and its table of open-loop errors. Ctrl-C
-while the policy is trained ends that stage and writes a complete checkpoint; earlier, or twice, it stops at once and
-leaves the previous one.
+the model error for the prover. Flights of rotor speeds give a prediction model of the rotor level and its table of
+open-loop errors. Ctrl-C while the policy is trained ends that stage and writes a complete checkpoint; earlier, or
+twice, it stops at once and leaves the previous one.
 """
 
 from __future__ import annotations

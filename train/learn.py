@@ -197,8 +197,8 @@ def learn(
         out: Checkpoint directory.
         resume: Go on from `<out>.partial`.
         settings: Choices.
-        interrupt: A Ctrl-C while the policy is trained ends that stage; the value is still fitted to what the policy has
-            become, and a complete checkpoint is written.
+        interrupt: A Ctrl-C while the policy is trained ends that stage; the value is still fitted to what the policy
+            has become, and a complete checkpoint is written.
 
     Returns:
         The checkpoint.
