@@ -33,10 +33,10 @@ DISARM_LANDED_S = 1.0
 DISARM_PREFLIGHT_S = 10.0
 LANDED_S = 0.3
 TEXT_SIZE = 50
-POSITION_BOUND_M = 0.02
-VELOCITY_BOUND_M_S = 0.03
-ATTITUDE_BOUND_RAD = 0.005
-RATES_BOUND_RAD_S = 0.03
+POSITION_BOUND_M = 0.01
+VELOCITY_BOUND_M_S = 0.02
+ATTITUDE_BOUND_RAD = 0.002
+RATES_BOUND_RAD_S = 0.02
 SIGMAS = 3.0
 """Estimator noise is normal with a standard deviation of bound / SIGMAS, redrawn beyond the bound."""
 
@@ -129,6 +129,7 @@ class SimulatedFirmware:
         self.events: list[str] = []
         self._noise = np.random.default_rng(seed) if noise else None
         self._boot_offset_ns = boot_offset_ns
+        self.paused_ns = 0
         self._rate = 1.0 + skew
         self._offboard = OffboardInput()
         self._streams = {kind: Stream(1.0 / hz) for kind, hz in DEFAULT_HZ.items()}
@@ -154,8 +155,8 @@ class SimulatedFirmware:
     # --- time -----------------------------------------------------------------------------------------
 
     def clock_ns(self, time_s: float) -> int:
-        """This flight controller's clock at a simulated time [ns]."""
-        return self._boot_offset_ns + round(time_s * 1e9 * self._rate)
+        """This flight controller's clock at a simulated time [ns]; it runs on while the physics pause."""
+        return self._boot_offset_ns + round((time_s * 1e9 + self.paused_ns) * self._rate)
 
     # --- physics and control --------------------------------------------------------------------------
 

@@ -1,0 +1,207 @@
+"""Prove an invariant set of the closed loop under the backup policy, around hover and over the speeds that it can brake from.
+
+Reads a checkpoint, chooses gains and limits of the backup policy, computes the set, proves it with outward-rounded
+arithmetic, and writes certificate.toml, certificate.npz, backup.onnx and shield.onnx. What is assumed (estimate error E,
+disturbance W, timing) is set by the options below; with the simulator installed, W is compared with flights of the very backup
+policy in wind. What the certificate claims: docs/certificate.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from tqdm import tqdm
+
+from tubepilot.firmware_bridge.errors import CertificateError
+from tubepilot.firmware_bridge.types import GRAVITY_M_S2
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options; pairs are (horizontal, vertical)."""
+    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="folder written by `tubepilot train`")
+    parser.add_argument("--out", type=Path, default=Path("certificate"), help="folder to write")
+    pair = {"type": float, "nargs": 2, "metavar": ("H", "V")}
+    parser.add_argument(
+        "--acceleration-m-s2", default=[0.25, 0.15], **pair,
+        help="W: largest change of the unexplained acceleration (wind, residual) from its on-board estimate [m/s^2]",
+    )
+    parser.add_argument(
+        "--disturbance-m-s2", default=[1.1, 0.4], **pair, help="largest disturbance estimate itself [m/s^2]"
+    )
+    parser.add_argument(
+        "--rate-residual-rad-s", type=float, default=0.05, help="W: rate set-point error that explains the rate residual [rad/s]"
+    )
+    parser.add_argument("--position-error-m", type=float, default=0.018, help="E: of the predicted state [m]")
+    parser.add_argument("--velocity-error-m-s", type=float, default=0.035, help="E: of the predicted state [m/s]")
+    parser.add_argument("--attitude-error-rad", type=float, default=0.0045, help="E: of the predicted state [rad]")
+    parser.add_argument("--rate-error-rad-s", type=float, default=0.045, help="E: of the predicted state, per axis [rad/s]")
+    parser.add_argument("--yaw-rate-rad-s", type=float, default=0.3, help="largest yaw rate [rad/s]")
+    parser.add_argument("--delay-max-ms", type=float, default=5.0, help="largest delay of a set-point beyond the usual [ms]")
+    parser.add_argument("--missed-ticks", type=int, default=0, help="consecutive ticks without set-point that are covered")
+    parser.add_argument("--wind-m-s", type=float, default=3.0, help="mean wind of the flights that W is compared with [m/s]")
+    parser.add_argument("--gust-m-s", type=float, default=0.5, help="largest gust of those flights [m/s]")
+    parser.add_argument("--flights", type=int, default=2, help="flights of the backup policy in the simulator; 0: none")
+    parser.add_argument("--rollouts", type=int, default=2000, help="rollouts of the falsifier")
+    parser.add_argument("--seed", type=int, default=0, help="seed of flights and falsifier")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prove and write.
+
+    Raises:
+        CertificateError: nothing could be proven, or the flights exceed W.
+    """
+    import numpy as np
+
+    from .checkpoint import load
+    from .invariance.assumptions import Assumptions
+    from .invariance.backup import BackupLaw
+    from .invariance.certificate import save
+    from .invariance.design import DESIGNS, certify, gains
+    from .invariance.picture import draw
+    from .invariance.shield_graph import shield_graph
+
+    checkpoint = load(args.checkpoint)
+    settings, physics = checkpoint.settings, checkpoint.model.physics
+    tick_s = 1.0 / settings.tick_hz
+    lag = np.asarray(physics.rate_lag_s, dtype=np.float64)
+    drag = np.asarray(physics.drag_1_s, dtype=np.float64)
+    rate_lag_s, thrust_lag_s = float(lag[:2].mean()), float(physics.thrust_lag_s)
+    sources = {
+        "estimate": "declared for the predicted state; the simulated flight controller bounds its noise below it",
+        "acceleration_m_s2": "declared; not compared with flights",
+        "rate_residual_rad_s": "declared; not compared with flights",
+        "timing": "declared; the shield counts ticks that exceed it",
+        "lags, drag": f"identified from flights, checkpoint {args.checkpoint.name}",
+    }
+    assumptions = Assumptions(
+        position_error_m=args.position_error_m,
+        velocity_error_m_s=args.velocity_error_m_s,
+        attitude_error_rad=args.attitude_error_rad,
+        rate_error_rad_s=args.rate_error_rad_s,
+        acceleration_m_s2=(args.acceleration_m_s2[0], args.acceleration_m_s2[1]),
+        disturbance_estimate_m_s2=(args.disturbance_m_s2[0], args.disturbance_m_s2[1]),
+        rate_residual_rad_s=args.rate_residual_rad_s,
+        yaw_rate_rad_s=args.yaw_rate_rad_s,
+        thrust_scale_error=0.0,
+        tick_s=tick_s,
+        delay_max_s=1e-3 * args.delay_max_ms,
+        missed_ticks=args.missed_ticks,
+        rate_lag_s=rate_lag_s,
+        thrust_lag_s=thrust_lag_s,
+        drag_1_s=(float(drag[:2].mean()), float(drag[2])),
+        gravity_m_s2=GRAVITY_M_S2,
+        sources=sources,
+    )
+    first = DESIGNS[0]
+    law = BackupLaw(
+        gain=np.array(
+            [
+                gains(poles, d, rate_lag_s)
+                for poles, d in zip((first.horizontal_poles, first.vertical_poles), assumptions.drag_1_s, strict=True)
+            ]
+        ),
+        rate_lag_s=rate_lag_s,
+        thrust_lag_s=thrust_lag_s,
+        tick_s=tick_s,
+        thrust_gain=float(physics.thrust_gain),
+        rate_gain=np.asarray(physics.rate_gain, dtype=np.float64),
+        rate_offset_rad_s=np.asarray(physics.rate_offset_rad_s, dtype=np.float64),
+        rate_limit_rad_s=np.array(settings.limits.rate_rad_s, dtype=np.float64),
+        thrust_min_m_s2=settings.limits.thrust_min_m_s2,
+        thrust_max_m_s2=settings.limits.thrust_max_m_s2,
+        gravity_m_s2=GRAVITY_M_S2,
+    )
+    start = time.monotonic()
+    with tqdm(desc="certify", unit="stage", bar_format="{desc} [{elapsed}]") as bar:
+
+        def say(text: str) -> None:
+            bar.set_description_str(f"certify: {text}")
+            bar.update()
+
+        certificate = certify(assumptions, law, progress=say)
+    proven_s = time.monotonic() - start
+    if args.flights > 0:
+        sources.update(_compare(args, certificate.assumptions, certificate.law, settings.thrust_scale_m_s2,
+                                round(settings.command_delay_s / tick_s)))
+    graphs = {
+        "backup": certificate.law.graph().SerializeToString(deterministic=True),
+        "shield": shield_graph(certificate.axes[0].facets, certificate.axes[1].facets, certificate.anchor).SerializeToString(
+            deterministic=True
+        ),
+    }
+    _report(certificate, proven_s)
+    _attack(certificate, args.rollouts, args.seed)
+    save(certificate, graphs, args.out)
+    draw(certificate, args.out / "certificate.png")
+    print(f"picture: {args.out / 'certificate.png'}")
+    print(f"next: tubepilot export --checkpoint {args.checkpoint} --certificate {args.out} --out bundle")
+    return 0
+
+
+def _compare(args: argparse.Namespace, assumptions, law, scale_m_s2: float, delay_ticks: int) -> dict[str, str]:  # type: ignore[no-untyped-def]
+    """Fly the backup policy in the independent simulator and hold W against it."""
+    from .invariance.measure import measure
+
+    with tqdm(desc="flights", bar_format="{desc} [{elapsed}]") as bar:
+
+        def say(text: str) -> None:
+            bar.set_description_str(text)
+            bar.update()
+
+        seen = measure(
+            assumptions, law, scale_m_s2, delay_ticks, args.seed, args.flights,
+            wind_m_s=args.wind_m_s, gust_m_s=args.gust_m_s, progress=say,
+        )
+    h, v = seen.acceleration_m_s2
+    text = (
+        f"{100 * seen.coverage:g} % of {seen.samples} ticks of {args.flights} flights of the backup policy in the simulator "
+        f"({args.wind_m_s:g} m/s wind, {args.gust_m_s:g} m/s gusts)"
+    )
+    asked_h, asked_v = assumptions.acceleration_m_s2
+    print(f"W against {text}:")
+    print(f"  acceleration  {h:.3f} / {v:.3f} m/s^2 seen, {asked_h:.3f} / {asked_v:.3f} assumed (horizontal / vertical)")
+    print(f"  rate residual {seen.rate_residual_rad_s:.4f} rad/s seen, {assumptions.rate_residual_rad_s:.4f} assumed")
+    if h > asked_h or v > asked_v or seen.rate_residual_rad_s > assumptions.rate_residual_rad_s:
+        raise CertificateError(
+            f"the assumption W does not cover {text}; raise --acceleration-m-s2 or --rate-residual-rad-s above what was seen"
+        )
+    return {
+        "acceleration_m_s2": f"declared; covers {text}: {h:.4f} / {v:.4f} m/s^2",
+        "rate_residual_rad_s": f"declared; covers {text}: {seen.rate_residual_rad_s:.4f} rad/s",
+    }
+
+
+def _report(certificate, seconds: float) -> None:  # type: ignore[no-untyped-def]
+    """What was proven, and what limits it."""
+    facets = [axis.facets.shape[0] for axis in certificate.axes]
+    tube = [axis.tube_bound for axis in certificate.axes]
+    print(f"proven in {seconds:.1f} s: {facets[0]} horizontal and {facets[1]} vertical facet pairs, all below 1 after every step")
+    print(f"  S: speed {certificate.speed_m_s:.2f} m/s in every horizontal direction, tilt {_degrees(certificate.tilt_rad):.1f} deg")
+    print(
+        f"  T: {tube[0][0]:.2f} / {tube[1][0]:.2f} m from the anchor, {tube[0][1]:.2f} / {tube[1][1]:.2f} m/s, "
+        f"{tube[0][2]:.2f} / {tube[1][2]:.2f} m/s^2 (horizontal / vertical)"
+    )
+    print(f"  float32 rounding of the backup graph: {certificate.rounding_m_s3:.1e} m/s^3 of feedback, inside the bound")
+    print("  what uses up the jerk disturbance [m/s^3] (horizontal / vertical):")
+    for name, (h, v) in certificate.disturbance.parts.items():
+        print(f"    {name:<44} {h:.3f} / {v:.3f}")
+
+
+def _attack(certificate, rollouts: int, seed: int) -> None:  # type: ignore[no-untyped-def]
+    """Try to break it; an escape is a bug and stops the command."""
+    from .invariance.falsify import falsify
+
+    seen = falsify(certificate, rollouts, seed)
+    print(
+        f"falsifier: {seen.rollouts} rollouts of the nonlinear plant, {seen.escapes} escapes, "
+        f"largest facet {seen.largest_facet:.4f} of 1"
+    )
+    if seen.escapes:
+        raise CertificateError(f"the falsifier left the set {seen.escapes} times: the proof is wrong; do not fly, report this")
+
+
+def _degrees(radians: float) -> float:
+    return radians * 57.29577951308232

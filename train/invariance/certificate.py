@@ -1,0 +1,133 @@
+"""A certificate: assumptions, limits, gains, sets and witnesses; written as TOML (for people) and NPZ (for machines)."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tomli_w
+
+from tubepilot.train.atomic import write_file
+
+from .assumptions import Assumptions
+from .backup import BackupLaw
+from .disturbance import Disturbance, Limits
+from .interval import Numbers
+from .proof import AxisProof
+
+FORMAT = 1
+STATEMENT = (
+    "Let z = (position from the anchor, velocity, thrust vector minus hover plus held disturbance estimate, its derivative). "
+    "If z lies in S when the backup policy takes over, and the assumptions hold, then z lies in S again after every step, stays in "
+    "the tube T at all times between, and neither set-points nor states leave the limits; for ever. Position means distance "
+    "from the anchor that the backup holds; clearance to ground and obstacles follows only where the tube around the anchor has it."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """Everything that `prove` established, with what it assumed.
+
+    Attributes:
+        assumptions: E, W, timing, lags.
+        limits: Limits over which the disturbances were bounded; the tube stays inside.
+        law: The backup policy.
+        disturbance: Bounds of w and r.
+        axes: Proof of the horizontal and of the vertical axis.
+        anchor: Linear map (velocity, acceleration, jerk) to the position from the anchor with the most margin, shape (2, 3).
+        step_s, substeps: Step of the invariance, pieces of a step for the tube.
+        rounding_m_s3: Bound of the float32 rounding of the backup graph, as an error of nu.
+        speed_m_s: Largest horizontal speed in S at hover thrust, for some anchor, in every direction.
+        tilt_rad: Largest tilt in S at zero speed, likewise.
+    """
+
+    assumptions: Assumptions
+    limits: Limits
+    law: BackupLaw
+    disturbance: Disturbance
+    axes: tuple[AxisProof, AxisProof]
+    anchor: Numbers
+    step_s: float
+    substeps: int
+    rounding_m_s3: float
+    speed_m_s: float
+    tilt_rad: float
+
+    def arrays(self) -> dict[str, Numbers]:
+        """Numeric content by name."""
+        result: dict[str, Numbers] = {"anchor": self.anchor, "gain": self.law.gain}
+        for name, axis in zip(("horizontal", "vertical"), self.axes, strict=True):
+            result[f"{name}_facets"] = axis.facets
+            result[f"{name}_facet_multipliers"] = axis.facet_multipliers
+            result[f"{name}_tube_multipliers"] = axis.tube_multipliers
+            result[f"{name}_tube"] = axis.tube_bound
+        return result
+
+    def table(self, graphs: dict[str, bytes]) -> dict[str, Any]:
+        """Content of certificate.toml."""
+        d = self.disturbance
+        return {
+            "format": FORMAT,
+            "statement": STATEMENT,
+            "assumptions": _plain(asdict(self.assumptions)),
+            "limits": _plain(asdict(self.limits)),
+            "backup": _plain({k: v for k, v in asdict(self.law).items() if k != "gain"}),
+            "proof": {
+                "step_s": self.step_s,
+                "substeps": self.substeps,
+                "rounding_m_s3": self.rounding_m_s3,
+                "facets": [int(axis.facets.shape[0]) for axis in self.axes],
+                "largest_facet": [float(axis.facet_bound.max()) for axis in self.axes],
+            },
+            "set": {"speed_m_s": self.speed_m_s, "tilt_deg": float(np.degrees(self.tilt_rad)), "anchor": _plain(self.anchor)},
+            "tube": {
+                "position_m": [float(a.tube_bound[0]) for a in self.axes],
+                "velocity_m_s": [float(a.tube_bound[1]) for a in self.axes],
+                "acceleration_m_s2": [float(a.tube_bound[2]) for a in self.axes],
+                "jerk_m_s3": [float(a.tube_bound[3]) for a in self.axes],
+                "smallest_tilt_cosine": d.tilt_cosine,
+                "largest_rates_rad_s": d.rates_rad_s,
+                "thrust_m_s2": list(d.thrust_m_s2),
+            },
+            "disturbance": {
+                "acceleration_m_s2": list(d.acceleration_m_s2),
+                "jerk_m_s3": list(d.jerk_m_s3),
+                "parts_m_s3": {name: list(pair) for name, pair in d.parts.items()},
+            },
+            "graphs": {f"{name}_sha256": hashlib.sha256(data).hexdigest() for name, data in graphs.items()},
+        }
+
+
+def _plain(value: Any) -> Any:
+    """TOML-ready copy: arrays and tuples to lists, numpy scalars to Python's."""
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return value
+
+
+def save(certificate: Certificate, graphs: dict[str, bytes], folder: Path) -> None:
+    """Write certificate.toml, certificate.npz and the graphs; each file appears whole or not at all, the TOML last.
+
+    Args:
+        certificate: What was proven.
+        graphs: Bytes of the graphs that it speaks of, by name without suffix.
+        folder: Made if absent.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **certificate.arrays())  # type: ignore[arg-type]
+    table = certificate.table(graphs)
+    table["proof"]["arrays_sha256"] = hashlib.sha256(buffer.getvalue()).hexdigest()
+    for name, data in graphs.items():
+        write_file(folder / f"{name}.onnx", data)
+    write_file(folder / "certificate.npz", buffer.getvalue())
+    write_file(folder / "certificate.toml", tomli_w.dumps(json.loads(json.dumps(table))).encode())
