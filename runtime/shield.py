@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -23,6 +23,7 @@ import numpy as np
 from tubepilot.firmware_bridge.errors import BundleError
 from tubepilot.firmware_bridge.types import Setpoint, Vector
 
+from .bundle import Bundle
 from .session import Buffer, bind, buffers, open_session
 
 INSTANTS = 4
@@ -188,9 +189,15 @@ class Shield:
         self._last_ns = 0
 
     @classmethod
-    def from_files(cls, files: Mapping[str, bytes], fence_m: float = 30.0) -> Shield:
-        """Shield of a bundle, from its files by name (hashes checked)."""
+    def from_bundle(cls, bundle: Bundle, fence_m: float = 30.0) -> Shield:
+        """Shield of a bundle, which was checked when it was read."""
+        files = bundle.files
         return cls(files["backup.onnx"], files["shield.onnx"], assumed_from(files["certificate.toml"]), fence_m)
+
+    @property
+    def lead_s(self) -> float:
+        """How long after a set-point begins to act lies the instant for which its state must be predicted [s]."""
+        return self.assumed.window_s
 
     def engage(self, predicted: Sequence[float]) -> None:
         """Start to judge; the geofence is measured from here.

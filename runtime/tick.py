@@ -300,12 +300,17 @@ class Tick:
 
     def _decide(self, work: _Work, guidance: Guidance) -> None:
         """Let the shield decide; without it, the candidate, or level flight if there is none."""
-        if guidance.shielded and not self.engaged and work.state is not None:
-            self.shield.engage(work.state)
+        disturbance = self.observer.disturbance_m_s2
+        ahead = None
+        if work.predicted is not None:
+            # The shield's set-point is computed for the middle of the span in which it may act.
+            lead_ns = round(1e9 * self.shield.lead_s)
+            ahead = self.predictor.carry(work.predicted, work.act_ns, work.act_ns + lead_ns, disturbance)
+        if guidance.shielded and not self.engaged and ahead is not None:
+            self.shield.engage(ahead)
             self.engaged = True
         if self.engaged and guidance.reference is not None:
-            thrust = GRAVITY_M_S2 if work.predicted is None else work.predicted[13]
-            work.decision = self.shield.decide(work.state, thrust, work.candidate, self._clock_ns())
+            work.decision = self.shield.decide(ahead, disturbance, work.candidate, self._clock_ns())
             return
         if work.candidate is None and guidance.reference is not None and work.state is not None:
             work.candidate = level(work.state, GRAVITY_M_S2 / self.predictor.physics.thrust_gain)

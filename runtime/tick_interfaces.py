@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from tubepilot.firmware_bridge.types import FlightMode, Setpoint, Vector, VehicleState
@@ -79,9 +80,11 @@ class DecisionLike(Protocol):
 class ShieldLike(Protocol):
     """What a tick needs of the shield."""
 
-    def engage(self, state: VehicleState) -> None: ...
+    @property
+    def lead_s(self) -> float: ...
+    def engage(self, predicted: Sequence[float]) -> None: ...
     def decide(
-        self, state: VehicleState | None, thrust_m_s2: float, candidate: Setpoint | None, now_ns: int
+        self, predicted: Sequence[float] | None, disturbance: Sequence[float], candidate: Setpoint | None, now_ns: int
     ) -> DecisionLike: ...
 
 
