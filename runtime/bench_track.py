@@ -108,6 +108,29 @@ def load_truth(path: Path) -> Truth:
         raise LogFormatError(f"{path} is not a truth file of `tubepilot sim-fc --truth`: {error}") from error
 
 
+def flown_rmse_m(flight: Flight, truth: Truth) -> float:
+    """Root mean square distance of the true position from the reference in the log, over the whole task [m].
+
+    The reference is taken from the log, linear between ticks (wrong by a * dt^2 / 8, some 0.05 mm), because the path
+    waits for a companion that stalled.
+
+    Raises:
+        LogFormatError: the task was not flown while the truth was recorded.
+    """
+    ticks = flight.ticks[flight.ticks["phase"] == Phase.TRACK]
+    ticks = ticks[np.isfinite(ticks["reference"][:, 0])]
+    if len(ticks) < 2:
+        raise LogFormatError("the flight never reached its task; see the events with `tubepilot report`")
+    start_ns = int(ticks["t_ns"][0])
+    t_s: Vector = (truth.t_ns - start_ns).astype(np.float64) * 1e-9
+    tick_s: Vector = (ticks["t_ns"] - start_ns).astype(np.float64) * 1e-9
+    during = (t_s >= tick_s[0]) & (t_s <= tick_s[-1])
+    if not during.any():
+        raise LogFormatError("no true position falls into the time of the task: the clocks do not match")
+    wanted = np.stack([np.interp(t_s[during], tick_s, ticks["reference"][:, axis]) for axis in range(3)], axis=1)
+    return float(np.sqrt(np.mean(np.sum((truth.position_m[during] - wanted) ** 2, axis=1))))
+
+
 def position_rmse_m(t_s: Vector, position_m: Vector, path: Reference, frame: LocalFrame) -> float:
     """Root mean square distance from a path over its whole duration.
 
@@ -241,8 +264,7 @@ def compare(flight: Flight, truth: Truth, arguments: argparse.Namespace) -> Trac
     """Measure the flight against the truth, and fly the baseline in the same wind."""
     settings, frame = from_meta(flight.meta)
     path, start_ns = settings.reference(), track_start_ns(flight)
-    since_s: Vector = (truth.t_ns - start_ns).astype(np.float64) * 1e-9
-    rmse_m = position_rmse_m(since_s, truth.position_m, path, frame)
+    rmse_m = flown_rmse_m(flight, truth)
     start_time_s = float(np.interp(start_ns, truth.t_ns, truth.t_sim_s))
     baseline_m = fly_baseline(path, frame, arguments.wind_m_s, arguments.gust_m_s, arguments.seed, start_time_s)
     planned = flight.ticks[np.isin(flight.ticks["phase"], [int(phase) for phase in PLANNED])]

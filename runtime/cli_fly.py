@@ -40,6 +40,8 @@ from .tick import PLAN_SHARE, SEND_SHARE, Tick, TickSettings
 SAMPLE_S = 1.5
 HURRIED_SAMPLE_S = 0.2
 """How long the state stream is watched on the ground, and when a flying vehicle waits to be taken over [s]."""
+STREAM_ATTEMPTS = 10
+"""A stream that is too slow or too old is watched again so often: streams start up, and busy machines calm down."""
 CONNECT_S = 10.0
 
 
@@ -70,7 +72,14 @@ def preflight(
     status = vehicle.status()
     in_air = status.armed and status.landed is False
     sample = sample_states(vehicle, HURRIED_SAMPLE_S if in_air else SAMPLE_S)
-    findings = [*check_link(vehicle), *check_stream(sample, on_board.tick_hz, settings.state.age_s)]
+    stream = check_stream(sample, on_board.tick_hz, settings.state.age_s)
+    for _ in range(0 if in_air else STREAM_ATTEMPTS - 1):
+        if all(finding.level is not Level.FAIL for finding in stream):
+            break
+        print(f"  waiting for a steady state stream: {stream[0].text.partition(';')[0]}", flush=True)
+        sample = sample_states(vehicle, SAMPLE_S)
+        stream = check_stream(sample, on_board.tick_hz, settings.state.age_s)
+    findings = [*check_link(vehicle), *stream]
     if not in_air:
         findings.append(check_attitude(sample))
         findings += [

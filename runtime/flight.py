@@ -165,6 +165,8 @@ class Flight:
             nominal_ns, late_ns, skipped = self._ticker.wait()
             outcome = self._tick.run(Instant(nominal_ns, late_ns, skipped), self._guidance())
             self._last, self._status = outcome, outcome.status or self._status
+            # The path waits for a companion that stalled: it never runs ahead of the vehicle.
+            self._entered_ns += skipped * self._ticker.period_ns
             self.tally.add(self.phase, outcome, late_ns, skipped)
             event = self._event(outcome)
             if event is not None:

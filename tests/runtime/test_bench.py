@@ -13,7 +13,15 @@ from helpers.small_bundle import make_bundle
 
 from tubepilot.firmware_bridge.errors import LogFormatError
 from tubepilot.runtime import bench_tick, bench_track, cli
-from tubepilot.runtime.bench_track import TrackBench, fly_baseline, load_truth, position_rmse_m, track_start_ns
+from tubepilot.runtime.bench_track import (
+    TrackBench,
+    Truth,
+    flown_rmse_m,
+    fly_baseline,
+    load_truth,
+    position_rmse_m,
+    track_start_ns,
+)
 from tubepilot.runtime.flight_log import TICK_DTYPE, Event, Flight
 from tubepilot.runtime.local_frame import LocalFrame
 from tubepilot.runtime.phases import Phase
@@ -44,6 +52,23 @@ def test_error_of_a_path_flown_late_is_speed_times_delay() -> None:
     true = FRAME.positions_to_world(EIGHT.derivatives(t - 0.01)[:, 0])
     speed = np.linalg.norm(EIGHT.derivatives(t)[:, 1], axis=1)
     assert position_rmse_m(t, true, EIGHT, FRAME) == pytest.approx(0.01 * np.sqrt(np.mean(speed**2)), rel=0.01)
+
+
+def test_error_of_a_flight_that_stalled_is_measured_against_its_own_reference() -> None:
+    ticks = np.zeros(300, TICK_DTYPE)
+    path_s = np.arange(300) * 0.01
+    stalled_s = path_s + np.where(np.arange(300) >= 150, 0.4, 0.0)  # the companion paused, and the path with it
+    ticks["t_ns"] = 10**12 + np.round(1e9 * stalled_s)
+    ticks["phase"], ticks["reference"][:, :3] = Phase.TRACK, EIGHT.derivatives(path_s)[:, 0]
+    ticks["phase"][:10], ticks["reference"][290:] = Phase.CLIMB, np.nan
+    true = EIGHT.derivatives(path_s)[:, 0] + [[0.03, 0.0, -0.04]]
+    truth = Truth(ticks["t_ns"].copy(), path_s, true)
+    flight = Flight(ticks, (), {}, True, 0)
+    assert flown_rmse_m(flight, truth) == pytest.approx(0.05)
+    with pytest.raises(LogFormatError, match="clocks"):
+        flown_rmse_m(flight, Truth(ticks["t_ns"] + 10**11, path_s, true))
+    with pytest.raises(LogFormatError, match="never reached"):
+        flown_rmse_m(Flight(ticks[:10], (), {}, True, 0), truth)
 
 
 def test_the_start_of_the_task_is_found_in_the_events() -> None:
