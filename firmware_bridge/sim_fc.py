@@ -1,8 +1,8 @@
 """The simulated flight controller as a process: a pseudo-terminal, real time, faults of the link, the truth on file.
 
 Physics run in steps of `STEP_S` paced by CLOCK_MONOTONIC. When the machine falls behind by more than `SLIP_NS`,
-simulated time is let slip (the flight controller's clock then runs slow, as PX4's own simulation does) and the
-process says so at its end.
+the physics pause for that long, while the flight controller's clock runs on (a real one has its own processor; the
+vehicle just seems to stand still), and the process says so at its end.
 """
 
 from __future__ import annotations
@@ -287,14 +287,14 @@ def fly(
     while not stop.asked and (duration_s is None or steps * STEP_S < duration_s):
         due_ns = start_ns + slip_ns + round((steps + 1) * STEP_NS)
         now_ns = time.monotonic_ns()
-        # After a stall the clock is that of the physics, never ahead of it by more than a step: it cannot go back.
-        time_s = min((now_ns - start_ns - slip_ns) * 1e-9, (steps + 1) * STEP_S)
+        worst_ns = max(worst_ns, now_ns - due_ns)
+        if now_ns - due_ns > SLIP_NS:
+            slip_ns += now_ns - due_ns
+            firmware.paused_ns, due_ns = slip_ns, now_ns
+        time_s = (now_ns - start_ns - slip_ns) * 1e-9
         for frame in line.incoming(terminal.read(), now_ns):
             firmware.receive(frame, time_s)
         if now_ns >= due_ns:
-            worst_ns = max(worst_ns, now_ns - due_ns)
-            if now_ns - due_ns > SLIP_NS:
-                slip_ns += now_ns - due_ns
             firmware.step(STEP_S)
             steps += 1
             if truth is not None and steps % TRUTH_EVERY == 0:
