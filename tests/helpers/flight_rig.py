@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -152,10 +153,14 @@ class Shield:
         self.void_after: int | None = None
         self.calls = 0
 
-    def engage(self, state: VehicleState) -> None:
+    lead_s = 0.0075
+
+    def engage(self, predicted: Sequence[float]) -> None:
         self.calls = 0
 
-    def decide(self, state: VehicleState | None, thrust: float, candidate: Setpoint | None, now_ns: int) -> Accepting:
+    def decide(
+        self, predicted: Sequence[float] | None, disturbance: Sequence[float], candidate: Setpoint | None, now_ns: int
+    ) -> Accepting:
         self.calls += 1
         if self.void_after is not None and self.calls > self.void_after:
             return Accepting(None, 2, 3, -1.0)
