@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -37,7 +38,7 @@ class World:
     void: bool = False
     record_fails: bool = False
     sent: list[Setpoint] = field(default_factory=list)
-    seen: list[tuple[VehicleState | None, float, Setpoint | None]] = field(default_factory=list)
+    seen: list[tuple[Sequence[float] | None, Setpoint | None]] = field(default_factory=list)
     deadlines: list[int] = field(default_factory=list)
     inputs: list[tuple[Vector, Vector, Vector]] = field(default_factory=list)
     records: list[np.ndarray] = field(default_factory=list)
@@ -108,11 +109,15 @@ class Shield:
     def __init__(self, world: World) -> None:
         self.world = world
 
-    def engage(self, state: VehicleState) -> None:
+    lead_s = 0.0075
+
+    def engage(self, predicted: Sequence[float]) -> None:
         self.world.engaged += 1
 
-    def decide(self, state: VehicleState | None, thrust: float, candidate: Setpoint | None, now_ns: int) -> Decision:
-        self.world.seen.append((state, thrust, candidate))
+    def decide(
+        self, predicted: Sequence[float] | None, disturbance: Sequence[float], candidate: Setpoint | None, now_ns: int
+    ) -> Decision:
+        self.world.seen.append((predicted, candidate))
         if self.world.decide_fails:
             raise RuntimeError("graph failed")
         if self.world.void:
@@ -237,7 +242,7 @@ def test_without_a_plan_the_backup_is_sent(name: str) -> None:
         assert outcome.sent is None
     else:
         assert outcome.sent is BACKUP
-        assert world.seen[0][2] is None
+        assert world.seen[0][1] is None
         assert tick.planner.given == [BACKUP]
     assert tick.failures[Stage.PLAN] == (1 if "raises" in name else 0)
 
@@ -248,7 +253,7 @@ def test_state_lost_in_flight_is_left_to_the_shield() -> None:
     _go(world, tick, HOVER)
     world.state_now = None
     outcome = _go(world, tick, HOVER)
-    assert world.seen[-1] == (None, GRAVITY_M_S2, None)
+    assert world.seen[-1] == (None, None)
     assert outcome.sent is BACKUP
     assert outcome.fault is Fault.MISSING
 
