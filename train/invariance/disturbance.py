@@ -11,8 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tubepilot.firmware_bridge.errors import CertificateError
+
 from .assumptions import Assumptions
-from .interval import Interval, Numbers, interval
+from .interval import Interval, Numbers, interval, symmetric
 
 HORIZONTAL, VERTICAL = 0, 1
 
@@ -75,16 +77,23 @@ class Disturbance:
     setpoint_thrust_m_s2: tuple[float, float]
 
 
-def _cells(radius: tuple[float, float], pieces: int) -> Interval:
-    """Boxes that cover the cylinder |a_xy| <= radius[0], |a_z| <= radius[1], shape (cells, 3)."""
-    edges = [np.linspace(-r, r, pieces + 1) for r in (radius[0], radius[0], radius[1])]
-    for edge, r in zip(edges, (radius[0], radius[0], radius[1]), strict=True):
-        edge[0], edge[-1] = -r, r
+def _cells(radius: tuple[float, float], moves: tuple[float, float], pieces: int) -> Interval:
+    """Boxes that cover the cylinder |a_xy| <= radius[0], |a_z| <= radius[1], shape (cells, 3).
+
+    Every bound is the same for +-a_x and +-a_y, so the quadrant of positive ones is enough. Each box is grown by
+    `moves`, how far the thrust vector goes (horizontally, vertically) between an instant and the sample that acts at
+    it: what is bounded over a box holds at both.
+    """
+    corners = ((0.0, radius[0], pieces), (0.0, radius[0], pieces), (-radius[1], radius[1], 2 * pieces))
+    edges = [np.linspace(low, high, count + 1) for low, high, count in corners]
+    for edge, (low, high, _) in zip(edges, corners, strict=True):
+        edge[0], edge[-1] = low, high
     lo = np.stack(np.meshgrid(*[e[:-1] for e in edges], indexing="ij"), axis=-1).reshape(-1, 3)
     hi = np.stack(np.meshgrid(*[e[1:] for e in edges], indexing="ij"), axis=-1).reshape(-1, 3)
-    nearest = np.where((lo <= 0) & (hi >= 0), 0.0, np.minimum(np.abs(lo), np.abs(hi)))
-    touches = nearest[:, 0] ** 2 + nearest[:, 1] ** 2 <= radius[0] ** 2 * (1 + 1e-9)
-    return Interval(lo[touches], hi[touches])
+    touches = lo[:, 0] ** 2 + lo[:, 1] ** 2 <= radius[0] ** 2 * (1 + 1e-9)
+    grown = Interval(lo[touches], hi[touches]) + symmetric(np.array([moves[0], moves[0], moves[1]]))
+    most = np.array([radius[0], radius[0], radius[1]])
+    return Interval(np.maximum(grown.lo, -most), np.minimum(grown.hi, most))
 
 
 def _norm(*parts: Interval | float) -> Interval:
@@ -109,19 +118,25 @@ def bound(
         assumptions: E, W, timing and lags.
         limits: What states, feedback and slope stay within.
         gain: Feedback gains, shape (2, 3): rows horizontal and vertical; columns position, velocity, acceleration.
-        pieces: Cells per axis of the thrust vector.
+        pieces: Cells of the thrust vector from 0 to its largest value, per axis.
         rounding_m_s3: Bound of the float32 rounding of the exported backup graph, as an error of nu [m/s^3].
 
     Returns:
         The bounds.
 
     Raises:
+        CertificateError: the thrust model does not cover missed ticks, or a thrust lag near the control period.
         ZeroDivisionError: the limits allow zero thrust.
     """
+    if assumptions.missed_ticks or assumptions.tick_s > 0.8 * assumptions.thrust_lag_s:
+        raise CertificateError(
+            f"{assumptions.missed_ticks} missed ticks, thrust lag {assumptions.thrust_lag_s} s at a period of "
+            f"{assumptions.tick_s} s: a thrust set-point is right for one period only, and the lag must be above 1.25 "
+            "periods; assume 0 missed ticks"
+        )
     tau = interval(assumptions.rate_lag_s)
     window = interval(assumptions.window_s)
     tick = interval(assumptions.tick_s)
-    half_tick = tick / 2.0  # a thrust set-point is modelled as held from half a tick before to half a tick after its instant
     attitude = interval(assumptions.attitude_error_rad)
     yaw = interval(assumptions.yaw_rate_rad_s)
 
@@ -129,7 +144,11 @@ def bound(
         float((interval(limits.acceleration_m_s2[i]) + assumptions.disturbance_estimate_m_s2[i]).hi)
         for i in (HORIZONTAL, VERTICAL)
     ]
-    a = _cells((reach[0], reach[1]), pieces)
+    # A rate set-point acts within `window` of its instant. A thrust set-point moves the modelled thrust from its value
+    # at the instant of the sample to the value a period later: it acts up to one whole period after its instant.
+    span = max(assumptions.window_s, assumptions.tick_s)
+    moves = [float((interval(span) * limits.jerk_m_s3[i]).hi) for i in (HORIZONTAL, VERTICAL)]
+    a = _cells((reach[0], reach[1]), (moves[0], moves[1]), pieces)
     fz = a[:, 2] + assumptions.gravity_m_s2
     c = _norm(a[:, 0], a[:, 1], fz)
     b = [_clip1(f / c) for f in (a[:, 0], a[:, 1], fz)]
@@ -146,41 +165,58 @@ def bound(
 
     # Errors of the sampled feedback: estimate, rounding, and the time between sample and now.
     k = interval(np.abs(gain))
-    # Between ticks the thrust and its smooth model share end points; each bends by at most h^2 / 8 max|f''|, where |f''| is
-    # below 1.5 slope / lag for the one and (slope + |b . nu|) / lag for the other.
-    bend = (2.5 * gamma + b_xy * nu_xy + b_z * nu_z) / min(assumptions.thrust_lag_s, assumptions.rate_lag_s)
+    # Between ticks the thrust and its smooth model share end points; each bends by at most h^2 / 8 max|f''|, where
+    # |f''| is below 1.5 slope / lag for the one and (slope + |b_hat . nu_hat|) / lag for the other; the errors of
+    # b_hat . nu_hat are below half the largest nu (checked below).
+    bend = (2.5 * gamma + b_xy * nu_xy + b_z * nu_z + 0.5 * nu_norm) / min(assumptions.thrust_lag_s, assumptions.rate_lag_s)
     ripple = tick.square() / 8.0 * bend
     w_h, w_z = assumptions.acceleration_m_s2
     scale = assumptions.thrust_scale_error * c + ripple
     w_bound = [w_h + b_xy * scale, w_z + b_z * scale]
-    lever = [across_u.sqrt(), across_z.sqrt()]  # a turn by theta moves b along u by at most theta |P u| + theta^2
+    # A turn by theta moves b along a unit vector m by at most theta |P m| + theta^2. Horizontally m may be any
+    # direction ("any"), or that of b_xy itself ("tilt", where |P m| = b_z).
+    levers = {"any": (HORIZONTAL, interval(1.0)), "tilt": (HORIZONTAL, b_z), "up": (VERTICAL, across_z.sqrt())}
     delta = {}
-    for name, span in (("rates", window), ("thrust", half_tick)):
-        for axis in (HORIZONTAL, VERTICAL):
+    for name, time in (("rates", window), ("thrust", tick)):
+        for direction, (axis, lever) in levers.items():
             estimate = (
                 k[axis, 0] * assumptions.position_error_m
                 + k[axis, 1] * assumptions.velocity_error_m_s
-                + k[axis, 2] * c * attitude * (lever[axis] + attitude)
+                + k[axis, 2] * c * attitude * (lever + attitude)
                 + rounding_m_s3
             )
             slope = limits.slope_m_s4[axis] + k[axis, 1] * w_bound[axis]
-            delta[name, axis] = estimate + span * slope
+            delta[name, direction] = estimate + time * slope
     beta_rates = spin * window + attitude  # |b_hat(s) - b(t)|
-    beta_thrust = spin * half_tick + attitude
+    beta_thrust = spin * tick + attitude
+    error = _norm(*(_worst(delta["rates", m], delta["thrust", m]) for m in ("any", "up")))
+    if not np.all((error + beta_thrust * nu_norm).hi <= 0.5 * nu_norm.lo):
+        raise CertificateError(
+            f"errors of the sampled feedback reach {error.hi.max():.2f} m/s^3, the feedback itself only "
+            f"{float(nu_norm.lo):.2f} m/s^3; tighten the estimate errors or the window"
+        )
+    asked = nu_norm + error  # |nu_hat|
 
     # r2: sampled nu, split along and across the sampled direction, against the continuous nu.
     along = _least(b_xy * nu_xy + b_z * nu_z + beta_rates * nu_norm, nu_norm)
-    along_delta = (b_xy + beta_thrust) * delta["thrust", 0] + (b_z + beta_thrust) * delta["thrust", 1]
-    coupling = _size(b[2]) * b_xy  # |P u| has the vertical part |b_u b_z|, |P e_z| the horizontal part |b_xy b_z|
+    along_delta = (
+        b_xy * delta["thrust", "tilt"]
+        + b_z * delta["thrust", "up"]
+        + beta_thrust * (delta["thrust", "any"] + delta["thrust", "up"])
+    )
+    coupling = b_z * b_xy  # |P u| has the vertical part |b_u b_z|, |P e_z| the horizontal part |b_xy b_z| along b_xy
     twice = 2.0 * beta_rates
+    turned = twice * (delta["rates", "any"] + delta["rates", "up"])
     held = [
-        (across_u.sqrt() + twice) * delta["rates", 0]
-        + (_size(b[2]) * b_u + twice) * delta["rates", 1]
+        across_u.sqrt() * delta["rates", "any"]
+        + b_z * b_u * delta["rates", "up"]
+        + turned
         + b_u * along_delta
         + b_u * (beta_rates + beta_thrust) * nu_norm
         + beta_rates * along,
-        (across_z + twice) * delta["rates", 1]
-        + (coupling + twice) * delta["rates", 0]
+        across_z * delta["rates", "up"]
+        + coupling * delta["rates", "tilt"]
+        + turned
         + b_z * along_delta
         + b_z * (beta_rates + beta_thrust) * nu_norm
         + beta_rates * along,
@@ -189,7 +225,7 @@ def bound(
     # r1: the rate set-point is held in the body while the body turns and the thrust changes.
     angle = (spin + yaw) * window + attitude
     ratio = gamma * window / c
-    rotated = nu_norm * (angle + ratio + angle * ratio)
+    rotated = asked * (angle + ratio + angle * ratio)
 
     # r3: (2 gamma h - |h|^2 b) / c and the yaw coupling, which the policy does not cancel; gamma^2 + |h|^2 = |j|^2.
     double = _least(2.0 * gamma * j_norm, j_norm.square())
@@ -210,10 +246,9 @@ def bound(
         "rate residual W": residual,
     }
     r_bound = [held[i] + rotated + centripetal[i] + residual[i] for i in (HORIZONTAL, VERTICAL)]
-    # The modelled thrust moves by tick * |gamma or b . nu| per tick; the set-point that does it leads by slope * lag * (1 + tick / lag).
-    lead = (
-        assumptions.thrust_lag_s * (1.0 + assumptions.tick_s / assumptions.thrust_lag_s) * _least_max(along, gamma)
-    )
+    # The modelled thrust moves by at most tick * max(|gamma|, |nu_hat|) per tick; the set-point that does it leads by
+    # that over 1 - exp(-tick / lag), and x / (1 - exp(-x)) <= 1 + x.
+    lead = (interval(assumptions.thrust_lag_s) + tick) * _worst(asked, gamma)
     return Disturbance(
         acceleration_m_s2=_pair(w_bound),
         jerk_m_s3=_pair(r_bound),
@@ -221,7 +256,7 @@ def bound(
         thrust_m_s2=(float(c.lo.min()), float(c.hi.max())),
         rates_rad_s=float(spin.hi.max()),
         tilt_cosine=float(b[2].lo.min()),
-        setpoint_rates_rad_s=float((nu_norm / c).hi.max()),
+        setpoint_rates_rad_s=float((asked / c).hi.max()),
         setpoint_thrust_m_s2=(float((c - lead).lo.min()), float((c + lead).hi.max())),
     )
 
@@ -239,7 +274,7 @@ def _least(x: Interval, y: Interval) -> Interval:
     return interval(np.minimum(x.hi, y.hi))
 
 
-def _least_max(x: Interval, y: Interval) -> Interval:
+def _worst(x: Interval, y: Interval) -> Interval:
     """Upper bound of both magnitudes, as a point."""
     return interval(np.maximum(x.hi, y.hi))
 
