@@ -1,0 +1,316 @@
+"""Checks a bundle's certificate again, from its bytes alone, with rigorous ball arithmetic and no code of the prover.
+
+What is shown, in this order: the graphs and arrays are the ones that the certificate names; the backup graph computes exactly
+the law that the certificate speaks of, with its gains; the shield graph judges by exactly its facets; the disturbance bounds
+w and r cover everything that the assumptions allow within the limits, float32 rounding included; no set-point of the backup
+policy is ever cut; every facet holds again after a step; the tube stays strictly inside the limits, so that the bounds made for
+the limits hold for ever (first exit). Needs python-flint and onnx, which the on-board install leaves out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+import tomllib
+import zipfile
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tubepilot.firmware_bridge.errors import CertificateError
+
+from .bundle import Bundle
+from .check_arithmetic import Claimed, Found, Numbers, disturbances, facet_values, flint, rounding, tube_values
+from .check_graphs import BACKUP, SHIELD, check_graph
+
+AXES = ("horizontal", "vertical")
+LIMITS = ("position_m", "velocity_m_s", "acceleration_m_s2", "jerk_m_s3", "feedback_m_s3", "slope_m_s4")
+ERRORS = ("position_error_m", "velocity_error_m_s", "attitude_error_rad", "rate_error_rad_s")
+TABLES = {"assumptions", "limits", "backup", "proof", "set", "tube", "disturbance", "graphs", "format", "statement"}
+FORMAT = 1
+SINGLE = 2.0**-23
+"""Relative accuracy asked of the float32 constants of the backup graph: two roundings."""
+
+
+def recheck(bundle: Bundle) -> list[str]:
+    """Prove a bundle's certificate again.
+
+    Args:
+        bundle: Verified bundle.
+
+    Returns:
+        Lines to print: what was shown, with numbers.
+
+    Raises:
+        CertificateError: something does not hold; the text names it.
+    """
+    return recheck_files(bundle.files)
+
+
+def recheck_files(files: Mapping[str, bytes]) -> list[str]:
+    """`recheck` for the bytes of certificate.toml, certificate.npz, backup.onnx and shield.onnx."""
+    table, arrays = _read(files)
+    claim, gains, offsets = _claims(table, arrays)
+    backup = check_graph(files["backup.onnx"], BACKUP)
+    _check_backup(backup, claim, table)
+    shield = check_graph(files["shield.onnx"], SHIELD)
+    _check_shield(shield, arrays)
+    found = disturbances(claim)
+    needed = _check_disturbances(found, claim, table, gains)
+    _check_setpoints(found, claim, table, gains, offsets)
+    lines = [
+        "graphs: the backup policy and the sets are the certified ones, bit for bit",
+        f"disturbance: w {_two(found.w)} of {_two(claim.w)} m/s^2, r {_two(found.r)} of {_two(claim.r)} m/s^3, "
+        f"rounding {needed:.1e} of {claim.rounding:.1e} m/s^3",
+    ]
+    for axis, name in enumerate(AXES):
+        largest = _check_axis(axis, name, claim, table, arrays)
+        count = arrays[f"{name}_facets"].shape[0]
+        lines.append(f"{name}: {count} facet pairs hold after every {1e3 * claim.step:g} ms, the largest at {largest:.9f} of 1")
+    _check_reach(table, arrays["horizontal_facets"], claim.gravity)
+    lines.append("tube: strictly inside the limits at all times; set-points never cut")
+    return lines
+
+
+def _read(files: Mapping[str, bytes]) -> tuple[dict[str, Any], dict[str, Numbers]]:
+    """Parse both files; the certificate names the hash of every other one."""
+    for name in ("certificate.toml", "certificate.npz", "backup.onnx", "shield.onnx"):
+        if name not in files:
+            raise CertificateError(f"{name}: missing; certify and export again")
+    try:
+        table = tomllib.loads(files["certificate.toml"].decode())
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise CertificateError(f"certificate.toml: not readable: {error}; certify again") from error
+    if set(table) != TABLES or table["format"] != FORMAT:
+        odd = sorted(set(table) ^ TABLES)
+        raise CertificateError(f"certificate.toml: keys {odd} missing or unknown, or a format other than {FORMAT}; certify again")
+    for key, name in (("backup_sha256", "backup.onnx"), ("shield_sha256", "shield.onnx")):
+        _same_hash(_entry(table, "graphs", key), files[name], name)
+    _same_hash(_entry(table, "proof", "arrays_sha256"), files["certificate.npz"], "certificate.npz")
+    try:
+        with np.load(io.BytesIO(files["certificate.npz"]), allow_pickle=False) as source:
+            arrays = {key: np.array(source[key]) for key in source.files}
+    except (zipfile.BadZipFile, ValueError, OSError, EOFError) as error:
+        raise CertificateError(f"certificate.npz: not readable arrays: {error}; certify again") from error
+    return table, arrays
+
+
+def _same_hash(stated: Any, content: bytes, name: str) -> None:
+    digest = hashlib.sha256(content).hexdigest()
+    if stated != digest:
+        raise CertificateError(f"{name}: sha256 {digest}, the certificate speaks of {stated}; certify and export again")
+
+
+def _entry(table: dict[str, Any], part: str, key: str) -> Any:
+    group = table[part]
+    if not isinstance(group, dict) or key not in group:
+        raise CertificateError(f"certificate.toml: [{part}] {key} is missing; certify again")
+    return group[key]
+
+
+def _numbers(table: dict[str, Any], part: str, key: str, count: int, signed: bool = False) -> list[float]:
+    """`count` finite numbers, not negative unless `signed`."""
+    value = _entry(table, part, key)
+    values = value if isinstance(value, list) else [value]
+    good = len(values) == count and all(isinstance(v, float | int) and not isinstance(v, bool) for v in values)
+    if not good or not all(math.isfinite(v) and (signed or v >= 0) for v in values):
+        raise CertificateError(f"certificate.toml: [{part}] {key} = {value}: must be {count} finite numbers in range; certify again")
+    return [float(v) for v in values]
+
+
+def _pair(table: dict[str, Any], part: str, key: str) -> tuple[float, float]:
+    first, second = _numbers(table, part, key, 2)
+    return first, second
+
+
+def _claims(table: dict[str, Any], arrays: dict[str, Numbers]) -> tuple[Claimed, list[float], list[float]]:
+    """All numbers that the proof needs, with rate gains and offsets; shapes and ranges checked."""
+
+    def one(part: str, key: str) -> float:
+        return _numbers(table, part, key, 1)[0]
+
+    for key in ERRORS:
+        one("assumptions", key)
+    for key in ("rate_lag_s", "thrust_lag_s", "tick_s", "gravity_m_s2"):
+        if one("assumptions", key) != one("backup", key) or one("backup", key) <= 0:
+            raise CertificateError(f"certificate.toml: {key} of assumptions and backup policy differ or are 0; certify again")
+    tick, missed, delay = (one("assumptions", k) for k in ("tick_s", "missed_ticks", "delay_max_s"))
+    if missed or tick > 0.8 * one("assumptions", "thrust_lag_s"):
+        raise CertificateError(f"{missed:g} missed ticks or a thrust lag below 1.25 periods: the argument does not cover these")
+    substeps = _entry(table, "proof", "substeps")
+    if not isinstance(substeps, int) or not 1 <= substeps <= 1000 or one("proof", "step_s") <= 0:
+        raise CertificateError(f"certificate.toml: step or substeps = {substeps} out of range; certify again")
+    shapes: dict[str, tuple[int, ...]] = {"gain": (2, 3), "anchor": (2, 3)}
+    for name, count in zip(AXES, _numbers(table, "proof", "facets", 2), strict=True):
+        n = int(count)
+        shapes |= {f"{name}_facets": (n, 4), f"{name}_facet_multipliers": (n, n), f"{name}_tube": (6,)}
+        shapes[f"{name}_tube_multipliers"] = (6, substeps + 1, n)
+    if set(arrays) != set(shapes):
+        raise CertificateError(f"certificate.npz: arrays {sorted(set(arrays) ^ set(shapes))} missing or unknown; certify again")
+    for key, shape in shapes.items():
+        if arrays[key].shape != shape or arrays[key].dtype != np.float64 or not np.isfinite(arrays[key]).all():
+            raise CertificateError(f"certificate.npz: {key} is not a finite float64 array of shape {shape}; certify again")
+    claim = Claimed(
+        position_error=one("assumptions", "position_error_m"),
+        velocity_error=one("assumptions", "velocity_error_m_s"),
+        attitude_error=one("assumptions", "attitude_error_rad"),
+        acceleration=_pair(table, "assumptions", "acceleration_m_s2"),
+        estimate=_pair(table, "assumptions", "disturbance_estimate_m_s2"),
+        rate_residual=one("assumptions", "rate_residual_rad_s"),
+        yaw_rate=one("assumptions", "yaw_rate_rad_s"),
+        thrust_scale=one("assumptions", "thrust_scale_error"),
+        tick=tick,
+        window=math.nextafter(0.5 * (tick + delay), math.inf),
+        rate_lag=one("assumptions", "rate_lag_s"),
+        thrust_lag=one("assumptions", "thrust_lag_s"),
+        drag=_pair(table, "assumptions", "drag_1_s"),
+        gravity=one("assumptions", "gravity_m_s2"),
+        limits=np.array([_pair(table, "limits", key) for key in LIMITS]),
+        gain=arrays["gain"],
+        rounding=one("proof", "rounding_m_s3"),
+        w=_pair(table, "disturbance", "acceleration_m_s2"),
+        r=_pair(table, "disturbance", "jerk_m_s3"),
+        step=one("proof", "step_s"),
+        substeps=substeps,
+    )
+    if float(claim.limits[2, 1]) + claim.estimate[1] >= 0.9 * claim.gravity or not (claim.limits > 0).all():
+        raise CertificateError("certificate.toml: a limit is 0, or the limits allow free fall; certify again")
+    gains, offsets = (_numbers(table, "backup", key, 3, signed=True) for key in ("rate_gain", "rate_offset_rad_s"))
+    if min(abs(g) for g in gains) < 0.1 or one("backup", "thrust_gain") < 0.1:
+        raise CertificateError(f"certificate.toml: rate gains {gains} or thrust gain are near 0; identify the vehicle again")
+    return claim, gains, offsets
+
+
+def _check_backup(found: dict[str, npt.NDArray[Any]], claim: Claimed, table: dict[str, Any]) -> None:
+    """Every constant of the graph, against the law; the gains exactly, the others to float32."""
+    three = claim.gain[[0, 0, 1]]
+    weights = np.concatenate([np.diag(three[:, k]) for k in range(3)])
+    gains = np.array(_numbers(table, "backup", "rate_gain", 3, signed=True))
+    offsets = np.array(_numbers(table, "backup", "rate_offset_rad_s", 3, signed=True))
+    thrust_gain = _numbers(table, "backup", "thrust_gain", 1)[0]
+    rates = _numbers(table, "backup", "rate_limit_rad_s", 3)
+    low, high = (_numbers(table, "backup", f"thrust_{k}_m_s2", 1)[0] for k in ("min", "max"))
+    decay = math.exp(-claim.tick / claim.rate_lag)
+    from_slope = -claim.rate_lag * math.expm1(-claim.tick / claim.rate_lag)
+    response = -1.0 / math.expm1(-claim.tick / claim.thrust_lag)
+    exact = {"weights": weights, "acceleration_gain": three[:, 2][None], "select_up": np.array([[0.0], [0.0], [1.0]])}
+    exact["swap"] = np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    near = {
+        "offset": np.array([[0.0, 0.0, -claim.gravity * three[2, 2]]]),
+        "rate_inverse": (1.0 / gains)[None],
+        "rate_shift": (-offsets / gains)[None],
+        "from_nu": np.array([[response * (claim.tick - from_slope)]]),
+        "from_slope": np.array([[response * from_slope]]),
+        "thrust_inverse": np.array([[1.0 / thrust_gain]]),
+        "decay": np.array([[decay]]),
+        "keep": np.array([[1.0 - decay]]),
+        "low": np.array([[*(-r for r in rates), low]]),
+        "high": np.array([[*rates, high]]),
+    }
+    for name, wanted in {**exact, **near}.items():
+        value = found[name].astype(np.float64)
+        slack = SINGLE * np.abs(wanted) if name in near else np.zeros(wanted.shape)
+        if value.shape != wanted.shape or not (np.abs(value - wanted) <= slack).all():
+            raise CertificateError(f"backup.onnx: constant {name} is {value.tolist()}, the law needs {wanted.tolist()}; certify again")
+
+
+def _check_shield(found: dict[str, npt.NDArray[Any]], arrays: dict[str, Numbers]) -> None:
+    """Facets bit for bit; the magnitudes not below them; the constant not above 1."""
+    for name in AXES:
+        facets, size = arrays[f"{name}_facets"], found[f"size_{name}"]
+        if found[f"facets_{name}"].tobytes() != facets.tobytes() or found[f"facets_{name}"].shape != facets.shape:
+            raise CertificateError(f"shield.onnx: facets_{name} are not those of certificate.npz; certify again")
+        if size.shape != facets.shape or not (size >= np.abs(facets)).all():
+            raise CertificateError(f"shield.onnx: size_{name} is below the facets' magnitude; certify again")
+    one = found["one"]
+    if one.shape != () or not 0.0 < float(one) <= 1.0 - 1e-10:
+        raise CertificateError(f"shield.onnx: constant one is {one.tolist()}, must be just below 1; certify again")
+    if found["last"].tolist() != [2] or found["middle"].tolist() != [1]:
+        raise CertificateError("shield.onnx: sums or maxima run over another axis; certify again")
+
+
+def _check_disturbances(found: Found, claim: Claimed, table: dict[str, Any], gains: list[float]) -> float:
+    """Stated bounds cover the ones found here; returns the rounding bound found."""
+    if not found.share_of_errors < 0.5:
+        raise CertificateError("errors of the sampled feedback exceed half the feedback; tighten the estimate errors")
+    for name, own, stated in (("w", found.w, claim.w), ("r", found.r, claim.r)):
+        for axis in (0, 1):
+            _require(own[axis], stated[axis], f"disturbance {name}, {AXES[axis]}")
+    ratio = max(abs(g) for g in gains[:2]) / min(abs(g) for g in gains[:2])
+    scale = (ratio, _numbers(table, "backup", "thrust_gain", 1)[0])
+    needed = rounding(claim, found.thrust_high, found.thrust_low, scale)
+    _require(needed, claim.rounding, "float32 rounding of the backup graph")
+    low, high = _pair(table, "tube", "thrust_m_s2")
+    _require(found.thrust_high, high, "largest thrust")
+    _require(found.rates, _numbers(table, "tube", "largest_rates_rad_s", 1)[0], "largest roll-pitch rate")
+    _require(-found.thrust_low, -low, "smallest thrust, negated")
+    _require(-found.cosine, -_numbers(table, "tube", "smallest_tilt_cosine", 1)[0], "smallest tilt cosine, negated")
+    return float(needed.upper())
+
+
+def _check_setpoints(
+    found: Found, claim: Claimed, table: dict[str, Any], gains: Sequence[float], offsets: Sequence[float]
+) -> None:
+    """The limits of the backup graph never cut its set-points, or the law would not be the linear one."""
+    arb = flint().arb
+    limits = _numbers(table, "backup", "rate_limit_rad_s", 3)
+    for axis in (0, 1):
+        asked = (found.setpoint_rates + abs(offsets[axis])) / arb(abs(gains[axis])) * arb(1 + 1e-5)
+        _require(asked, limits[axis], f"rate set-point of axis {axis}")
+    _require(arb(abs(offsets[2])) / arb(abs(gains[2])), limits[2], "yaw rate set-point")
+    low, high = (_numbers(table, "backup", f"thrust_{k}_m_s2", 1)[0] for k in ("min", "max"))
+    gain = arb(_numbers(table, "backup", "thrust_gain", 1)[0])
+    _require((found.thrust_high + found.setpoint_lead) / gain * arb(1 + 1e-5), high, "largest thrust set-point")
+    _require(-(found.thrust_low - found.setpoint_lead) / gain * arb(1 - 1e-5), -low, "smallest thrust set-point, negated")
+
+
+def _check_axis(axis: int, name: str, claim: Claimed, table: dict[str, Any], arrays: dict[str, Numbers]) -> float:
+    """Facets and tube of one axis; returns the largest facet."""
+    facets = arrays[f"{name}_facets"]
+    for k in range(4):
+        if not facets[k, k] > 0 or np.any(np.delete(facets[k], k) != 0):
+            raise CertificateError(f"{name}: facet {k} is not a multiple of unit row {k}; certify again")
+    largest = facet_values(claim, axis, facets, arrays[f"{name}_facet_multipliers"])
+    if not largest < 1:
+        raise CertificateError(f"{name}: a facet reaches {float(largest):.9f} after a step, the limit is 1: not invariant")
+    tube = arrays[f"{name}_tube"]
+    for i, value in enumerate(tube_values(claim, axis, facets, arrays[f"{name}_tube_multipliers"])):
+        # The prover's arithmetic is less exact by the width of its intervals; nothing but that may separate the two.
+        _require(value, float(tube[i]), f"{name} tube, {LIMITS[i]}")
+        if not tube[i] < claim.limits[i, axis]:
+            raise CertificateError(f"{name}: the tube reaches {LIMITS[i]} {tube[i]:.5f}, not inside {claim.limits[i, axis]:.5f}")
+        if i < 4 and _pair(table, "tube", LIMITS[i])[axis] < tube[i]:
+            raise CertificateError(f"certificate.toml: [tube] {LIMITS[i]} is below the proven {name} tube; certify again")
+    stated = _numbers(table, "proof", "largest_facet", 2)[axis]
+    _require(largest, stated, f"{name}: largest facet")
+    if not stated < 1.0:
+        raise CertificateError(f"certificate.toml: [proof] largest_facet {stated} is not below 1; certify again")
+    return float(largest)
+
+
+def _check_reach(table: dict[str, Any], facets: Numbers, gravity: float) -> None:
+    """The stated speed (level) and tilt (at rest) lie in S for some anchor: an interval of positions satisfies every facet."""
+    speed = _numbers(table, "set", "speed_m_s", 1)[0]
+    tilt = gravity * math.tan(math.radians(_numbers(table, "set", "tilt_deg", 1)[0]))
+    for k, value, name in ((1, speed, "speed"), (2, tilt, "tilt")):
+        slopes, rest = facets[:, 0], facets[:, k] * value * (1.0 - 1e-6)
+        flat = slopes == 0.0
+        ends = np.sort(np.stack([(1 - rest[~flat]) / slopes[~flat], (-1 - rest[~flat]) / slopes[~flat]]), axis=0)
+        if not (np.abs(rest[flat]) <= 1.0).all() or not ends[0].max() <= ends[1].min():
+            raise CertificateError(f"certificate.toml: [set] {name} {value:.3f} does not lie in the set; certify again")
+
+
+def _require(found: Any, stated: float, name: str) -> None:
+    """A bound found here, as a ball, is not above the stated one."""
+    if not found <= flint().arb(stated):
+        raise CertificateError(
+            f"{name}: {float(found):.9g} by this check, the certificate states {stated:.9g}: "
+            "it does not hold; do not fly this bundle, certify again"
+        )
+
+
+def _two(values: tuple[Any, Any]) -> str:
+    return "/".join(f"{float(v):.4f}" for v in values)

@@ -1,0 +1,307 @@
+"""The certificate's inequalities in ball arithmetic (python-flint): disturbance bounds, facets, tube, float32 rounding.
+
+Written from docs/certificate.md, sharing no code with the prover, and differently where there is a choice: thrust vectors in
+cylindrical cells with every quantity at the worst corner, disturbance integrals exact wherever their integrand keeps its
+sign. A ball holds its exact value; a comparison of balls is true only if it holds for every value in them. Notation: a is the
+thrust vector minus hover plus the held disturbance estimate, j its derivative, b the up direction of the body, c the
+modelled thrust, nu the feedback; u is any horizontal unit vector.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Numbers = npt.NDArray[np.float64]
+Ball = Any
+"""flint.arb: python-flint has no type stubs."""
+
+PIECES = 8
+"""Pieces of a sub-step in which the disturbance integrals look for a constant sign."""
+RADIAL, TURNS, HEIGHTS = 24, 12, 48
+"""Cells of the thrust vector: horizontal length, its angle to u, height."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What the certificate says; pairs are (horizontal, vertical), units as in the certificate.
+
+    Attributes:
+        position_error, velocity_error, attitude_error: E of the predicted state.
+        acceleration, estimate: W, and the largest disturbance estimate.
+        rate_residual, yaw_rate, thrust_scale: Other bounds of the vehicle.
+        tick, window: Control period; largest distance of a rate set-point from the instant that it was computed for.
+        rate_lag, thrust_lag, drag, gravity: Plant.
+        limits: Shape (6, 2): position, velocity, acceleration, jerk, feedback, slope.
+        gain: Shape (2, 3).
+        rounding: Bound of the float32 rounding of the backup graph, as an error of nu.
+        w, r: Bounds of the disturbances.
+        step, substeps: Step of the invariance, its pieces.
+    """
+
+    position_error: float
+    velocity_error: float
+    attitude_error: float
+    acceleration: tuple[float, float]
+    estimate: tuple[float, float]
+    rate_residual: float
+    yaw_rate: float
+    thrust_scale: float
+    tick: float
+    window: float
+    rate_lag: float
+    thrust_lag: float
+    drag: tuple[float, float]
+    gravity: float
+    limits: Numbers
+    gain: Numbers
+    rounding: float
+    w: tuple[float, float]
+    r: tuple[float, float]
+    step: float
+    substeps: int
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Upper bounds found over all thrust vectors within the limits (`thrust_low` and `cosine`: lower bounds)."""
+
+    w: tuple[Ball, Ball]
+    r: tuple[Ball, Ball]
+    rates: Ball
+    cosine: Ball
+    thrust_low: Ball
+    thrust_high: Ball
+    setpoint_rates: Ball
+    setpoint_lead: Ball
+    share_of_errors: Ball
+
+
+def flint() -> Any:
+    """The python-flint module, at 128 bits."""
+    module = importlib.import_module("flint")
+    module.ctx.prec = 128
+    return module
+
+
+def _largest(values: list[Ball]) -> Ball:
+    """The largest of the upper ends of `values`."""
+    return functools.reduce(lambda x, y: x.max(y), (value.upper() for value in values))
+
+
+def disturbances(claim: Claimed) -> Found:
+    """Bound w and r over every thrust vector that the limits allow, at every instant between a sample and its last effect."""
+    arb = flint().arb
+    span = arb(claim.window).max(arb(claim.tick))
+    reach = [arb(float(claim.limits[2, i])) + arb(claim.estimate[i]) for i in (0, 1)]
+    moves = [span * arb(float(claim.limits[3, i])) for i in (0, 1)]
+    turns = [(arb.pi() * k / (2 * TURNS)).cos() for k in range(TURNS + 1)]
+    found: dict[str, list[Ball]] = {}
+    for m in range(RADIAL):
+        radius = (reach[0] * m / RADIAL, reach[0] * (m + 1) / RADIAL)
+        for n in range(HEIGHTS):
+            height = tuple(claim.gravity + reach[1] * (2 * k - HEIGHTS) / HEIGHTS for k in (n, n + 1))
+            for name, value in _cell(claim, radius, (height[0], height[1]), (moves[0], moves[1]), turns).items():
+                found.setdefault(name, []).append(value)
+    top = claim.gravity + reach[1]
+    bottom = claim.gravity - reach[1]
+    most = {name: _largest(values) for name, values in found.items()}
+    return Found(
+        w=(most["w0"], most["w1"]),
+        r=(most["r0"], most["r1"]),
+        rates=_size(arb(float(claim.limits[3, 0])), arb(float(claim.limits[3, 1]))) / bottom,
+        cosine=bottom / _size(reach[0], bottom),
+        thrust_low=bottom,
+        thrust_high=_size(reach[0], top),
+        setpoint_rates=most["setpoint_rates"],
+        setpoint_lead=most["setpoint_lead"],
+        share_of_errors=most["share_of_errors"],
+    )
+
+
+def _size(*parts: Ball) -> Ball:
+    return sum((part * part for part in parts[1:]), parts[0] * parts[0]).sqrt()
+
+
+def _smaller(x: Ball, y: Ball) -> Ball:
+    """The smaller one: either bound holds."""
+    return x.min(y)
+
+
+def _cell(
+    claim: Claimed, radius: tuple[Ball, Ball], height: tuple[Ball, Ball], moves: tuple[Ball, Ball], turns: list[Ball]
+) -> dict[str, Ball]:
+    """Bounds over thrust vectors of horizontal length in `radius` and vertical part in `height`.
+
+    `far` and `near` below are the extremes over everything that the vector can be between a sample and its effect.
+    """
+    arb = flint().arb
+    zero = arb(0)
+    reach = arb(float(claim.limits[2, 0])) + arb(claim.estimate[0])
+    lift = arb(float(claim.limits[2, 1])) + arb(claim.estimate[1])
+    inner = radius[0] - moves[0]
+    near = inner if inner > 0 else zero
+    far = _smaller(radius[1] + moves[0], reach)
+    low = (height[0] - moves[1]).max(claim.gravity - lift)
+    high = _smaller(height[1] + moves[1], claim.gravity + lift)
+    c_low, c_high = _size(near, low), _size(far, high)
+    tilt = far / _size(far, low)  # largest |b_xy| ...
+    upright = high / _size(near, high)  # ... and largest b_z
+    jerk, feedback, slope = ([arb(float(x)) for x in claim.limits[row]] for row in (3, 4, 5))
+    j, nu = _size(*jerk), _size(*feedback)
+    theta, yaw, window, tick = (arb(x) for x in (claim.attitude_error, claim.yaw_rate, claim.window, claim.tick))
+    gamma = _smaller(tilt * jerk[0] + upright * jerk[1], j)
+    spin = j / c_low
+    lag = arb(min(claim.thrust_lag, claim.rate_lag))
+    bend = (gamma * 5 / 2 + tilt * feedback[0] + upright * feedback[1] + nu / 2) / lag
+    off = arb(claim.thrust_scale) * c_high + tick * tick / 8 * bend
+    w = [arb(claim.acceleration[0]) + tilt * off, arb(claim.acceleration[1]) + upright * off]
+
+    def error(axis: int, lever: Ball, time: Ball) -> Ball:
+        k_p, k_v, k_a = (arb(abs(float(g))) for g in claim.gain[axis])
+        state = k_p * arb(claim.position_error) + k_v * arb(claim.velocity_error) + k_a * c_high * theta * (lever + theta)
+        return state + arb(claim.rounding) + time * (slope[axis] + k_v * w[axis])
+
+    turn_held, turn_thrust = spin * window + theta, spin * tick + theta
+    held, held_tilt, held_up = error(0, arb(1), window), error(0, upright, window), error(1, tilt, window)
+    thrust, thrust_tilt, thrust_up = error(0, arb(1), tick), error(0, upright, tick), error(1, tilt, tick)
+    wrong = _size(_largest([held, thrust]), _largest([held_up, thrust_up]))
+    asked = nu + wrong
+    along = _smaller(tilt * feedback[0] + upright * feedback[1] + turn_held * nu, nu)
+    along_wrong = tilt * thrust_tilt + upright * thrust_up + turn_thrust * (thrust + thrust_up)
+    angle = (spin + yaw) * window + theta
+    ratio = gamma * window / c_low
+    rotated = asked * (angle + ratio + angle * ratio) + 2 * turn_held * (held + held_up) + turn_held * along
+    double = _smaller(2 * gamma * j, j * j)
+    tau = arb(claim.rate_lag)
+
+    def total(own: Ball, part: Ball, sampled: Ball) -> Ball:
+        """r along a unit vector with |P u| <= own and |u . b| <= part, the sampled errors across b adding `sampled`."""
+        result = sampled + rotated + part * (along_wrong + (turn_held + turn_thrust) * nu)
+        result += tau * ((double * own + j * j * part) / c_low + yaw * j)
+        return result + c_high * arb(claim.rate_residual) * own
+
+    least_tilt = radius[0] / _size(radius[0], height[1])
+    r_horizontal = []
+    for k in range(TURNS):
+        part, least = tilt * turns[k], least_tilt * turns[k + 1]
+        own = (1 - least * least).sqrt()
+        r_horizontal.append(total(own, part, own * held + upright * part * held_up))
+    r_vertical = total(tilt, upright, tilt * tilt * held_up + tilt * upright * held_tilt)
+    return {
+        "w0": w[0], "w1": w[1], "r0": _largest(r_horizontal), "r1": r_vertical,
+        "setpoint_rates": asked / c_low,
+        "setpoint_lead": (arb(claim.thrust_lag) + tick) * _largest([asked, gamma]),
+        "share_of_errors": (wrong + turn_thrust * nu) / nu,
+    }  # fmt: skip
+
+
+def rounding(claim: Claimed, thrust_high: Ball, thrust_low: Ball, scale: tuple[float, float]) -> Ball:
+    """Bound of the float32 rounding of the backup graph, as an error of nu (Euclidean).
+
+    A value that passes n roundings is off by at most n u / (1 - n u) of the sum of the magnitudes in it, u = 2^-24 (Higham,
+    section 3.1). At most 16 roundings lead to nu, 6 more to b . nu, 5 more to nu across b, 10 more to the rates.
+
+    Args:
+        claim: The certificate's numbers.
+        thrust_high, thrust_low: Range of the modelled thrust [m/s^2].
+        scale: Largest rate gain over the smallest, and thrust gain, of the backup policy.
+    """
+    arb = flint().arb
+
+    def share(n: int) -> Ball:
+        return arb(n) / (2**24 - n)
+
+    k = [arb(float(g)) for g in np.abs(claim.gain).max(axis=0)]
+    size = k[0] * arb(float(claim.limits[0].max())) + k[1] * arb(float(claim.limits[1].max()))
+    size += k[2] * (arb(max(claim.estimate)) + arb(claim.gravity) + thrust_high)
+    root = arb(3).sqrt()
+    nu = root * share(16) * size
+    along = nu + share(22) * root * size
+    rates = (nu + along + share(37) * 4 * size) * arb(scale[0]) * thrust_high / thrust_low
+    decay = (-arb(claim.tick) / arb(claim.rate_lag)).exp()
+    from_nu = arb(claim.tick) - arb(claim.rate_lag) * (1 - decay)
+    response = 1 / (1 - (-arb(claim.tick) / arb(claim.thrust_lag)).exp())
+    jerk = _size(*(arb(float(x)) for x in claim.limits[3]))
+    step = response * (from_nu * along + share(30) * (from_nu * root * size + arb(claim.tick) * jerk))
+    command = (step + share(6) * thrust_high) / (response * from_nu)
+    slope = along + share(30) * root * size + share(8) * jerk / (1 - decay)
+    return _largest([nu, rates, command, slope])
+
+
+def facet_values(claim: Claimed, axis: int, facets: Numbers, witness: Numbers) -> Ball:
+    """Largest value of any facet one step after a state in the set."""
+    return _largest(_reached(claim, axis, flint().arb_mat(facets.tolist()), facets, [witness], [claim.substeps])[0])
+
+
+def tube_values(claim: Claimed, axis: int, facets: Numbers, witnesses: Numbers) -> list[Ball]:
+    """Largest value of each of the six limited outputs at any time."""
+    arb = flint().arb
+    k_p, k_v, k_a = (arb(float(g)) for g in claim.gain[axis])
+    drag = arb(claim.drag[axis])
+    rows = [[arb(int(i == k)) for i in range(4)] for k in range(4)]
+    rows += [[k_p, k_v, k_a, arb(0)], [arb(0), k_p - k_v * drag, k_v, k_a]]
+    steps = list(range(claim.substeps + 1))
+    reached = _reached(claim, axis, flint().arb_mat(rows), facets, [witnesses[:, k] for k in steps], steps)
+    _, v, a, j, nu, slope = (arb(float(x)) for x in claim.limits[:, axis])
+    w, r = arb(claim.w[axis]), arb(claim.r[axis])
+    v_rate, j_rate = a + drag * v + w, (nu + j + r) / arb(claim.rate_lag)
+    slope_rate = (abs(k_p) + abs(k_v) * drag) * v_rate + abs(k_v) * j + abs(k_a) * j_rate
+    speeds = [v, v_rate, j, j_rate, slope + abs(k_v) * w, slope_rate]
+    length = arb(claim.step) / claim.substeps
+    return [_largest([values[i] for values in reached]) + length * speeds[i] for i in range(6)]
+
+
+def _reached(
+    claim: Claimed, axis: int, rows: Any, facets: Numbers, witnesses: list[Numbers], steps: list[int]
+) -> list[list[Ball]]:
+    """Bound of each row after each number of sub-steps: rows e^(A t) = y facets + rest, plus what the disturbances add."""
+    module = flint()
+    arb, matrix = module.arb, module.arb_mat
+    lag, zero = arb(claim.rate_lag), arb(0)
+    k_p, k_v, k_a = (arb(float(g)) for g in claim.gain[axis])
+    # State and integral of the inputs in one matrix: exp(t [[A, B], [0, 0]]) = [[e^(A t), integral of e^(A s) B], [0, 1]].
+    system = matrix([
+        [zero, arb(1), zero, zero, zero, zero],
+        [zero, -arb(claim.drag[axis]), arb(1), zero, arb(1), zero],
+        [zero, zero, zero, arb(1), zero, zero],
+        [k_p / lag, k_v / lag, k_a / lag, -1 / lag, zero, 1 / lag],
+        [zero] * 6,
+        [zero] * 6,
+    ])  # fmt: skip
+    piece = arb(claim.step) / (claim.substeps * PIECES)
+    sizes = (arb(claim.w[axis]), arb(claim.r[axis]))
+    box = [1 / arb(float(facets[k, k])) for k in range(4)]
+    shape = matrix(facets.tolist())
+    added = [zero] * rows.nrows()
+    result, before = [], (system * zero).exp()
+    for step in range(claim.substeps + 1):
+        if step in steps:
+            y = witnesses[steps.index(step)]
+            rest = rows * _block(before, 4, 0, 4) - matrix(y.tolist()) * shape
+            held = [sum((arb(abs(float(x))) for x in line), zero) for line in y]
+            result.append([
+                held[i] + added[i] + sum((abs(rest[i, k]) * box[k] for k in range(4)), zero) for i in range(rows.nrows())
+            ])  # fmt: skip
+        for part in range(PIECES if step < claim.substeps else 0):
+            number = step * PIECES + part
+            after = (system * (piece * (number + 1))).exp()
+            during = (system * (piece * number).union(piece * (number + 1))).exp()
+            inputs = matrix([[zero, zero], [arb(1), zero], [zero, zero], [zero, 1 / lag]])
+            influence = rows * _block(during, 4, 0, 4) * inputs
+            integral = rows * (_block(after, 4, 4, 6) - _block(before, 4, 4, 6))
+            for i in range(rows.nrows()):
+                for k, size in enumerate(sizes):
+                    share = piece * abs(influence[i, k]) if influence[i, k].contains(0) else abs(integral[i, k])
+                    added[i] += size * share.upper()
+            before = after
+    return result
+
+
+def _block(source: Any, rows: int, first: int, last: int) -> Any:
+    return flint().arb_mat([[source[i, k] for k in range(first, last)] for i in range(rows)])

@@ -1,0 +1,68 @@
+"""A proven certificate for a small vehicle, made once per test process (about 20 s), and the files that go with it."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from tubepilot.train.invariance.assumptions import Assumptions
+from tubepilot.train.invariance.backup import BackupLaw
+from tubepilot.train.invariance.certificate import Certificate, save
+from tubepilot.train.invariance.design import certify
+from tubepilot.train.invariance.shield_graph import shield_graph
+
+ASSUMED = Assumptions(
+    position_error_m=0.018,
+    velocity_error_m_s=0.035,
+    attitude_error_rad=0.0045,
+    rate_error_rad_s=0.045,
+    acceleration_m_s2=(0.25, 0.15),
+    disturbance_estimate_m_s2=(1.1, 0.4),
+    rate_residual_rad_s=0.05,
+    yaw_rate_rad_s=0.3,
+    thrust_scale_error=0.0,
+    tick_s=0.01,
+    delay_max_s=0.005,
+    missed_ticks=0,
+    rate_lag_s=0.0452,
+    thrust_lag_s=0.0705,
+    drag_1_s=(0.2563, 0.1845),
+    gravity_m_s2=9.80665,
+    sources={"all": "a simulated small quadrotor"},
+)
+LAW = BackupLaw(
+    gain=np.zeros((2, 3)),
+    rate_lag_s=0.0452,
+    thrust_lag_s=0.0705,
+    tick_s=0.01,
+    thrust_gain=0.9987,
+    rate_gain=np.array([1.03, 1.039, 1.063]),
+    rate_offset_rad_s=np.array([0.01, -0.02, 0.005]),
+    rate_limit_rad_s=np.array([6.0, 6.0, 3.0]),
+    thrust_min_m_s2=2.0,
+    thrust_max_m_s2=17.25,
+    gravity_m_s2=9.80665,
+)
+
+
+@functools.cache
+def proven() -> Certificate:
+    """The certificate; its gains replace those of `LAW`."""
+    return certify(ASSUMED, LAW)
+
+
+@functools.cache
+def certificate_files() -> dict[str, bytes]:
+    """Content of the files of its folder by name."""
+    certificate = proven()
+    facets = [axis.facets for axis in certificate.axes]
+    graphs = {
+        "backup": certificate.law.graph().SerializeToString(deterministic=True),
+        "shield": shield_graph(facets[0], facets[1], certificate.anchor).SerializeToString(deterministic=True),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        save(certificate, graphs, Path(folder))
+        return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
