@@ -62,6 +62,7 @@ class TrackBench:
         ticks: Planned ticks.
         overruns: Ticks whose set-point was late.
         tick_us: Percentiles of the time from state read to set-point sent [us].
+        pace: Duration of the path over the time that it took: 1 if the path never had to wait for the vehicle.
         shield: Ticks in which the shield accepted, backed up, was void, was not engaged.
     """
 
@@ -75,6 +76,7 @@ class TrackBench:
     ticks: int
     overruns: int
     tick_us: dict[str, float]
+    pace: float
     shield: dict[str, int]
 
     def text(self) -> str:
@@ -82,17 +84,17 @@ class TrackBench:
         return json.dumps({name: getattr(self, name) for name in self.__slots__}, indent=2) + "\n"
 
 
-def track_start_ns(flight: Flight) -> int:
-    """When the task began, from the flight log's events, CLOCK_MONOTONIC [ns].
+def task_ticks(flight: Flight) -> npt.NDArray[np.void]:
+    """Records of the ticks in which the task was flown.
 
     Raises:
         LogFormatError: the task never began.
     """
-    for event in flight.events:
-        head, _, start = event.text.partition("; reference_start_ns=")
-        if head.startswith("phase ") and f"-> {Phase.TRACK.name}:" in head:
-            return int(start)
-    raise LogFormatError("the flight never reached its task; see the events with `tubepilot report`")
+    ticks = flight.ticks[flight.ticks["phase"] == Phase.TRACK]
+    ticks = ticks[np.isfinite(ticks["reference"][:, 0])]
+    if len(ticks) < 2:
+        raise LogFormatError("the flight never reached its task; see the events with `tubepilot report`")
+    return ticks
 
 
 def load_truth(path: Path) -> Truth:
@@ -117,10 +119,7 @@ def flown_rmse_m(flight: Flight, truth: Truth) -> float:
     Raises:
         LogFormatError: the task was not flown while the truth was recorded.
     """
-    ticks = flight.ticks[flight.ticks["phase"] == Phase.TRACK]
-    ticks = ticks[np.isfinite(ticks["reference"][:, 0])]
-    if len(ticks) < 2:
-        raise LogFormatError("the flight never reached its task; see the events with `tubepilot report`")
+    ticks = task_ticks(flight)
     start_ns = int(ticks["t_ns"][0])
     t_s: Vector = (truth.t_ns - start_ns).astype(np.float64) * 1e-9
     tick_s: Vector = (ticks["t_ns"] - start_ns).astype(np.float64) * 1e-9
@@ -239,7 +238,7 @@ def fly_through_link(folder: Path, arguments: argparse.Namespace) -> tuple[Fligh
     log = folder / "flight.mcap"
     command = [sys.executable, "-m", "tubepilot.runtime.cli", "fly", str(arguments.bundle)]
     command += ["--link", f"px4://{folder / 'link'}?baud=921600", "--log", str(log), "--task", "figure-eight"]
-    for name in ("speed_m_s", "size_m", "laps", "height_m"):
+    for name in ("speed_m_s", "size_m", "laps", "ramp_s", "height_m"):
         command += [f"--{name.replace('_', '-')}", str(getattr(arguments, name))]
     if arguments.keys is not None:
         command += ["--keys", str(arguments.keys)]
@@ -263,7 +262,8 @@ def fly_through_link(folder: Path, arguments: argparse.Namespace) -> tuple[Fligh
 def compare(flight: Flight, truth: Truth, arguments: argparse.Namespace) -> TrackBench:
     """Measure the flight against the truth, and fly the baseline in the same wind."""
     settings, frame = from_meta(flight.meta)
-    path, start_ns = settings.reference(), track_start_ns(flight)
+    path, track = settings.reference(), task_ticks(flight)
+    start_ns = int(track["t_ns"][0])
     rmse_m = flown_rmse_m(flight, truth)
     start_time_s = float(np.interp(start_ns, truth.t_ns, truth.t_sim_s))
     baseline_m = fly_baseline(path, frame, arguments.wind_m_s, arguments.gust_m_s, arguments.seed, start_time_s)
@@ -282,6 +282,7 @@ def compare(flight: Flight, truth: Truth, arguments: argparse.Namespace) -> Trac
         ticks=len(flown),
         overruns=int(flown["overrun"].sum()),
         tick_us={"p50": p50, "p99": p99, "p999": p999},
+        pace=path.duration_s / (1e-9 * float(track["t_ns"][-1] - start_ns)),
         shield={name: int(np.count_nonzero(flown["verdict"] == value)) for name, value in names.items()},
     )
 
@@ -293,9 +294,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--wind-m-s", type=float, default=3.0, help="mean wind, from the west [m/s]")
     parser.add_argument("--gust-m-s", type=float, default=0.5, help="bound of the gusts [m/s]")
     parser.add_argument("--speed-m-s", type=float, default=2.0, help="peak speed of the figure-eight [m/s]")
-    parser.add_argument("--size-m", type=float, default=3.0, help="length of the figure-eight [m]")
-    parser.add_argument("--laps", type=int, default=2, help="rounds of the figure-eight")
-    parser.add_argument("--height-m", type=float, default=1.0, help="height of the figure-eight [m]")
+    parser.add_argument("--size-m", type=float, default=6.0, help="length of the figure-eight [m]")
+    parser.add_argument("--laps", type=int, default=1, help="rounds of the figure-eight")
+    parser.add_argument("--ramp-s", type=float, default=4.0, help="time to get up to speed, and to rest again [s]")
+    parser.add_argument("--height-m", type=float, default=1.5, help="height of the figure-eight [m]")
     parser.add_argument("--seed", type=int, default=0, help="seed of gusts and estimator noise")
     parser.add_argument("--json", type=Path, default=None, help="write the figures to this file")
     parser.add_argument("--keep", type=Path, default=None, help="keep flight log and truth in this new directory")
@@ -320,7 +322,8 @@ def run(arguments: argparse.Namespace) -> int:
     )
     print(
         f"ticks {result.ticks}, overruns {result.overruns}, tick p50 {result.tick_us['p50']:.0f} us, "
-        f"p99 {result.tick_us['p99']:.0f} us, p99.9 {result.tick_us['p999']:.0f} us; shield {result.shield}"
+        f"p99 {result.tick_us['p99']:.0f} us, p99.9 {result.tick_us['p999']:.0f} us; pace {result.pace:.3f}; "
+        f"shield {result.shield}"
     )
     if arguments.json is not None:
         arguments.json.write_text(result.text(), encoding="utf-8")

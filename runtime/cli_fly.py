@@ -35,7 +35,7 @@ from .preflight import (
 from .recorder import Recorder
 from .reference import check_limits
 from .state_check import StateLimits
-from .tick import PLAN_SHARE, SEND_SHARE, Tick, TickSettings
+from .tick import PLAN_SHARE, SEND_SHARE, WAIT_SHARE, Tick, TickSettings
 
 SAMPLE_S = 1.5
 HURRIED_SAMPLE_S = 0.2
@@ -127,7 +127,13 @@ def fly(
         VehicleRefusedError: a check failed, so the vehicle stays on the ground.
     """
     period_s = 1.0 / on_board.tick_hz
-    settings = TickSettings(PLAN_SHARE * period_s, SEND_SHARE * period_s, state=StateLimits(STATE_AGE_S))
+    settings = TickSettings(
+        PLAN_SHARE * period_s,
+        SEND_SHARE * period_s,
+        state=StateLimits(STATE_AGE_S),
+        wait_s=WAIT_SHARE * period_s,
+        setpoint=on_board.setpoint,
+    )
     print("pre-flight checks")
     findings, sample, in_air = preflight(vehicle, on_board, settings, arguments.core)
     for finding in findings:

@@ -30,6 +30,10 @@ REQUEST_PERIOD_S = 0.5
 """A request that the heartbeat does not confirm is repeated after this long [s]."""
 STREAM_BEFORE_S = 1.0
 """Set-points are streamed this long before OFFBOARD is asked for (PX4's documentation asks for more than 1 s) [s]."""
+PACE_DOWN_1_S, PACE_UP_1_S = 2.0, 0.4
+"""How fast the path slows down when the vehicle cannot follow, and gets back on pace [1/s]."""
+BACKUP = 1
+"""`runtime.shield.Verdict.BACKUP`, as it stands in an outcome."""
 IDLE = Setpoint(np.zeros(3), 0.0)
 _SPOILS = {FlightEvent.VOIDED, FlightEvent.TAKEN_OVER, FlightEvent.NO_LIFT_OFF, FlightEvent.ABANDONED}
 
@@ -70,6 +74,7 @@ class FlightSettings:
         descent_m_s: Peak speed of the descent [m/s].
         brake_m_s2: Mean deceleration when stopping [m/s^2].
         engage_m: Height above which the shield is engaged [m].
+        far_m: Distance from the reference beyond which the path waits [m].
         land_mode_m: Height at which the flight controller's own landing takes over [m].
         resume: Fly the task after a take-over in the air instead of landing.
     """
@@ -79,6 +84,7 @@ class FlightSettings:
     descent_m_s: float = 0.4
     brake_m_s2: float = 2.0
     engage_m: float = 0.4
+    far_m: float = 0.5
     land_mode_m: float = 0.25
     resume: bool = False
 
@@ -115,6 +121,7 @@ class Flight:
         self._vehicle, self._tick, self._task, self._settings = vehicle, tick, task, settings
         self._ticker, self._stop, self._log, self._say, self._clock_ns = ticker, stop, log, say, clock_ns
         self._path: Reference = straight(np.zeros(3), np.zeros(3), 1.0)
+        self._path_s, self._pace, self._pace_change_1_s = 0.0, 1.0, 0.0
         self._entered_ns = self._began_ns = clock_ns()
         self._requested_ns = 0
         self._last: Outcome | None = None
@@ -165,8 +172,7 @@ class Flight:
             nominal_ns, late_ns, skipped = self._ticker.wait()
             outcome = self._tick.run(Instant(nominal_ns, late_ns, skipped), self._guidance())
             self._last, self._status = outcome, outcome.status or self._status
-            # The path waits for a companion that stalled: it never runs ahead of the vehicle.
-            self._entered_ns += skipped * self._ticker.period_ns
+            self._advance_path(outcome)
             self.tally.add(self.phase, outcome, late_ns, skipped)
             event = self._event(outcome)
             if event is not None:
@@ -211,9 +217,10 @@ class Flight:
         if self.phase is before:
             return
         self._entered_ns, self._requested_ns = self._clock_ns(), 0
+        self._path_s, self._pace, self._pace_change_1_s = 0.0, 1.0, 0.0
         change = f"{before.name} -> {self.phase.name}: {event.value}"
         self._say(f"{self._elapsed_since_start_s():6.1f} s  {change}")
-        self._log.event(f"phase {change}; reference_start_ns={self._entered_ns}")
+        self._log.event(f"phase {change}")
         if event in _SPOILS or (event is FlightEvent.DISARMED and before not in {Phase.LAND, *SILENT}):
             self._why = self._why or f"in {before.name}: {event.value}"
         self._prepare(before)
@@ -257,15 +264,33 @@ class Flight:
         return Guidance(self.phase, fixed=IDLE if state is None else level(state, thrust))
 
     def _guide_path(self) -> Guidance:
-        return Guidance(self.phase, self._path, self._entered_ns, shielded=self._tick.engaged or self._is_high())
+        return self._along_path(self._tick.engaged or self._is_high())
 
     def _guide_brake(self) -> Guidance:
         """Brake; after a take-over, hold where the vehicle is until OFFBOARD is confirmed."""
         if not self._claimed and self._last is not None and self._last.predicted is not None:
             x = np.array(self._last.predicted)
-            self._path, self._entered_ns = brake(x[0:3], x[3:6], self._settings.brake_m_s2), self._clock_ns()
-        shielded = self._claimed and (self._tick.engaged or self._is_high())
-        return Guidance(self.phase, self._path, self._entered_ns, shielded=shielded)
+            self._path, self._path_s = brake(x[0:3], x[3:6], self._settings.brake_m_s2), 0.0
+        return self._along_path(self._claimed and (self._tick.engaged or self._is_high()))
+
+    def _along_path(self, shielded: bool) -> Guidance:
+        return Guidance(
+            self.phase, self._path, self._path_s, self._pace, self._pace_change_1_s, shielded=shielded
+        )
+
+    def _advance_path(self, outcome: Outcome) -> None:
+        """Time along the path goes on by one tick at the present pace; ticks that never happened do not count.
+
+        While the shield flies its backup, or the vehicle is far off, the path slows down and waits for it.
+        """
+        period_s = 1e-9 * self._ticker.period_ns
+        far = outcome.error_m is not None and float(np.linalg.norm(outcome.error_m)) > self._settings.far_m
+        held_up = far or outcome.verdict == BACKUP
+        wanted = self._pace + period_s * (-PACE_DOWN_1_S if held_up else PACE_UP_1_S)
+        pace = min(max(wanted, 0.0), 1.0)
+        self._pace_change_1_s = (pace - self._pace) / period_s
+        self._path_s += 0.5 * (self._pace + pace) * period_s
+        self._pace = pace
 
     def _guide_land(self) -> Guidance:
         """Descend along the plan; silent once the flight controller lands by itself, idle if never off the ground."""
@@ -305,16 +330,20 @@ class Flight:
         return None
 
     def _watch_climb(self, outcome: Outcome) -> FlightEvent | None:
-        after_s = self._elapsed_s() - self._path.duration_s
+        after_s = self._path_s - self._path.duration_s
         if after_s > 1.0 and self._distance_m(outcome) < 0.2:
             return FlightEvent.AT_HEIGHT
-        if after_s > 6.0:
-            self._why = f"still {self._distance_m(outcome):.2f} m from the start of the task 6 s after the climb"
+        if self._elapsed_s() > 2.0 * self._path.duration_s + 7.0:
+            self._why = f"still {self._distance_m(outcome):.2f} m from the start of the task long after the climb"
             return FlightEvent.STOP
         return None
 
     def _watch_track(self, outcome: Outcome) -> FlightEvent | None:
-        return FlightEvent.TASK_DONE if self._elapsed_s() >= self._path.duration_s else None
+        """The end of the path, or far beyond its time (the shield holds the vehicle back for good)."""
+        if self._elapsed_s() > 3.0 * self._path.duration_s + 10.0:
+            self._why = f"the task took {self._elapsed_s():.0f} s instead of {self._path.duration_s:.0f} s"
+            return FlightEvent.STOP
+        return FlightEvent.TASK_DONE if self._path_s >= self._path.duration_s else None
 
     def _watch_brake(self, outcome: Outcome) -> FlightEvent | None:
         if not self._claimed:
@@ -330,7 +359,7 @@ class Flight:
         """Take a flying vehicle over: ask for OFFBOARD until the heartbeat shows it."""
         if self._status.mode is FlightMode.OFFBOARD:
             self._claimed = True
-            self._entered_ns = self._clock_ns()
+            self._entered_ns, self._path_s = self._clock_ns(), 0.0
             self._tick.planner.reset()
             self._tick.predictor.reset(GRAVITY_M_S2)
             self._log.event("OFFBOARD confirmed in the air")

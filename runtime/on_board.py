@@ -15,6 +15,7 @@ from .predictor import PhysicsParameters
 from .reference import Pair
 from .self_test import require, self_test
 from .shield import Shield
+from .tick import SetpointLimits
 
 STATE_AGE_S = 0.05
 """Oldest state estimate that the tick uses; the shield has its own, certified limit [s]."""
@@ -34,6 +35,7 @@ class OnBoard:
         tick_hz: Ticks per second.
         delay_s: From a set-point at the flight controller to the start of the response [s].
         thrust_scale_m_s2: Collective acceleration at throttle 1 [m/s^2].
+        setpoint: What the shield admits at most in a set-point.
         speed_m_s, acceleration_m_s2: Limits of a task, each (horizontal, vertical).
         meta: For the flight log: bundle, airframe, version, signer.
     """
@@ -44,6 +46,7 @@ class OnBoard:
     tick_hz: float
     delay_s: float
     thrust_scale_m_s2: float
+    setpoint: SetpointLimits
     speed_m_s: Pair
     acceleration_m_s2: Pair
     meta: Mapping[str, str | float | int]
@@ -71,6 +74,13 @@ def task_limits(manifest: Manifest) -> tuple[Pair, Pair]:
     return speed_m_s, (min(horizontal, room_m_s2), min(vertical, room_m_s2))
 
 
+def _setpoint_limits(shield: Shield) -> SetpointLimits:
+    assumed = shield.assumed
+    roll, pitch, yaw = assumed.rate_limit_rad_s
+    rates = (roll, pitch, min(yaw, assumed.yaw_rate_rad_s))
+    return SetpointLimits(rates, assumed.thrust_min_m_s2, assumed.thrust_max_m_s2)
+
+
 def load_on_board(path: Path, keys: Path | None) -> OnBoard:
     """Verify a bundle and load it.
 
@@ -85,9 +95,10 @@ def load_on_board(path: Path, keys: Path | None) -> OnBoard:
     require(self_test(bundle))
     manifest, physics = bundle.manifest, bundle.manifest.physics
     speed_m_s, acceleration_m_s2 = task_limits(manifest)
+    shield = Shield.from_bundle(bundle)
     return OnBoard(
         planner=Planner(bundle),
-        shield=Shield.from_bundle(bundle),
+        shield=shield,
         physics=PhysicsParameters(
             physics.thrust_gain,
             physics.thrust_lag_s,
@@ -99,6 +110,7 @@ def load_on_board(path: Path, keys: Path | None) -> OnBoard:
         tick_hz=manifest.tick_hz,
         delay_s=manifest.command_delay_s,
         thrust_scale_m_s2=manifest.thrust_scale_m_s2,
+        setpoint=_setpoint_limits(shield),
         speed_m_s=speed_m_s,
         acceleration_m_s2=acceleration_m_s2,
         meta={

@@ -26,6 +26,7 @@ class TaskSettings:
         speed_m_s: Peak speed of the figure-eight [m/s].
         size_m: Length of the figure-eight [m].
         laps: Rounds of the figure-eight.
+        ramp_s: Time in which the figure-eight gets up to speed, and to rest again [s].
         hover_s: Duration of the hover [s].
     """
 
@@ -34,6 +35,7 @@ class TaskSettings:
     speed_m_s: float
     size_m: float
     laps: int
+    ramp_s: float
     hover_s: float
 
     def __post_init__(self) -> None:
@@ -49,7 +51,7 @@ class TaskSettings:
         start = np.array([0.0, 0.0, self.height_m])
         if self.task == "hover":
             return Hover(start, self.hover_s)
-        return FigureEight.at_speed(start, self.size_m, self.speed_m_s, self.laps)
+        return FigureEight.at_speed(start, self.size_m, self.speed_m_s, self.laps, self.ramp_s)
 
     def meta(self, frame: LocalFrame) -> dict[str, str | float | int]:
         """Entries of the flight log from which `from_meta` rebuilds the path."""
@@ -71,6 +73,7 @@ def from_meta(meta: Mapping[str, str | float | int]) -> tuple[TaskSettings, Loca
             float(meta["speed_m_s"]),
             float(meta["size_m"]),
             int(meta["laps"]),
+            float(meta["ramp_s"]),
             float(meta["hover_s"]),
         )
         origin = np.array([float(meta[f"origin_{axis}_m"]) for axis in "xyz"])
@@ -82,10 +85,11 @@ def from_meta(meta: Mapping[str, str | float | int]) -> tuple[TaskSettings, Loca
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options that choose a task."""
     parser.add_argument("--task", choices=TASKS, default="figure-eight", help="what to fly")
-    parser.add_argument("--height-m", type=float, default=1.0, help="height above the take-off point [m]")
+    parser.add_argument("--height-m", type=float, default=1.5, help="height above the take-off point [m]")
     parser.add_argument("--speed-m-s", type=float, default=2.0, help="peak speed of the figure-eight [m/s]")
-    parser.add_argument("--size-m", type=float, default=3.0, help="length of the figure-eight [m]")
-    parser.add_argument("--laps", type=int, default=2, help="rounds of the figure-eight")
+    parser.add_argument("--size-m", type=float, default=6.0, help="length of the figure-eight [m]")
+    parser.add_argument("--laps", type=int, default=1, help="rounds of the figure-eight")
+    parser.add_argument("--ramp-s", type=float, default=4.0, help="time to get up to speed, and to rest again [s]")
     parser.add_argument("--hover-s", type=float, default=10.0, help="duration of the hover task [s]")
 
 
@@ -101,5 +105,6 @@ def from_arguments(arguments: argparse.Namespace) -> TaskSettings:
         arguments.speed_m_s,
         arguments.size_m,
         arguments.laps,
+        arguments.ramp_s,
         arguments.hover_s,
     )

@@ -30,6 +30,9 @@ from .tick_interfaces import DecisionLike, PlanLike, PlannerLike, RecorderLike, 
 PLAN_SHARE, SEND_SHARE = 0.5, 0.8
 """Shares of the tick period at which the last refinement step must be done, and after which a plan is not used."""
 
+WAIT_SHARE = 0.25
+"""Share of the tick period for which a state that is too old is waited for."""
+
 SHIELD_OFF = 255
 """Verdict in the flight log while the shield is not engaged."""
 
@@ -50,6 +53,22 @@ class Stage(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class SetpointLimits:
+    """What a set-point may ask: magnitude of each body rate [rad/s], least and greatest thrust [m/s^2]."""
+
+    rate_rad_s: tuple[float, float, float] = (math.inf, math.inf, math.inf)
+    thrust_min_m_s2: float = 0.0
+    thrust_max_m_s2: float = math.inf
+
+    def clip(self, setpoint: Setpoint) -> Setpoint:
+        """The nearest set-point within the limits; the same object if it is within."""
+        asked = setpoint.rates_rad_s.tolist()
+        rates = [min(max(rate, -most), most) for rate, most in zip(asked, self.rate_rad_s, strict=True)]
+        thrust = min(max(setpoint.thrust_m_s2, self.thrust_min_m_s2), self.thrust_max_m_s2)
+        return setpoint if rates == asked and thrust == setpoint.thrust_m_s2 else Setpoint(np.array(rates), thrust)
+
+
+@dataclass(frozen=True, slots=True)
 class TickSettings:
     """Deadlines and limits of a tick.
 
@@ -58,12 +77,17 @@ class TickSettings:
         send_by_s: After the nominal instant: a plan that comes later is not used [s].
         blind_ticks: Ticks in a row without a usable state, shield not engaged, until streaming ends.
         state: When a state estimate is refused.
+        wait_s: After the nominal instant: until then, a state that is too old is waited for (after a stall the next
+            one is on its way) [s].
+        setpoint: A plan's set-point is clipped to these before the shield judges it.
     """
 
     plan_by_s: float
     send_by_s: float
     blind_ticks: int = 20
     state: StateLimits = field(default_factory=StateLimits)
+    wait_s: float = 0.0
+    setpoint: SetpointLimits = field(default_factory=SetpointLimits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +106,18 @@ class Guidance:
     Attributes:
         phase: For the log.
         reference: Path to plan along; None: send `fixed` instead.
-        started_ns: When the path started, CLOCK_MONOTONIC [ns].
+        path_s: Time along the path at the nominal instant [s].
+        pace: How fast time along the path runs against real time: 1 on schedule, 0 standing still.
+        pace_change_1_s: Its derivative [1/s].
         fixed: Set-point when there is no path; None: send nothing.
         shielded: Whether the shield decides (and is engaged if it is not yet).
     """
 
     phase: Phase
     reference: Reference | None = None
-    started_ns: int = 0
+    path_s: float = 0.0
+    pace: float = 1.0
+    pace_change_1_s: float = 0.0
     fixed: Setpoint | None = None
     shielded: bool = False
 
@@ -203,7 +231,7 @@ class Tick:
             What it did.
         """
         work, start_ns = _Work(), self._clock_ns()
-        self._guard(Stage.STATE, lambda: self._read_state(work), None)
+        self._guard(Stage.STATE, lambda: self._read_state(work, instant), None)
         if work.state is not None:
             self._guard(Stage.OBSERVE, lambda: self._observe(work), None)
             self._guard(Stage.PREDICT, lambda: self._predict(work, instant), None)
@@ -245,13 +273,17 @@ class Tick:
 
     # --- the stages -----------------------------------------------------------------------------------------
 
-    def _read_state(self, work: _Work) -> None:
+    def _read_state(self, work: _Work, instant: Instant) -> None:
         """Newest measurement, judged; into the take-off frame if it may be used."""
-        self.vehicle.poll()
-        work.measured = self.vehicle.state()
         # After a blind spell a jump is accepted: the last good state says nothing any more.
         last = self._last_measured if self._blind == 0 else None
-        work.fault = check(work.measured, last, self._clock_ns(), self.settings.state)
+        wait_until_ns = instant.nominal_ns + round(1e9 * self.settings.wait_s)
+        while True:
+            self.vehicle.poll()
+            work.measured = self.vehicle.state()
+            work.fault = check(work.measured, last, self._clock_ns(), self.settings.state)
+            if work.fault is not Fault.STALE or self._clock_ns() >= wait_until_ns:
+                break
         if work.measured is None or work.fault is not Fault.NONE:
             self._blind += 1
             return
@@ -285,9 +317,7 @@ class Tick:
         """Plan until the first deadline; drop what comes after the second."""
         if work.predicted is None or guidance.reference is None:
             return
-        self._times_s[0] = 1e-9 * (instant.nominal_ns - guidance.started_ns)
-        self._times_s[1:] = self._horizon_s + 1e-9 * (work.act_ns - guidance.started_ns)
-        self._rows[:] = rows(guidance.reference, self._times_s)
+        self._lay_out(guidance.reference, 1e-9 * (work.act_ns - instant.nominal_ns), guidance)
         deadline_ns = instant.nominal_ns + round(1e9 * self.settings.plan_by_s)
         start_ns = self._clock_ns()
         state, disturbance = np.array(work.predicted), np.array(self.observer.disturbance_m_s2)
@@ -296,7 +326,19 @@ class Tick:
         work.plan, work.solve_ns = plan, end_ns - start_ns
         work.late_plan = end_ns > instant.nominal_ns + round(1e9 * self.settings.send_by_s)
         if not work.late_plan and _is_finite(plan.setpoint):
-            work.candidate = plan.setpoint
+            work.candidate = self.settings.setpoint.clip(plan.setpoint)
+
+    def _lay_out(self, reference: Reference, lead_s: float, guidance: Guidance) -> None:
+        """Fill `_rows` from the path at its present pace (chain rule of path(time along it))."""
+        pace = guidance.pace
+        self._times_s[0] = guidance.path_s
+        np.multiply(self._horizon_s, pace, out=self._times_s[1:])
+        self._times_s[1:] += guidance.path_s + pace * lead_s
+        self._rows[:] = rows(reference, self._times_s)
+        if pace != 1.0:
+            self._rows[:, 6:9] *= pace * pace
+            self._rows[:, 6:9] += guidance.pace_change_1_s * self._rows[:, 3:6]
+            self._rows[:, 3:6] *= pace
 
     def _decide(self, work: _Work, guidance: Guidance) -> None:
         """Let the shield decide; without it, the candidate, or level flight if there is none."""

@@ -146,10 +146,11 @@ class Accepting:
 
 
 class Shield:
-    """Accepts; voids after a time if told to."""
+    """Accepts; calls it a backup, or voids after a time, if told to."""
 
     def __init__(self) -> None:
         self.void_after: int | None = None
+        self.hold = False
         self.calls = 0
 
     lead_s = 0.0075
@@ -163,7 +164,8 @@ class Shield:
         self.calls += 1
         if self.void_after is not None and self.calls > self.void_after:
             return Accepting(None, 2, 3, -1.0)
-        return Accepting(candidate or Setpoint(np.zeros(3), GRAVITY_M_S2), 0 if candidate else 1, 0, 1.0)
+        verdict = 0 if candidate and not self.hold else 1
+        return Accepting(candidate or Setpoint(np.zeros(3), GRAVITY_M_S2), verdict, 0, 1.0)
 
 
 class Log:

@@ -20,19 +20,14 @@ from tubepilot.runtime.bench_track import (
     fly_baseline,
     load_truth,
     position_rmse_m,
-    track_start_ns,
 )
-from tubepilot.runtime.flight_log import TICK_DTYPE, Event, Flight
+from tubepilot.runtime.flight_log import TICK_DTYPE, Flight
 from tubepilot.runtime.local_frame import LocalFrame
 from tubepilot.runtime.phases import Phase
 from tubepilot.runtime.reference import FigureEight, Hover
 
 FRAME = LocalFrame(np.array([3.0, -1.0, 0.2]), 0.8)
 EIGHT = FigureEight.at_speed(np.array([0.0, 0.0, 1.0]), 3.0, 2.0, 1)
-
-
-def _flight(events: tuple[Event, ...]) -> Flight:
-    return Flight(np.zeros(0, TICK_DTYPE), events, {}, True, 0)
 
 
 def test_error_of_a_path_flown_beside() -> None:
@@ -71,18 +66,6 @@ def test_error_of_a_flight_that_stalled_is_measured_against_its_own_reference() 
         flown_rmse_m(Flight(ticks[:10], (), {}, True, 0), truth)
 
 
-def test_the_start_of_the_task_is_found_in_the_events() -> None:
-    events = (
-        Event(1, "flight controller: armed"),
-        Event(2, "phase ARMED -> CLIMB: left the ground; reference_start_ns=111"),
-        Event(3, "phase CLIMB -> TRACK: at the task's height; reference_start_ns=123456789"),
-        Event(4, "phase TRACK -> BRAKE: end of the task; reference_start_ns=999"),
-    )
-    assert track_start_ns(_flight(events)) == 123456789
-    with pytest.raises(LogFormatError, match="never reached its task"):
-        track_start_ns(_flight(events[:2]))
-
-
 def test_the_baseline_holds_a_hover_and_wind_pushes_it_off() -> None:
     pytest.importorskip("rotorpy")
     hover = Hover(np.array([0.0, 0.0, 1.0]), 0.2)
@@ -103,7 +86,7 @@ def test_truth_files_are_read_or_refused(tmp_path: Path) -> None:
 
 
 def test_the_json_has_its_keys() -> None:
-    bench = TrackBench(0.05, 0.1, 0.5, 3.0, 0.5, 2.0, 7, 1000, 2, {"p50": 1.0, "p99": 2.0, "p999": 3.0}, {})
+    bench = TrackBench(0.05, 0.1, 0.5, 3.0, 0.5, 2.0, 7, 1000, 2, {"p50": 1.0, "p99": 2.0, "p999": 3.0}, 1.0, {})
     keys = {"position_rmse_m", "baseline_rmse_m", "ratio", "wind_m_s", "speed_m_s", "seed", "ticks", "overruns"}
     assert keys | {"tick_us"} <= set(json.loads(bench.text()))
 

@@ -168,3 +168,30 @@ def test_the_exported_planner_tracks_a_figure_eight_in_wind(tmp_path: Path) -> N
     assert summary.completed
     assert summary.rmse_m < 0.06
     assert flight._tick.failures == dict.fromkeys(flight._tick.failures, 0)
+
+
+def test_the_path_waits_while_the_shield_flies_its_backup_and_while_the_companion_stalls() -> None:
+    rig = Rig()
+    task = FigureEight.at_speed(np.array([0.0, 0.0, HEIGHT_M]), 2.0, 0.8, 1, 1.0)
+    flight, _, shield, log = make_flight(rig, task)
+    pace: list[tuple[float, float]] = []
+
+    def note(stall_ns: int, hold: bool) -> None:
+        pace.append((flight._path_s, flight._pace))
+        rig.now_ns += stall_ns
+        shield.hold = hold
+
+    rig.hooks += [
+        (7.0, lambda: note(0, True)),
+        (8.0, lambda: note(0, False)),
+        (11.0, lambda: note(0, False)),
+        (11.1, lambda: note(300_000_000, False)),
+        (11.5, lambda: note(0, False)),
+    ]
+    summary = flight.run(found_in_air=False)
+    assert summary.completed, (summary.why, log.lines)
+    (start_s, full), (held_s, stopped), (_, again), (before_s, _), (after_s, _) = pace
+    assert (full, stopped, again) == (1.0, 0.0, 1.0)
+    assert held_s - start_s == pytest.approx(0.25, abs=0.02)  # from 1 to 0 at 2 per second
+    assert after_s - before_s == pytest.approx(0.1, abs=0.03)  # 0.4 s of which 0.3 s never happened
+    assert summary.rmse_m < 0.3

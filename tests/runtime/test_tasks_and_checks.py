@@ -62,7 +62,7 @@ def test_tasks_that_cannot_be_flown_are_refused(options: tuple[str, ...], text: 
     with pytest.raises(InputError, match=text):
         _parsed(*options)
     with pytest.raises(InputError, match="no task 'loop'"):
-        tasks.TaskSettings("loop", 1.0, 1.0, 1.0, 1, 1.0)
+        tasks.TaskSettings("loop", 1.0, 1.0, 1.0, 1, 1.0, 1.0)
 
 
 def _sample(

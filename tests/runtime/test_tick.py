@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -15,9 +15,19 @@ from tubepilot.runtime.local_frame import LocalFrame
 from tubepilot.runtime.observer import DisturbanceObserver
 from tubepilot.runtime.phases import Phase
 from tubepilot.runtime.predictor import PhysicsParameters, Predictor
-from tubepilot.runtime.reference import Hover
+from tubepilot.runtime.reference import FigureEight, Hover
 from tubepilot.runtime.state_check import Fault, StateLimits, check
-from tubepilot.runtime.tick import SHIELD_OFF, Guidance, Instant, Outcome, Stage, Tick, TickSettings, level
+from tubepilot.runtime.tick import (
+    SHIELD_OFF,
+    Guidance,
+    Instant,
+    Outcome,
+    SetpointLimits,
+    Stage,
+    Tick,
+    TickSettings,
+    level,
+)
 
 PHYSICS = PhysicsParameters(1.0, 0.05, (1.0,) * 3, (0.0,) * 3, (0.05,) * 3, (0.2,) * 3)
 PERIOD_NS = 10_000_000
@@ -165,7 +175,7 @@ def _go(world: World, tick: Tick, guidance: Guidance, skipped: int = 0) -> Outco
     return outcome
 
 
-HOVER = Guidance(Phase.TRACK, Hover(np.array([0.0, 0.0, 1.0]), 9.0), 0, shielded=True)
+HOVER = Guidance(Phase.TRACK, Hover(np.array([0.0, 0.0, 1.0]), 9.0), shielded=True)
 
 
 def test_an_ordinary_tick_plans_shields_sends_and_records() -> None:
@@ -193,7 +203,7 @@ def test_an_ordinary_tick_plans_shields_sends_and_records() -> None:
 def test_the_shield_is_engaged_once_and_not_before_it_is_asked_for() -> None:
     world = World(state_now=_hovering(0))
     tick = _tick(world)
-    low = Guidance(Phase.CLIMB, HOVER.reference, 0)
+    low = Guidance(Phase.CLIMB, HOVER.reference)
     assert _go(world, tick, low).verdict == SHIELD_OFF
     for _ in range(3):
         assert _go(world, tick, HOVER).verdict == 0
@@ -269,7 +279,7 @@ def test_a_void_or_failed_shield_ends_streaming(fault: str) -> None:
 def test_unshielded_and_unplanned_flight_is_levelled_and_ends_when_blind() -> None:
     world = World(state_now=_hovering(0), plan=RuntimeError("no"))
     tick = _tick(world)
-    low = Guidance(Phase.CLIMB, HOVER.reference, 0)
+    low = Guidance(Phase.CLIMB, HOVER.reference)
     sent = _go(world, tick, low).sent
     assert sent is not None
     assert sent.thrust_m_s2 == pytest.approx(GRAVITY_M_S2)
@@ -288,6 +298,60 @@ def test_failures_of_link_and_recorder_are_counted_and_nothing_else() -> None:
     counts = {stage: count for stage, count in tick.failures.items() if count}
     assert counts == {Stage.SEND: 1, Stage.RECORD: 2, Stage.STATE: 1}
     assert "ring gone" in tick.last_failure
+
+
+def test_a_plan_is_clipped_to_what_the_shield_admits() -> None:
+    limits = SetpointLimits((1.0, 2.0, 0.3), 2.0, 12.0)
+    inside = Setpoint(np.array([1.0, -2.0, 0.3]), 12.0)
+    assert limits.clip(inside) is inside
+    clipped = limits.clip(Setpoint(np.array([1.1, -9.0, -0.4]), 12.1))
+    np.testing.assert_array_equal(clipped.rates_rad_s, [1.0, -2.0, -0.3])
+    assert clipped.thrust_m_s2 == 12.0
+    assert limits.clip(Setpoint(np.zeros(3), 1.9)).thrust_m_s2 == 2.0
+    assert SetpointLimits().clip(inside) is inside
+
+
+@pytest.mark.parametrize(("pace", "change"), [(1.0, 0.0), (0.6, -2.0), (0.0, 0.4)])
+def test_the_reference_runs_at_the_pace_of_the_path(pace: float, change: float) -> None:
+    world = World(state_now=_hovering(0))
+    tick = _tick(world)
+    path = FigureEight.at_speed(np.array([0.0, 0.0, 1.0]), 3.0, 2.0, 1)
+    _go(world, tick, Guidance(Phase.TRACK, path, 3.0, pace, change, shielded=True))
+    reference, h = world.inputs[0][1], 1e-5
+    t = 0.04 * np.arange(13) + (tick._times_s[1] - 3.0) / max(pace, 1e-9)
+
+    def place(at: np.ndarray) -> np.ndarray:  # path(3 + pace t + change (t - t0)^2 / 2), whose slopes at t0 are wanted
+        return path.derivatives(3.0 + pace * t + pace * (at - t) + 0.5 * change * (at - t) ** 2, 3)[:, 0]
+
+    np.testing.assert_allclose(reference[:, 0:3], place(t), atol=1e-9)
+    np.testing.assert_allclose(reference[:, 3:6], (place(t + h) - place(t - h)) / (2 * h), atol=1e-6)
+    second = (place(t + 1e-3) - 2 * place(t) + place(t - 1e-3)) / 1e-6
+    np.testing.assert_allclose(reference[:, 6:9], second, atol=1e-3)
+
+
+def test_a_state_that_is_too_old_is_waited_for_but_not_for_long() -> None:
+    world = World(state_now=_hovering(0))
+    tick = _tick(world)
+    tick.settings = replace(tick.settings, wait_s=0.002)
+    polls = []
+
+    def poll() -> None:
+        polls.append(world.now_ns)
+        if len(polls) == 5:
+            world.state_now = _hovering(world.now_ns)
+
+    world.poll = poll  # type: ignore[method-assign]
+    world.state_now = _hovering(world.now_ns - 80_000_000)
+    outcome = tick.run(Instant(world.now_ns), HOVER)
+    assert len(polls) == 5
+    assert outcome.fault is Fault.NONE
+    polls.clear()
+    world.now_ns += PERIOD_NS
+    nominal = world.now_ns
+    world.state_now = _hovering(nominal - 80_000_000)
+    polls += [0] * 5
+    assert tick.run(Instant(nominal), HOVER).fault is Fault.STALE
+    assert max(polls) <= nominal + 2_010_000
 
 
 @pytest.mark.parametrize("seed", range(5))
