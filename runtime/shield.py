@@ -30,8 +30,15 @@ INSTANTS = 4
 """Instants from s_k to s_k + window at which a set-point is judged; between them the curvature bound is taken off."""
 ANCHORS = (0.7, 1.0, 1.3)
 """Multiples of the best position from the anchor that are tried; the fourth candidate is the anchor held last."""
+BLENDS = (1.0, 0.5, 0.2)
+"""Shares of a rejected set-point, first cut to what follows, that are tried next, the rest being the backup policy's."""
+GENTLE_RATE_RAD_S, GENTLE_THRUST_M_S2 = 0.35, 0.25
+"""Cut of the body rates, and of the thrust away from the modelled thrust, before the blends."""
 PATIENCE = 25
 """Ticks that a broken assumption, or a state outside S, may last before the certificate is declared void."""
+BLIND_TICKS = 10
+"""Ticks without a usable state through which the last set-point is repeated; the certificate does not speak of them beyond
+the missed ticks that it assumes, but a state found in S afterwards is covered again."""
 
 
 class Verdict(IntEnum):
@@ -56,6 +63,7 @@ class Reason(IntEnum):
     DISTURBANCE = 8
     RATE_RESIDUAL = 9
     MISSED_TICKS = 10
+    SOFTENED = 11
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +93,7 @@ class Assumed:
     missed_ticks: int
     rate_lag_s: float
     thrust_lag_s: float
+    drag_1_s: tuple[float, float]
     thrust_gain: float
     gravity_m_s2: float
     jerk_disturbance_m_s3: tuple[float, float]
@@ -124,6 +133,7 @@ def assumed_from(certificate: bytes) -> Assumed:
             missed_ticks=e["missed_ticks"],
             rate_lag_s=e["rate_lag_s"],
             thrust_lag_s=e["thrust_lag_s"],
+            drag_1_s=tuple(e["drag_1_s"]),
             thrust_gain=backup["thrust_gain"],
             gravity_m_s2=e["gravity_m_s2"],
             jerk_disturbance_m_s3=tuple(table["disturbance"]["jerk_m_s3"]),
@@ -187,6 +197,7 @@ class Shield:
         self._expected_rates: Vector | None = None
         self._broken = dict.fromkeys(Reason, 0)
         self._last_ns = 0
+        self._thrust: float | None = None
 
     @classmethod
     def from_bundle(cls, bundle: Bundle, fence_m: float = 30.0) -> Shield:
@@ -209,6 +220,7 @@ class Shield:
         self._held = self._next_slope = self._last = self._before = self._expected_rates = None
         self._broken = dict.fromkeys(Reason, 0)
         self._last_ns = 0
+        self._thrust = None
 
     def decide(
         self, predicted: Sequence[float] | None, disturbance: Sequence[float], candidate: Setpoint | None, now_ns: int
@@ -227,6 +239,8 @@ class Shield:
         """
         late = self._last_ns > 0 and now_ns - self._last_ns > (1.5 + self.assumed.missed_ticks) * 1e9 * self.assumed.tick_s
         self._last_ns = now_ns
+        if late:
+            self._thrust = None  # ticks were skipped: start again from the predictor's thrust
         if predicted is None:
             return self._blind(Reason.NO_STATE)
         x = np.array(predicted, dtype=np.float64)
@@ -234,17 +248,26 @@ class Shield:
         if x.shape != (14,) or not (np.isfinite(x).all() and np.isfinite(d).all()) or not x[13] > 1.0:
             return self._blind(Reason.NOT_FINITE)
         self._broken[Reason.NO_STATE] = self._broken[Reason.NOT_FINITE] = 0
+        if self._thrust is not None:
+            x[13] = self._thrust  # the thrust that the certificate speaks of: one set-point a tick, each held for a tick
         slope = self._slope(float(x[13]))
         now = self._flat(x, slope)
         broken = self._watch(x, d, late)
         if broken is not None and self._broken[broken] > PATIENCE:
             return Decision(None, Verdict.VOID, broken, math.nan)
         reason, held, margin = self._admit(now, d, candidate)
-        if reason is Reason.OK and candidate is not None:
+        accepted, softened = candidate, False
+        if candidate is not None and reason in (Reason.WOULD_LEAVE_SET, Reason.SETPOINT_LIMIT):
+            for blend in self._blends(now, d, candidate):
+                milder, held, margin = self._admit(now, d, blend)
+                if milder is Reason.OK:
+                    reason, accepted, softened = Reason.OK, blend, True
+                    break
+        if reason is Reason.OK and accepted is not None:
             self._broken[Reason.OUTSIDE_SET] = 0
             self._held, self._next_slope = held, None
-            self._keep(x, candidate)
-            return Decision(candidate, Verdict.ACCEPT, Reason.OK, margin)
+            self._keep(x, accepted)
+            return Decision(accepted, Verdict.ACCEPT, Reason.SOFTENED if softened else Reason.OK, margin)
         return self._fall_back(x, now, d, reason)
 
     # --- ACCEPT: does every state that the candidate can lead to lie in S? -----------------------------------
@@ -261,7 +284,7 @@ class Shield:
         if not inside or bool((np.abs(candidate.rates_rad_s) > limits).any()):
             return Reason.SETPOINT_LIMIT, None, math.nan
         times = np.linspace(0.0, a.window_s, INSTANTS)
-        ahead = [self._ahead(now, candidate, float(t)) for t in times]
+        ahead = [self._ahead(now, candidate, float(t), d) for t in times]
         spread = self._spread(now, candidate)
         best: tuple[float, _Held] | None = None
         holds = self._anchors(ahead[-1], d)
@@ -275,7 +298,28 @@ class Shield:
             return Reason.WOULD_LEAVE_SET, None, best[0]
         return Reason.OK, best[1], best[0]
 
-    def _ahead(self, now: _Flat, setpoint: Setpoint, t_s: float) -> _Flat:
+    def _blends(self, now: _Flat, d: Vector, candidate: Setpoint) -> list[Setpoint]:
+        """The candidate, cut to its limits and drawn towards the backup policy's set-point; each is judged like any other."""
+        a = self.assumed
+        held = self._held if self._held is not None else self._anchors(now, d)[1]
+        backup, _ = self._policy(now, held)
+        if backup is None:
+            return []
+        limits = np.array(a.rate_limit_rad_s)
+        limits[2] = min(limits[2], a.yaw_rate_rad_s)
+        rates = np.clip(candidate.rates_rad_s, -limits, limits)
+        thrust = min(max(candidate.thrust_m_s2, a.thrust_min_m_s2), a.thrust_max_m_s2)
+        gentle = np.clip(rates, -GENTLE_RATE_RAD_S, GENTLE_RATE_RAD_S)
+        level = now.thrust / a.thrust_gain
+        thrust = min(max(thrust, level - GENTLE_THRUST_M_S2), level + GENTLE_THRUST_M_S2)
+        return [
+            Setpoint(
+                share * gentle + (1.0 - share) * backup.rates_rad_s, share * thrust + (1.0 - share) * backup.thrust_m_s2
+            )
+            for share in BLENDS
+        ]
+
+    def _ahead(self, now: _Flat, setpoint: Setpoint, t_s: float, d: Vector) -> _Flat:
         """Nominal state `t_s` after the instant of the tick, if only this set-point acts."""
         a = self.assumed
         share = 1.0 - math.exp(-t_s / a.rate_lag_s)
@@ -291,7 +335,8 @@ class Shield:
         slope = (target - thrust) / a.thrust_lag_s
         weight = np.array([0.0, 0.0, a.gravity_m_s2])
         acceleration = thrust * up_next - weight
-        middle = 0.5 * (acceleration + now.rows[2])
+        drag = np.array([a.drag_1_s[0], a.drag_1_s[0], a.drag_1_s[1]])
+        middle = 0.5 * (acceleration + now.rows[2]) + np.clip(d, *self._estimate_box()) - drag * now.rows[1]
         velocity = now.rows[1] + t_s * middle
         position = now.rows[0] + 0.5 * t_s * (now.rows[1] + velocity)
         turn_next = turn_next - up_next * float(up_next @ turn_next)
@@ -322,7 +367,8 @@ class Shield:
         gap = a.window_s / (INSTANTS - 1)
         for flat, t in zip(ahead, times, strict=True):
             turn = float(np.linalg.norm(flat.rows[3]))
-            share = 1.0 - math.exp(-float(t) / a.rate_lag_s)
+            # The set-points differ from window before the instant on: the prediction let only the old one act until there.
+            share = 1.0 - math.exp(-(float(t) + a.window_s) / a.rate_lag_s)
             jerk = [
                 math.sqrt(2.0) * flat.thrust * a.rate_error_rad_s
                 + turn * a.attitude_error_rad
@@ -441,12 +487,14 @@ class Shield:
         decay = math.exp(-a.tick_s / a.rate_lag_s)
         self._expected_rates = target + (x[10:13] - target) * decay
         self._before, self._last = before, setpoint
+        share = 1.0 - math.exp(-a.tick_s / a.thrust_lag_s)
+        self._thrust = float(x[13]) + share * (a.thrust_gain * setpoint.thrust_m_s2 - float(x[13]))
 
     def _blind(self, reason: Reason) -> Decision:
-        """No usable state: the last set-point once more for as many ticks as may be missed, then nothing."""
+        """No usable state: the last set-point once more, for `BLIND_TICKS` at most, then nothing."""
         self._broken[reason] += 1
-        self._expected_rates = None
-        if self._last is None or self._broken[reason] > self.assumed.missed_ticks + 1:
+        self._expected_rates = self._thrust = None
+        if self._last is None or self._broken[reason] > BLIND_TICKS:
             return Decision(None, Verdict.VOID, reason, math.nan)
         return Decision(self._last, Verdict.BACKUP, reason, math.nan)
 
@@ -456,6 +504,11 @@ class Shield:
         low, high = self._estimate_box()
         reach = np.array([a.acceleration_m_s2[0], a.acceleration_m_s2[0], a.acceleration_m_s2[1]])
         outside = bool(((d < low - reach) | (d > high + reach)).any())
+        if self._held is not None and self._next_slope is not None:
+            # the backup acts and holds its estimate: the present one may differ by W and its own error, taken as W / 2
+            change = d - self._held.disturbance
+            horizontal = math.sqrt(float(change[0]) ** 2 + float(change[1]) ** 2)
+            outside = outside or horizontal > 1.5 * a.acceleration_m_s2[0] or abs(change[2]) > 1.5 * a.acceleration_m_s2[1]
         rates = False
         if self._expected_rates is not None and not late:
             error = (x[10:12] - self._expected_rates[:2]) / (1.0 - math.exp(-a.tick_s / a.rate_lag_s))

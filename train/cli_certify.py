@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--wind-m-s", type=float, default=3.0, help="mean wind of the flights that W is compared with [m/s]")
     parser.add_argument("--gust-m-s", type=float, default=0.5, help="largest gust of those flights [m/s]")
     parser.add_argument("--flights", type=int, default=2, help="flights of the backup policy in the simulator; 0: none")
-    parser.add_argument("--rollouts", type=int, default=2000, help="rollouts of the falsifier")
+    parser.add_argument("--rollouts", type=int, default=2000, help="rollouts of the falsifier; 0: none")
     parser.add_argument("--seed", type=int, default=0, help="seed of flights and falsifier")
 
 
@@ -133,7 +133,8 @@ def run(args: argparse.Namespace) -> int:
         ),
     }
     _report(certificate, proven_s)
-    _attack(certificate, args.rollouts, args.seed)
+    if args.rollouts > 0:
+        _attack(certificate, args.rollouts, args.seed)
     save(certificate, graphs, args.out)
     draw(certificate, args.out / "certificate.png")
     print(f"picture: {args.out / 'certificate.png'}")

@@ -31,7 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--policy-iterations", type=int, default=800, help="gradient steps of the policy")
     parser.add_argument("--residual-iterations", type=int, default=500, help="gradient steps of the ensemble")
     parser.add_argument(
-        "--rate-limit-rad-s", type=float, nargs=3, default=[6.0, 6.0, 3.0], help="largest body rates [rad/s]"
+        "--rate-limit-rad-s", type=float, nargs=3, default=[1.5, 1.5, 0.28],
+        help="largest body-rate set-points; more than the certified set can use only gets rejected [rad/s]"
     )
     parser.add_argument(
         "--thrust-scale-m-s2", type=float,

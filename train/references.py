@@ -12,8 +12,8 @@ from jaxtyping import Array, Float
 from tubepilot.firmware_bridge.types import Vector
 
 TONES = 2
-SPEED_MAX_M_S = 3.0
-ACCELERATION_MAX_M_S2 = 4.0
+SPEED_MAX_M_S = 2.6
+ACCELERATION_MAX_M_S2 = 2.0
 
 
 class Tones(NamedTuple):
@@ -43,7 +43,7 @@ def reference_at(tones: Tones, t_s: Float[Array, ""]) -> Float[Array, "9"]:
 
 
 def draw_tones(generator: np.random.Generator, count: int) -> tuple[Tones, Vector]:
-    """Random references: hover in one case of four, else sines with speeds up to 3 m/s and 4 m/s^2 in norm.
+    """Random references: hover in one case of four, else sines with speeds up to 2.6 m/s and 2 m/s^2 in norm.
 
     Args:
         generator: Random source.
@@ -52,7 +52,7 @@ def draw_tones(generator: np.random.Generator, count: int) -> tuple[Tones, Vecto
     Returns:
         References with a leading axis of `count` (numpy), and their values at time 0, shape (count, 9).
     """
-    frequency = np.exp(generator.uniform(np.log(0.4), np.log(3.0), (count, 3, TONES)))
+    frequency = np.exp(generator.uniform(np.log(0.3), np.log(1.5), (count, 3, TONES)))
     amplitude = generator.exponential(size=(count, 3, TONES)) * np.array([[1.0], [1.0], [0.5]]) / frequency
     speed = np.linalg.norm(np.sum(amplitude * frequency, axis=2), axis=1)
     acceleration = np.linalg.norm(np.sum(amplitude * frequency**2, axis=2), axis=1)
