@@ -36,7 +36,7 @@ GENTLE_RATE_RAD_S, GENTLE_THRUST_M_S2 = 0.35, 0.25
 """Cut of the body rates, and of the thrust away from the modelled thrust, before the blends."""
 PATIENCE = 25
 """Ticks that a broken assumption, or a state outside S, may last before the certificate is declared void."""
-BLIND_TICKS = 10
+BLIND_TICKS = 25
 """Ticks without a usable state through which the last set-point is repeated; the certificate does not speak of them beyond
 the missed ticks that it assumes, but a state found in S afterwards is covered again."""
 
