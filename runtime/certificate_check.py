@@ -1,10 +1,11 @@
-"""Checks a bundle's certificate again, from its bytes alone, with rigorous ball arithmetic and no code of the prover.
+"""Checks a bundle's certificate again, from its bytes alone, in rigorous ball arithmetic, with no code of the prover.
 
-What is shown, in this order: the graphs and arrays are the ones that the certificate names; the backup graph computes exactly
-the law that the certificate speaks of, with its gains; the shield graph judges by exactly its facets; the disturbance bounds
-w and r cover everything that the assumptions allow within the limits, float32 rounding included; no set-point of the backup
-policy is ever cut; every facet holds again after a step; the tube stays strictly inside the limits, so that the bounds made for
-the limits hold for ever (first exit). Needs python-flint and onnx, which the on-board install leaves out.
+What is shown, in this order: the graphs and arrays are the ones that the certificate names; the backup graph computes
+exactly the law that the certificate speaks of, with its gains; the shield graph judges by exactly its facets; the
+disturbance bounds w and r cover everything that the assumptions allow within the limits, float32 rounding included; no
+set-point of the backup policy is ever cut; every facet holds again after a step; the tube stays strictly inside the
+limits, so that the bounds made for the limits hold for ever (first exit). Needs python-flint and onnx, which the
+on-board install leaves out.
 """
 
 from __future__ import annotations
@@ -69,7 +70,9 @@ def recheck_files(files: Mapping[str, bytes]) -> list[str]:
     for axis, name in enumerate(AXES):
         largest = _check_axis(axis, name, claim, table, arrays)
         count = arrays[f"{name}_facets"].shape[0]
-        lines.append(f"{name}: {count} facet pairs hold after every {1e3 * claim.step:g} ms, the largest at {largest:.9f} of 1")
+        lines.append(
+            f"{name}: {count} facet pairs hold after every {1e3 * claim.step:g} ms, the largest at {largest:.9f} of 1"
+        )
     _check_reach(table, arrays["horizontal_facets"], claim.gravity)
     lines.append("tube: strictly inside the limits at all times; set-points never cut")
     return lines
@@ -86,7 +89,9 @@ def _read(files: Mapping[str, bytes]) -> tuple[dict[str, Any], dict[str, Numbers
         raise CertificateError(f"certificate.toml: not readable: {error}; certify again") from error
     if set(table) != TABLES or table["format"] != FORMAT:
         odd = sorted(set(table) ^ TABLES)
-        raise CertificateError(f"certificate.toml: keys {odd} missing or unknown, or a format other than {FORMAT}; certify again")
+        raise CertificateError(
+            f"certificate.toml: keys {odd} missing or unknown, or a format other than {FORMAT}; certify again"
+        )
     for key, name in (("backup_sha256", "backup.onnx"), ("shield_sha256", "shield.onnx")):
         _same_hash(_entry(table, "graphs", key), files[name], name)
     _same_hash(_entry(table, "proof", "arrays_sha256"), files["certificate.npz"], "certificate.npz")
@@ -117,7 +122,9 @@ def _numbers(table: dict[str, Any], part: str, key: str, count: int, signed: boo
     values = value if isinstance(value, list) else [value]
     good = len(values) == count and all(isinstance(v, float | int) and not isinstance(v, bool) for v in values)
     if not good or not all(math.isfinite(v) and (signed or v >= 0) for v in values):
-        raise CertificateError(f"certificate.toml: [{part}] {key} = {value}: must be {count} finite numbers in range; certify again")
+        raise CertificateError(
+            f"certificate.toml: [{part}] {key} = {value}: must be {count} finite numbers in range; certify again"
+        )
     return [float(v) for v in values]
 
 
@@ -136,10 +143,14 @@ def _claims(table: dict[str, Any], arrays: dict[str, Numbers]) -> tuple[Claimed,
         one("assumptions", key)
     for key in ("rate_lag_s", "thrust_lag_s", "tick_s", "gravity_m_s2"):
         if one("assumptions", key) != one("backup", key) or one("backup", key) <= 0:
-            raise CertificateError(f"certificate.toml: {key} of assumptions and backup policy differ or are 0; certify again")
+            raise CertificateError(
+                f"certificate.toml: {key} of assumptions and backup policy differ or are 0; certify again"
+            )
     tick, missed, delay = (one("assumptions", k) for k in ("tick_s", "missed_ticks", "delay_max_s"))
     if missed or tick > 0.8 * one("assumptions", "thrust_lag_s"):
-        raise CertificateError(f"{missed:g} missed ticks or a thrust lag below 1.25 periods: the argument does not cover these")
+        raise CertificateError(
+            f"{missed:g} missed ticks or a thrust lag below 1.25 periods: not covered by the argument; certify again"
+        )
     substeps = _entry(table, "proof", "substeps")
     if not isinstance(substeps, int) or not 1 <= substeps <= 1000 or one("proof", "step_s") <= 0:
         raise CertificateError(f"certificate.toml: step or substeps = {substeps} out of range; certify again")
@@ -149,10 +160,13 @@ def _claims(table: dict[str, Any], arrays: dict[str, Numbers]) -> tuple[Claimed,
         shapes |= {f"{name}_facets": (n, 4), f"{name}_facet_multipliers": (n, n), f"{name}_tube": (6,)}
         shapes[f"{name}_tube_multipliers"] = (6, substeps + 1, n)
     if set(arrays) != set(shapes):
-        raise CertificateError(f"certificate.npz: arrays {sorted(set(arrays) ^ set(shapes))} missing or unknown; certify again")
+        odd = sorted(set(arrays) ^ set(shapes))
+        raise CertificateError(f"certificate.npz: arrays {odd} missing or unknown; certify again")
     for key, shape in shapes.items():
         if arrays[key].shape != shape or arrays[key].dtype != np.float64 or not np.isfinite(arrays[key]).all():
-            raise CertificateError(f"certificate.npz: {key} is not a finite float64 array of shape {shape}; certify again")
+            raise CertificateError(
+                f"certificate.npz: {key} is not a finite float64 array of shape {shape}; certify again"
+            )
     claim = Claimed(
         position_error=one("assumptions", "position_error_m"),
         velocity_error=one("assumptions", "velocity_error_m_s"),
@@ -214,7 +228,9 @@ def _check_backup(found: dict[str, npt.NDArray[Any]], claim: Claimed, table: dic
         value = found[name].astype(np.float64)
         slack = SINGLE * np.abs(wanted) if name in near else np.zeros(wanted.shape)
         if value.shape != wanted.shape or not (np.abs(value - wanted) <= slack).all():
-            raise CertificateError(f"backup.onnx: constant {name} is {value.tolist()}, the law needs {wanted.tolist()}; certify again")
+            raise CertificateError(
+                f"backup.onnx: constant {name} is {value.tolist()}, the law needs {wanted.tolist()}; certify again"
+            )
 
 
 def _check_shield(found: dict[str, npt.NDArray[Any]], arrays: dict[str, Numbers]) -> None:
@@ -240,8 +256,8 @@ def _check_disturbances(found: Found, claim: Claimed, table: dict[str, Any], gai
         for axis in (0, 1):
             _require(own[axis], stated[axis], f"disturbance {name}, {AXES[axis]}")
     ratio = max(abs(g) for g in gains[:2]) / min(abs(g) for g in gains[:2])
-    scale = (ratio, _numbers(table, "backup", "thrust_gain", 1)[0])
-    needed = rounding(claim, found.thrust_high, found.thrust_low, scale)
+    offset = max(abs(o) for o in _numbers(table, "backup", "rate_offset_rad_s", 3, signed=True))
+    needed = rounding(claim, found.thrust_high, found.thrust_low, ratio, offset)
     _require(needed, claim.rounding, "float32 rounding of the backup graph")
     low, high = _pair(table, "tube", "thrust_m_s2")
     _require(found.thrust_high, high, "largest thrust")
@@ -281,7 +297,9 @@ def _check_axis(axis: int, name: str, claim: Claimed, table: dict[str, Any], arr
         # The prover's arithmetic is less exact by the width of its intervals; nothing but that may separate the two.
         _require(value, float(tube[i]), f"{name} tube, {LIMITS[i]}")
         if not tube[i] < claim.limits[i, axis]:
-            raise CertificateError(f"{name}: the tube reaches {LIMITS[i]} {tube[i]:.5f}, not inside {claim.limits[i, axis]:.5f}")
+            raise CertificateError(
+                f"{name}: the tube reaches {LIMITS[i]} {tube[i]:.5f}, not inside {claim.limits[i, axis]:.5f}"
+            )
         if i < 4 and _pair(table, "tube", LIMITS[i])[axis] < tube[i]:
             raise CertificateError(f"certificate.toml: [tube] {LIMITS[i]} is below the proven {name} tube; certify again")
     stated = _numbers(table, "proof", "largest_facet", 2)[axis]

@@ -23,7 +23,7 @@ Ball = Any
 
 PIECES = 8
 """Pieces of a sub-step in which the disturbance integrals look for a constant sign."""
-RADIAL, TURNS, HEIGHTS = 24, 12, 48
+RADIAL, TURNS, HEIGHTS = 16, 8, 32
 """Cells of the thrust vector: horizontal length, its angle to u, height."""
 
 
@@ -201,7 +201,7 @@ def _cell(
     }  # fmt: skip
 
 
-def rounding(claim: Claimed, thrust_high: Ball, thrust_low: Ball, scale: tuple[float, float]) -> Ball:
+def rounding(claim: Claimed, thrust_high: Ball, thrust_low: Ball, ratio: float, offset: float) -> Ball:
     """Bound of the float32 rounding of the backup graph, as an error of nu (Euclidean).
 
     A value that passes n roundings is off by at most n u / (1 - n u) of the sum of the magnitudes in it, u = 2^-24 (Higham,
@@ -210,7 +210,8 @@ def rounding(claim: Claimed, thrust_high: Ball, thrust_low: Ball, scale: tuple[f
     Args:
         claim: The certificate's numbers.
         thrust_high, thrust_low: Range of the modelled thrust [m/s^2].
-        scale: Largest rate gain over the smallest, and thrust gain, of the backup policy.
+        ratio: Largest rate gain of the backup policy over the smallest.
+        offset: Largest rate offset [rad/s].
     """
     arb = flint().arb
 
@@ -223,7 +224,8 @@ def rounding(claim: Claimed, thrust_high: Ball, thrust_low: Ball, scale: tuple[f
     root = arb(3).sqrt()
     nu = root * share(16) * size
     along = nu + share(22) * root * size
-    rates = (nu + along + share(37) * 4 * size) * arb(scale[0]) * thrust_high / thrust_low
+    rates = (nu + along + share(37) * 4 * size) * arb(ratio) * thrust_high / thrust_low
+    rates += share(6) * arb(offset) * arb(ratio) * thrust_high
     decay = (-arb(claim.tick) / arb(claim.rate_lag)).exp()
     from_nu = arb(claim.tick) - arb(claim.rate_lag) * (1 - decay)
     response = 1 / (1 - (-arb(claim.tick) / arb(claim.thrust_lag)).exp())

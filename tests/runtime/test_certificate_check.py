@@ -1,0 +1,275 @@
+"""The independent check of a certificate: a proven one passes, and no change of any byte that matters does."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tomllib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+import tomli_w
+
+from helpers.proven import certificate_files
+from tubepilot.firmware_bridge.errors import CertificateError
+from tubepilot.runtime.certificate_check import recheck_files
+
+pytest.importorskip("flint", reason="python-flint is not installed: the check cannot run")
+onnx = pytest.importorskip("onnx", reason="onnx is not installed: the check cannot read graphs")
+
+Edit = Callable[[dict[str, Any], dict[str, np.ndarray], Any, Any], None]
+"""Changes the table, the arrays, the backup graph, the shield graph in place; hashes are made right again afterwards."""
+
+
+def edited(edit: Edit) -> dict[str, bytes]:
+    """Files of the proven certificate after an edit, all hashes consistent: only the mathematics can object."""
+    files = dict(certificate_files())
+    table = tomllib.loads(files["certificate.toml"].decode())
+    with np.load(io.BytesIO(files["certificate.npz"])) as source:
+        arrays = {key: np.array(source[key]) for key in source.files}
+    backup, shield = (onnx.load_model_from_string(files[f"{name}.onnx"]) for name in ("backup", "shield"))
+    edit(table, arrays, backup, shield)
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    files["certificate.npz"] = buffer.getvalue()
+    files["backup.onnx"], files["shield.onnx"] = backup.SerializeToString(), shield.SerializeToString()
+    if "proof" in table and "arrays_sha256" in table["proof"]:
+        table["proof"]["arrays_sha256"] = hashlib.sha256(files["certificate.npz"]).hexdigest()
+    if "graphs" in table:
+        for name in ("backup", "shield"):
+            table["graphs"][f"{name}_sha256"] = hashlib.sha256(files[f"{name}.onnx"]).hexdigest()
+    files["certificate.toml"] = tomli_w.dumps(table).encode()
+    return files
+
+
+def constant(model: Any, name: str, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Replace a constant of a graph."""
+    for tensor in model.graph.initializer:
+        if tensor.name == name:
+            value = onnx.numpy_helper.to_array(tensor)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(change(value.copy()).astype(value.dtype), name))
+            return
+    raise KeyError(name)
+
+
+def scale(part: str, key: str, factor: float, index: int | None = None) -> Edit:
+    """Multiply a number of the table."""
+
+    def edit(table: dict[str, Any], arrays: Any, backup: Any, shield: Any) -> None:
+        value = table[part][key]
+        if isinstance(value, list):
+            value[index or 0] *= factor
+        else:
+            table[part][key] = value * factor
+
+    return edit
+
+
+def put(part: str, key: str, value: Any) -> Edit:
+    def edit(table: dict[str, Any], arrays: Any, backup: Any, shield: Any) -> None:
+        table[part][key] = value
+
+    return edit
+
+
+def drop(part: str, key: str) -> Edit:
+    def edit(table: dict[str, Any], arrays: Any, backup: Any, shield: Any) -> None:
+        del table[part][key]
+
+    return edit
+
+
+def facet(axis: str, row: int, factor: float) -> Edit:
+    """Scale a facet everywhere it stands."""
+
+    def edit(table: Any, arrays: dict[str, np.ndarray], backup: Any, shield: Any) -> None:
+        arrays[f"{axis}_facets"][row] *= factor
+        for name in ("facets", "size"):
+            constant(shield, f"{name}_{axis}", lambda old: np.abs(arrays[f"{axis}_facets"]) * (1 + 1e-15) if name == "size"
+                     else arrays[f"{axis}_facets"])  # fmt: skip
+
+    return edit
+
+
+def array(key: str, change: Callable[[np.ndarray], None]) -> Edit:
+    def edit(table: Any, arrays: dict[str, np.ndarray], backup: Any, shield: Any) -> None:
+        change(arrays[key])
+
+    return edit
+
+
+def multiplier(axis: str, seed: int) -> Edit:
+    """Change the largest multiplier of a random facet that the step leaves at its edge."""
+
+    def edit(table: Any, arrays: dict[str, np.ndarray], backup: Any, shield: Any) -> None:
+        witness = arrays[f"{axis}_facet_multipliers"]
+        row = int(np.random.default_rng(seed).integers(witness.shape[0]))
+        k = int(np.argmax(np.abs(witness[row])))
+        witness[row, k] = -witness[row, k]
+
+    return edit
+
+
+def backup_constant(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Edit:
+    return lambda table, arrays, backup, shield: constant(backup, name, change)
+
+
+def shield_constant(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Edit:
+    return lambda table, arrays, backup, shield: constant(shield, name, change)
+
+
+def first_nonzero(factor: float) -> Callable[[np.ndarray], np.ndarray]:
+    def change(value: np.ndarray) -> np.ndarray:
+        value[tuple(np.argwhere(value)[0])] *= factor
+        return value
+
+    return change
+
+
+def gain_everywhere(table: Any, arrays: dict[str, np.ndarray], backup: Any, shield: Any) -> None:
+    """A gain that is another one in graph and arrays alike."""
+    arrays["gain"] = arrays["gain"].copy()
+    arrays["gain"][1, 1] = float(np.float32(arrays["gain"][1, 1] * 0.9))
+
+    def change(value: np.ndarray) -> np.ndarray:
+        value[5, 2] = arrays["gain"][1, 1]
+        return value
+
+    constant(backup, "weights", change)
+
+
+def add_node(which: str) -> Edit:
+    def edit(table: Any, arrays: Any, backup: Any, shield: Any) -> None:
+        model = backup if which == "backup" else shield
+        output = model.graph.output[0].name
+        model.graph.node[-1 if which == "shield" else 22].output[0] = "before"
+        model.graph.node.append(onnx.helper.make_node("Neg", ["before"], [output]))
+
+    return edit
+
+
+def swap_inputs(table: Any, arrays: Any, backup: Any, shield: Any) -> None:
+    node = backup.graph.node[9]
+    node.input[0], node.input[1] = node.input[1], node.input[0]
+
+
+def axis_attribute(table: Any, arrays: Any, backup: Any, shield: Any) -> None:
+    shield.graph.node[2].attribute[0].i = 0
+
+
+def other_domain(table: Any, arrays: Any, backup: Any, shield: Any) -> None:
+    backup.graph.node[0].domain = "com.example"
+
+
+def other_opset(table: Any, arrays: Any, backup: Any, shield: Any) -> None:
+    shield.opset_import[0].version = 13
+
+
+EDITS: dict[str, Edit] = {
+    "gain in graph and arrays": gain_everywhere,
+    "node added to backup": add_node("backup"),
+    "node added to shield": add_node("shield"),
+    "inputs of a node swapped": swap_inputs,
+    "attribute": axis_attribute,
+    "domain": other_domain,
+    "opset": other_opset,
+    "size below facets": shield_constant("size_horizontal", lambda v: v * 0.999),
+    "one above 1": shield_constant("one", lambda v: v + 1e-3),
+    "axis of the maximum": shield_constant("middle", lambda v: v * 0),
+    "facets only in shield": shield_constant("facets_vertical", lambda v: v * 0.999),
+    "backup not a number": backup_constant("decay", lambda v: v * np.nan),
+    "array missing": lambda t, a, b, s: a.update(gain_too=a.pop("gain")),
+    "array added": lambda t, a, b, s: a.update(extra=np.zeros(3)),
+    "array of float32": lambda t, a, b, s: a.update(gain=a["gain"].astype(np.float32)),
+    "facet not a number": array("vertical_facet_multipliers", lambda v: v.__setitem__((3, 3), np.nan)),
+    "multiplier infinite": array("vertical_tube_multipliers", lambda v: v.__setitem__((3, 3, 3), np.inf)),
+    "facet lost": array("horizontal_facets", lambda v: v.__setitem__((slice(40, 41)), 0.0)),
+    "tube 1 % in table": scale("tube", "position_m", 0.99),
+    "unknown table": lambda t, a, b, s: t.update(extra={"x": 1}),
+    "missed ticks": put("assumptions", "missed_ticks", 1),
+    "free fall": scale("limits", "acceleration_m_s2", 8.0, 1),
+    "negative": put("assumptions", "rate_residual_rad_s", -0.1),
+    "not a number": put("assumptions", "attitude_error_rad", float("nan")),
+    "text": put("assumptions", "yaw_rate_rad_s", "0.3"),
+    "substeps": put("proof", "substeps", 9),
+    "step doubled": scale("proof", "step_s", 2.0),
+    "rounding": scale("proof", "rounding_m_s3", 0.1),
+    "largest facet": put("proof", "largest_facet", [0.999, 0.999]),
+    "speed": scale("set", "speed_m_s", 1.02),
+    "tilt": scale("set", "tilt_deg", 1.02),
+    "thrust range": scale("tube", "thrust_m_s2", 0.9, 1),
+    "largest rates": scale("tube", "largest_rates_rad_s", 0.9),
+    "tilt cosine": scale("tube", "smallest_tilt_cosine", 1.06),
+    "tick": scale("assumptions", "tick_s", 1.2),
+    "lag in assumptions only": scale("assumptions", "rate_lag_s", 1.01),
+    "rate limit of the table": scale("backup", "rate_limit_rad_s", 0.5),
+    "rate gain": scale("backup", "rate_gain", 1.01),
+    "thrust gain": scale("backup", "thrust_gain", 1.01),
+    "thrust lag": scale("backup", "thrust_lag_s", 1.01),
+}
+for _name in ("weights", "acceleration_gain", "offset", "select_up", "swap", "rate_inverse", "rate_shift", "from_nu",
+              "from_slope", "thrust_inverse", "decay", "keep", "low", "high"):  # fmt: skip
+    EDITS[f"backup {_name} 0.1 %"] = backup_constant(_name, first_nonzero(1.001))
+for _axis in ("horizontal", "vertical"):
+    for _row in (0, 3, 17, 60, 101):
+        EDITS[f"{_axis} facet {_row} loosened"] = facet(_axis, _row, 0.97)
+    EDITS[f"{_axis} facet 30 larger"] = facet(_axis, 30, 1.001)
+    EDITS[f"{_axis} tube 1 %"] = array(f"{_axis}_tube", lambda v: v.__imul__(0.99))
+    for _seed in range(4):
+        EDITS[f"{_axis} multiplier {_seed}"] = multiplier(_axis, _seed)
+for _index in (0, 1):
+    EDITS[f"W doubled {_index}"] = scale("assumptions", "acceleration_m_s2", 2.0, _index)
+    EDITS[f"w smaller {_index}"] = scale("disturbance", "acceleration_m_s2", 0.98, _index)
+    EDITS[f"w larger {_index}"] = scale("disturbance", "acceleration_m_s2", 1.05, _index)
+    EDITS[f"r larger {_index}"] = scale("disturbance", "jerk_m_s3", 1.02, _index)
+    EDITS[f"r smaller {_index}"] = scale("disturbance", "jerk_m_s3", 0.9, _index)
+    for _key in ("position_m", "velocity_m_s", "acceleration_m_s2", "jerk_m_s3", "feedback_m_s3", "slope_m_s4"):
+        EDITS[f"limit {_key} {_index} reduced"] = scale("limits", _key, 0.9, _index)
+    EDITS[f"limit acceleration {_index} enlarged"] = scale("limits", "acceleration_m_s2", 1.5, _index)
+    EDITS[f"estimate {_index}"] = scale("assumptions", "disturbance_estimate_m_s2", 4.0, _index)
+for _key in ("position_error_m", "velocity_error_m_s", "attitude_error_rad", "rate_residual_rad_s", "delay_max_s"):
+    EDITS[f"{_key} larger"] = scale("assumptions", _key, 8.0)
+    EDITS[f"{_key} missing"] = drop("assumptions", _key)
+
+
+def test_a_proven_certificate_passes() -> None:
+    lines = recheck_files(certificate_files())
+    assert len(lines) == 5
+    assert any("of 1" in line for line in lines)
+
+
+def test_the_test_bench_itself_changes_nothing() -> None:
+    recheck_files(edited(lambda table, arrays, backup, shield: None))
+
+
+@pytest.mark.parametrize("name", sorted(EDITS))
+def test_a_changed_certificate_is_refused(name: str) -> None:
+    with pytest.raises(CertificateError) as refused:
+        recheck_files(edited(EDITS[name]))
+    assert str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["certificate.toml", "certificate.npz", "backup.onnx", "shield.onnx"])
+@pytest.mark.parametrize("how", ["missing", "flipped", "cut", "empty"])
+def test_files_that_are_not_the_named_ones_are_refused(name: str, how: str) -> None:
+    files = dict(certificate_files())
+    content = files.pop(name)
+    if how == "flipped":
+        place = int(np.random.default_rng(len(content)).integers(len(content) // 2))
+        files[name] = content[:place] + bytes([content[place] ^ 0x80]) + content[place + 1 :]
+    elif how != "missing":
+        files[name] = content[: len(content) // 2] if how == "cut" else b""
+    with pytest.raises(CertificateError):
+        recheck_files(files)
+
+
+def test_graphs_that_are_not_onnx_are_refused() -> None:
+    files: Mapping[str, bytes] = dict(certificate_files())
+    broken = dict(files) | {"backup.onnx": b"\xff" * 100}
+    text = broken["certificate.toml"].decode()
+    for data, new in ((files["backup.onnx"], broken["backup.onnx"]),):
+        text = text.replace(hashlib.sha256(data).hexdigest(), hashlib.sha256(new).hexdigest())
+    with pytest.raises(CertificateError, match="not an ONNX file"):
+        recheck_files(broken | {"certificate.toml": text.encode()})
