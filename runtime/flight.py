@@ -299,6 +299,9 @@ class Flight:
             return Guidance(self.phase)
         if self._own_landing and self._ground_known:
             return Guidance(self.phase, fixed=IDLE)
+        if not self._is_high():
+            self._tick.engaged = False  # the certificate speaks of flight, not of touching down
+            return self._along_path(False)
         return self._guide_path()
 
     # --- what ends a phase ----------------------------------------------------------------------------------
