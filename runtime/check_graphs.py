@@ -67,10 +67,10 @@ BACKUP = Expected(
     inputs={"state": (1, 9), "rotation": (3, 3), "thrust": (1, 1), "slope": (1, 1)},
     outputs={"setpoint": (1, 4), "slope_next": (1, 1)},
     dtype="float32",
-    constants=frozenset(
-        "weights acceleration_gain offset select_up swap rate_inverse rate_shift from_nu from_slope thrust_inverse decay keep "
-        "low high".split()
-    ),
+    constants=frozenset((
+            "weights", "acceleration_gain", "offset", "select_up", "swap", "rate_inverse", "rate_shift",
+            "from_nu", "from_slope", "thrust_inverse", "decay", "keep", "low", "high",
+        )),  # fmt: skip
 )
 SHIELD = Expected(
     name="shield.onnx",
@@ -98,9 +98,10 @@ SHIELD = Expected(
     },
     outputs={"margin": (16,)},
     dtype="float64",
-    constants=frozenset(
-        "facets_horizontal facets_vertical size_horizontal size_vertical one last middle".split()
-    ),
+    constants=frozenset((
+            "facets_horizontal", "facets_vertical", "size_horizontal", "size_vertical", "one", "last",
+            "middle",
+        )),  # fmt: skip
     integers=frozenset({"last", "middle"}),
 )
 OPSET = 18

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import tomli_w
-
 from helpers.proven import certificate_files
+
 from tubepilot.firmware_bridge.errors import CertificateError
 from tubepilot.runtime.certificate_check import recheck_files
 
@@ -86,9 +86,9 @@ def facet(axis: str, row: int, factor: float) -> Edit:
 
     def edit(table: Any, arrays: dict[str, np.ndarray], backup: Any, shield: Any) -> None:
         arrays[f"{axis}_facets"][row] *= factor
-        for name in ("facets", "size"):
-            constant(shield, f"{name}_{axis}", lambda old: np.abs(arrays[f"{axis}_facets"]) * (1 + 1e-15) if name == "size"
-                     else arrays[f"{axis}_facets"])  # fmt: skip
+        facets = arrays[f"{axis}_facets"]
+        constant(shield, f"facets_{axis}", lambda old: facets)
+        constant(shield, f"size_{axis}", lambda old: np.abs(facets) * (1 + 1e-15))
 
     return edit
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import onnxruntime
 import pytest
-
 from helpers.proven import certificate_files, proven
+
 from tubepilot.firmware_bridge.errors import CertificateError
 from tubepilot.train.invariance import proof as proof_module
 from tubepilot.train.invariance.certificate import Certificate
