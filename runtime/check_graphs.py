@@ -70,7 +70,7 @@ BACKUP = Expected(
     constants=frozenset((
             "weights", "acceleration_gain", "offset", "select_up", "swap", "rate_inverse", "rate_shift",
             "from_nu", "from_slope", "thrust_inverse", "decay", "keep", "low", "high",
-        )),  # fmt: skip
+        )),
 )
 SHIELD = Expected(
     name="shield.onnx",
@@ -101,7 +101,7 @@ SHIELD = Expected(
     constants=frozenset((
             "facets_horizontal", "facets_vertical", "size_horizontal", "size_vertical", "one", "last",
             "middle",
-        )),  # fmt: skip
+        )),
     integers=frozenset({"last", "middle"}),
 )
 OPSET = 18
