@@ -27,7 +27,7 @@ from .reference import Reference, rows
 from .state_check import Fault, StateLimits, check
 from .tick_interfaces import DecisionLike, PlanLike, PlannerLike, RecorderLike, ShieldLike, Status, VehicleLink
 
-PLAN_SHARE, SEND_SHARE = 0.5, 0.8
+PLAN_SHARE, SEND_SHARE = 0.4, 0.8
 """Shares of the tick period at which the last refinement step must be done, and after which a plan is not used."""
 
 WAIT_SHARE = 0.25

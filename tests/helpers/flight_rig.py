@@ -17,7 +17,7 @@ from tubepilot.runtime.predictor import PhysicsParameters, Predictor
 from tubepilot.runtime.realtime import Ticker
 from tubepilot.runtime.reference import Hover, Reference
 from tubepilot.runtime.tick import Tick, TickSettings, level
-from tubepilot.runtime.tick_interfaces import PlannerLike
+from tubepilot.runtime.tick_interfaces import PlannerLike, ShieldLike
 
 PERIOD_NS = 10_000_000
 HEIGHT_M = 0.6
@@ -180,14 +180,14 @@ HOVER = Hover(np.array([0.0, 0.0, HEIGHT_M]), 1.0)
 
 
 def make_flight(
-    rig: Rig, task: Reference = HOVER, resume: bool = False, planner: PlannerLike | None = None
+    rig: Rig, task: Reference = HOVER, resume: bool = False, planner: PlannerLike | None = None, real: ShieldLike | None = None
 ) -> tuple[Flight, StopSwitch, Shield, Log]:
     state = rig.state()
     frame = LocalFrame.at(state)
     frame.origin_m[2] = 0.0
     shield, stop, log = Shield(), StopSwitch(), Log()
     tick = Tick(
-        rig, planner or Geometric(), shield, Predictor(PHYSICS, 0.005), DisturbanceObserver(),
+        rig, planner or Geometric(), real or shield, Predictor(PHYSICS, 0.005), DisturbanceObserver(),
         TickSettings(0.004, 0.008), frame, rig.clock_ns,
     )  # fmt: skip
     ticker = Ticker(PERIOD_NS, rig.clock_ns, rig.sleep, spin_ns=10_000)

@@ -19,7 +19,8 @@ from tubepilot.train.dynamics import Physics, Residual, WorldModel
 from tubepilot.train.planner_settings import preset
 from tubepilot.train.task import ActionScale, CostWeights, Network, ObservationScale
 
-from .small_bundle import SIGNING_KEY, write_certificate
+from .proven import certificate_files
+from .small_bundle import SIGNING_KEY
 
 THRUST_SCALE_M_S2 = 19.1667
 CENTRE, HALF = np.array([0.0, 0.0, 0.0, 9.5]), np.array([6.0, 6.0, 3.0, 7.5])
@@ -50,9 +51,8 @@ def flyable_checkpoint(horizon: int = 12) -> Checkpoint:
     np.fill_diagonal(w1, small)
     policy = Network(w1, np.zeros(20), np.eye(20), np.zeros(20), law / small, np.arctanh(offset))
     nothing = Network(np.zeros((20, 8)), np.zeros(8), np.zeros((8, 8)), np.zeros(8), np.zeros((8, 1)), np.zeros(1))
-    physics = Physics(
-        np.array(1.0), np.array(0.07), np.full(3, 1.03), np.zeros(3), np.array([0.045, 0.045, 0.054]), np.full(3, 0.25)
-    )
+    rate_gain, rate_lag_s = np.array([1.03, 1.039, 1.063]), np.array([0.0452, 0.0452, 0.054])
+    physics = Physics(np.array(1.0), np.array(0.0705), rate_gain, np.zeros(3), rate_lag_s, np.full(3, 0.25))
     residual = Residual(
         np.zeros(14), np.ones(14), np.zeros((14, 8)), np.zeros(8), np.zeros((2, 4, 6)), np.zeros((2, 6)), np.ones(6)
     )
@@ -82,14 +82,16 @@ def flyable_checkpoint(horizon: int = 12) -> Checkpoint:
     )
 
 
-def make_flyable_bundle(folder: Path) -> tuple[Path, Path]:
-    """Write a signed bundle of the checkpoint; its certificate is of the right form and proves nothing.
+def make_certified_bundle(folder: Path) -> tuple[Path, Path]:
+    """Write a signed bundle of the checkpoint with the proven certificate of `proven`, a vehicle of the same lags.
 
     Returns:
         The bundle's folder and the folder of trusted keys.
     """
     save(folder / "checkpoint", flyable_checkpoint())
-    write_certificate(folder / "certificate")
+    (folder / "certificate").mkdir()
+    for name, content in certificate_files().items():
+        (folder / "certificate" / name).write_bytes(content)
     checkpoint = load(folder / "checkpoint")
     digest = hashlib.sha256((folder / "checkpoint" / ARRAYS).read_bytes()).hexdigest()
     settings = preset("quadrotor", dt_plan_s=0.04, tick_hz=100.0)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.flight_rig import HEIGHT_M, Log, Rig, make_flight
-from helpers.flyable import make_flyable_bundle
+from helpers.flyable import make_certified_bundle
 
 from tubepilot.firmware_bridge.types import FlightMode
 from tubepilot.runtime.bundle import read_bundle
@@ -17,6 +17,7 @@ from tubepilot.runtime.flight import Flight, lift_off_share
 from tubepilot.runtime.flight_summary import FlightSummary
 from tubepilot.runtime.planner import Planner
 from tubepilot.runtime.reference import FigureEight, Hover
+from tubepilot.runtime.shield import Shield
 
 
 def _phases(log: Log) -> list[str]:
@@ -158,15 +159,18 @@ def test_lift_off_ramp() -> None:
     assert math.isclose(lift_off_share(0.5 + 0.8 / 0.9), 1.0)
 
 
-def test_the_exported_planner_tracks_a_figure_eight_in_wind(tmp_path: Path) -> None:
-    bundle = read_bundle(*make_flyable_bundle(tmp_path))
+def test_the_exported_planner_flies_under_the_proven_shield(tmp_path: Path) -> None:
+    bundle = read_bundle(*make_certified_bundle(tmp_path))
     rig = Rig(wind_m_s=3.0)
-    planner = Planner(bundle, clock_ns=rig.clock_ns)
-    task = FigureEight.at_speed(np.array([0.0, 0.0, HEIGHT_M]), 2.0, 1.5, 1, 1.0)
-    flight, _, _, _ = make_flight(rig, task, planner=planner)
+    planner, shield = Planner(bundle, clock_ns=rig.clock_ns), Shield.from_bundle(bundle)
+    task = FigureEight.at_speed(np.array([0.0, 0.0, HEIGHT_M]), 1.6, 0.8, 1, 2.0)
+    flight, _, _, _ = make_flight(rig, task, planner=planner, real=shield)
     summary = flight.run(found_in_air=False)
-    assert summary.completed
+    accepted, backup, void, _ = summary.verdicts
+    assert summary.completed, summary.why
     assert summary.rmse_m < 0.06
+    assert void == 0
+    assert backup < 0.02 * accepted
     assert flight._tick.failures == dict.fromkeys(flight._tick.failures, 0)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from tubepilot.firmware_bridge.types import Setpoint, Vector, VehicleState
 from tubepilot.runtime import tasks
 from tubepilot.runtime.flight_summary import Tally
 from tubepilot.runtime.local_frame import LocalFrame
+from tubepilot.runtime.manifest import LimitsEntry, PhysicsEntry
+from tubepilot.runtime.on_board import task_limits
 from tubepilot.runtime.phases import Phase
 from tubepilot.runtime.preflight import (
     Level,
@@ -173,3 +176,12 @@ def test_the_summary_counts_planned_ticks_and_measures_the_task_only() -> None:
     assert not tally.summary("", "", False).completed
     assert any("last failure" in line for line in tally.summary("", "SEND: x", True).lines())
     assert math.isnan(Tally().summary("", "", False).rmse_m)
+
+
+def test_task_limits_are_the_certificates_within_what_the_thrust_allows() -> None:
+    physics = PhysicsEntry(1.0, 0.07, (1.0,) * 3, (0.0,) * 3, (0.05,) * 3, (0.2,) * 3)
+    manifest = SimpleNamespace(physics=physics, limits=LimitsEntry((6.0, 6.0, 3.0), 2.0, 16.0), certified_limits={})
+    room = 0.9 * 16.0 - 9.80665
+    assert task_limits(manifest) == ((5.0, 5.0), (pytest.approx(room), pytest.approx(room)))  # type: ignore[arg-type]
+    manifest.certified_limits = {"velocity_m_s": [2.7, 1.4], "acceleration_m_s2": [3.3, 99.0]}
+    assert task_limits(manifest) == ((2.7, 1.4), (3.3, pytest.approx(room)))  # type: ignore[arg-type]
