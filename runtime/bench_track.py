@@ -90,7 +90,7 @@ def task_ticks(flight: Flight) -> npt.NDArray[np.void]:
     Raises:
         LogFormatError: the task never began.
     """
-    ticks = flight.ticks[flight.ticks["phase"] == Phase.TRACK]
+    ticks: npt.NDArray[np.void] = flight.ticks[flight.ticks["phase"] == Phase.TRACK]
     ticks = ticks[np.isfinite(ticks["reference"][:, 0])]
     if len(ticks) < 2:
         raise LogFormatError("the flight never reached its task; see the events with `tubepilot report`")
