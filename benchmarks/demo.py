@@ -132,10 +132,10 @@ def run(out: Path) -> list[Measured]:
     measured = [
         stage("collect", "collect", "--out", str(flights)),
         stage("train", "train", str(flights), "--out", str(checkpoint)),
-        stage("certify", "certify", str(checkpoint), "--out", str(certificate)),
+        stage("certify", "certify", str(checkpoint), "--out", str(certificate), "--rollouts", "256"),
         stage(
             "export", "export", "--checkpoint", str(checkpoint), "--certificate", str(certificate),
-            "--out", str(bundle), "--keys", str(keys), "--signing-key", str(out / "signing.key"),
+            "--out", str(bundle), "--keys", str(keys), "--signing-key", str(out / "signing.key"), "--samples", "300",
         ),
         stage("flash", "flash", str(bundle), str(target), "--keys", str(keys)),
     ]

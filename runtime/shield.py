@@ -427,10 +427,13 @@ class Shield:
         chosen = int(np.argmax(margins))
         margin, held = float(margins[chosen]), holds[chosen]
         if margin <= 0.0:
+            # Another anchor only if it is better for sure: the one held stays covered though the margin, which takes off
+            # the estimate's errors, and the ticks between two steps of the proof may show it slightly outside.
             options = self._anchors(now, d)
             margins = self._margins([(point, option, radius) for option in options for point, radius in still])
             chosen = int(np.argmax(margins))
-            margin, held = float(margins[chosen]), options[chosen]
+            if margins[chosen] > 0.0:
+                margin, held = float(margins[chosen]), options[chosen]
         self._broken[Reason.OUTSIDE_SET] = self._broken[Reason.OUTSIDE_SET] + 1 if margin <= 0.0 else 0
         if self._broken[Reason.OUTSIDE_SET] > 2 * PATIENCE:
             return Decision(None, Verdict.VOID, Reason.OUTSIDE_SET, margin)

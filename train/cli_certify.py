@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--wind-m-s", type=float, default=3.0, help="mean wind of the flights that W is compared with [m/s]")
     parser.add_argument("--gust-m-s", type=float, default=0.5, help="largest gust of those flights [m/s]")
     parser.add_argument("--flights", type=int, default=2, help="flights of the backup policy in the simulator; 0: none")
-    parser.add_argument("--rollouts", type=int, default=2000, help="rollouts of the falsifier; 0: none")
+    parser.add_argument("--rollouts", type=int, default=500, help="rollouts of the falsifier; 0: none")
     parser.add_argument("--seed", type=int, default=0, help="seed of flights and falsifier")
 
 
@@ -198,7 +198,7 @@ def _attack(certificate, rollouts: int, seed: int) -> None:  # type: ignore[no-u
     seen = falsify(certificate, rollouts, seed)
     print(
         f"falsifier: {seen.rollouts} rollouts of the nonlinear plant, {seen.escapes} escapes, "
-        f"largest facet {seen.largest_facet:.4f} of 1"
+        f"largest facet {seen.largest_facet:.6f} of 1"
     )
     if seen.escapes:
         raise CertificateError(f"the falsifier left the set {seen.escapes} times: the proof is wrong; do not fly, report this")

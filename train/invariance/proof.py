@@ -105,7 +105,7 @@ def prove(
     tube = (interval(sampled) + (step_s / substeps) * _speed(axis, loop, limits, disturbance)).hi
     allowed = limits.rows(axis)
     for i, row in enumerate(ROWS):
-        if not tube[i] <= allowed[i]:
+        if not tube[i] < allowed[i]:
             raise CertificateError(
                 f"{name} axis: the tube reaches {row} {tube[i]:.4f}, the bounds were made for {allowed[i]:.4f}; "
                 "widen that limit or shrink the set"
