@@ -26,7 +26,7 @@ $(STAMP): pyproject.toml requirements.lock
 	@if [ -z "$(BASE_PYTHON)" ] || ! "$(BASE_PYTHON)" -c "$(NEWER)"; then \
 	  echo "tubepilot needs Python 3.11 or newer; found: '$(BASE_PYTHON)' $$($(BASE_PYTHON) --version 2>&1)." >&2; \
 	  echo "Install it, or name it: make BASE_PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" >&2; exit 1; fi
-	@[ -x $(PY) ] || "$(BASE_PYTHON)" -m venv $(VENV) || { \
+	@$(PY) -m pip --version >/dev/null 2>&1 || "$(BASE_PYTHON)" -m venv $(VENV) || { \
 	  echo "python -m venv failed; on Debian and Ubuntu install the package python3-venv" >&2; rm -rf $(VENV); exit 1; }
 	$(PY) -m pip install --quiet --disable-pip-version-check -c requirements.lock setuptools
 	$(PY) -m pip install --quiet --disable-pip-version-check -c requirements.lock -e ".[$(EXTRAS)]"
