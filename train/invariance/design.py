@@ -158,6 +158,9 @@ def certify(
 
 
 def _check_setpoints(law: BackupLaw, disturbance: Disturbance) -> None:
+    shift = float(np.max(np.abs(law.rate_offset_rad_s / law.rate_gain)))
+    if shift > 1.0:
+        raise CertificateError(f"the identified rate offset is {shift:.2f} rad/s; the rounding bound covers 1 rad/s: identify again")
     rate = float(min(law.rate_limit_rad_s[:2]))
     asked = disturbance.setpoint_rates_rad_s / float(np.min(np.abs(law.rate_gain))) + float(
         np.max(np.abs(law.rate_offset_rad_s / law.rate_gain))
