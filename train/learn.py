@@ -29,8 +29,8 @@ from .value import train_value
 
 DT_PLAN_S = 0.04
 HORIZON = 12
-THRUST_MIN_M_S2 = 7.4
-THRUST_SHARE_MAX = 0.71
+THRUST_MIN_M_S2 = 7.2
+THRUST_SHARE_MAX = 0.72
 """Share of the greatest thrust that a setpoint may ask for; the rest is for the rate loop."""
 HELD_OUT = 3
 FEWEST_ITERATIONS = 200
