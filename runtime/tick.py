@@ -26,8 +26,9 @@ from .predictor import Predictor
 from .reference import Reference, rows
 from .state_check import Fault, StateLimits, check
 from .tick_interfaces import DecisionLike, PlanLike, PlannerLike, RecorderLike, ShieldLike, Status, VehicleLink
+from .trim import Trim
 
-PLAN_SHARE, SEND_SHARE = 0.4, 0.8
+PLAN_SHARE, SEND_SHARE = 0.6, 0.85
 """Shares of the tick period at which the last refinement step must be done, and after which a plan is not used."""
 
 WAIT_SHARE = 0.25
@@ -75,6 +76,7 @@ class TickSettings:
     Attributes:
         plan_by_s: After the nominal instant: no refinement step starts later [s].
         send_by_s: After the nominal instant: a plan that comes later is not used [s].
+        period_s: Tick period [s].
         blind_ticks: Ticks in a row without a usable state, shield not engaged, until streaming ends.
         state: When a state estimate is refused.
         wait_s: After the nominal instant: until then, a state that is too old is waited for (after a stall the next
@@ -84,6 +86,7 @@ class TickSettings:
 
     plan_by_s: float
     send_by_s: float
+    period_s: float = 0.01
     blind_ticks: int = 20
     state: StateLimits = field(default_factory=StateLimits)
     wait_s: float = 0.0
@@ -204,6 +207,7 @@ class Tick:
         self.failures = dict.fromkeys(Stage, 0)
         self.last_failure = ""
         self.engaged = False
+        self.trim = Trim()
         self.overruns = 0
         self._clock_ns = clock_ns
         self._blind = 0
@@ -215,6 +219,7 @@ class Tick:
         self._times_s: Vector = np.zeros(planner.horizon + 2)
         self._horizon_s: Vector = np.arange(planner.horizon + 1, dtype=np.float64) * planner.dt_plan_s
         self._rows: Vector = np.full((planner.horizon + 2, 9), math.nan)
+        self._asked: Vector = np.zeros((planner.horizon + 1, 9))
         self._no_reference: Vector = np.full(9, math.nan)
         self._to_world = frame.rotation()
 
@@ -246,6 +251,9 @@ class Tick:
         self.overruns += overrun
         self._usual_send_ns += (min(max(sent_ns - instant.nominal_ns, 0), 8_000_000) - self._usual_send_ns) // 32
         tick_us = 1e-3 * (sent_ns - start_ns)
+        error_m = self._error_m(work, guidance)
+        if error_m is not None and work.decision is not None and work.sent is work.candidate:
+            self.trim.update(error_m.tolist(), self.settings.period_s)
         work.status = self._guard(Stage.STATE, self.vehicle.status, None)
         self._guard(Stage.RECORD, lambda: self._record(work, instant, guidance, overrun, tick_us), None)
         return Outcome(
@@ -253,7 +261,7 @@ class Tick:
             state=work.state,
             reference=self._rows[1].copy() if guidance.reference is not None else self._no_reference,
             predicted=work.predicted,
-            error_m=self._error_m(work, guidance),
+            error_m=error_m,
             sent=work.sent,
             verdict=SHIELD_OFF if work.decision is None else int(work.decision.verdict),
             give_up=self._must_give_up(work, guidance),
@@ -318,10 +326,12 @@ class Tick:
         if work.predicted is None or guidance.reference is None:
             return
         self._lay_out(guidance.reference, 1e-9 * (work.act_ns - instant.nominal_ns), guidance)
+        np.copyto(self._asked, self._rows[1:])
+        self._asked[:, 0:3] += self.trim.offset_m
         deadline_ns = instant.nominal_ns + round(1e9 * self.settings.plan_by_s)
         start_ns = self._clock_ns()
         state, disturbance = np.array(work.predicted), np.array(self.observer.disturbance_m_s2)
-        plan = self.planner.plan(state, self._rows[1:], disturbance, deadline_ns)
+        plan = self.planner.plan(state, self._asked, disturbance, deadline_ns)
         end_ns = self._clock_ns()
         work.plan, work.solve_ns = plan, end_ns - start_ns
         work.late_plan = end_ns > instant.nominal_ns + round(1e9 * self.settings.send_by_s)
