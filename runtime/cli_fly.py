@@ -130,6 +130,7 @@ def fly(
     settings = TickSettings(
         PLAN_SHARE * period_s,
         SEND_SHARE * period_s,
+        period_s,
         state=StateLimits(STATE_AGE_S),
         wait_s=WAIT_SHARE * period_s,
         setpoint=on_board.setpoint,

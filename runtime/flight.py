@@ -233,6 +233,7 @@ class Flight:
             self._tick.predictor.reset(0.0)
         elif self.phase is Phase.CLIMB:
             self._tick.planner.reset()
+            self._tick.trim.reset()
             top = self._task.derivatives(np.zeros(1))[0, 0]
             duration_s = max(1.875 * float(np.linalg.norm(top - position)) / self._settings.climb_m_s, 1.0)
             self._path = Move.to_rest(position, velocity, np.zeros(3), top, duration_s)
