@@ -8,16 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.flight_rig import HEIGHT_M, Log, Rig, make_flight
+from helpers.flight_rig import HEIGHT_M, Geometric, Log, Rig, make_flight
 from helpers.flyable import make_certified_bundle
 
-from tubepilot.firmware_bridge.types import FlightMode
+from tubepilot.firmware_bridge.types import FlightMode, Vector
 from tubepilot.runtime.bundle import read_bundle
 from tubepilot.runtime.flight import Flight, lift_off_share
 from tubepilot.runtime.flight_summary import FlightSummary
 from tubepilot.runtime.planner import Planner
 from tubepilot.runtime.reference import FigureEight, Hover
 from tubepilot.runtime.shield import Shield
+from tubepilot.runtime.trim import Trim
 
 
 def _phases(log: Log) -> list[str]:
@@ -199,3 +200,37 @@ def test_the_path_waits_while_the_shield_flies_its_backup_and_while_the_companio
     assert held_s - start_s == pytest.approx(0.25, abs=0.02)  # from 1 to 0 at 2 per second
     assert after_s - before_s == pytest.approx(0.1, abs=0.03)  # 0.4 s of which 0.3 s never happened
     assert summary.rmse_m < 0.3
+
+
+class Biased(Geometric):
+    """A planner whose optimum lies beside the reference, as an approximate value function leaves it."""
+
+    def plan(self, state: Vector, reference: Vector, disturbance: Vector, deadline_ns: int) -> Geometric:
+        beside = reference.copy()
+        beside[:, 0:3] += [0.03, 0.0, -0.06]
+        return super().plan(state, beside, disturbance, deadline_ns)
+
+
+def test_a_planner_that_flies_beside_the_reference_is_trimmed() -> None:
+    rig = Rig()
+    flight, _, _, _ = make_flight(rig, Hover(np.array([0.0, 0.0, HEIGHT_M]), 8.0), planner=Biased())
+    seen: list[np.ndarray] = []
+    rig.hooks += [(t, lambda: seen.append(rig.quadrotor.position_m)) for t in np.arange(12.8, 14.3, 0.05)]
+    assert flight.run(found_in_air=False).completed
+    np.testing.assert_allclose(np.mean(seen, axis=0), [3.0, -2.0, HEIGHT_M], atol=0.015)
+    np.testing.assert_allclose(flight._tick.trim.offset_m, [-0.03, 0.0, 0.06], atol=0.02)
+
+
+def test_the_trim_is_slow_bounded_and_learns_nothing_from_large_errors() -> None:
+    trim = Trim()
+    for _ in range(100):
+        trim.update([0.1, -0.02, 0.0], 0.01)
+    np.testing.assert_allclose(trim.offset_m, [-0.04, 0.008, 0.0], atol=1e-9)
+    trim.update([0.0, 0.31, 0.0], 0.01)
+    trim.update([float("nan"), 0.0, 0.0], 0.01)
+    np.testing.assert_allclose(trim.offset_m, [-0.04, 0.008, 0.0], atol=1e-9)
+    for _ in range(10_000):
+        trim.update([0.1, -0.1, 0.0], 0.01)
+    assert trim.offset_m == [-0.15, 0.15, 0.0]
+    trim.reset()
+    assert trim.offset_m == [0.0, 0.0, 0.0]
