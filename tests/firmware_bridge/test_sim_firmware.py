@@ -220,7 +220,7 @@ def test_estimator_noise_is_bounded_and_there() -> None:
         place = np.array(swap_world(*position[1:4])) - bench.vehicle.position_m
         errors.append(np.concatenate([place, swap_world(*position[4:7]), turn, rates]))
     worst = np.abs(errors).max(axis=0)
-    bounds = np.repeat([0.02, 0.03, 0.005, 0.03], 3)
+    bounds = np.repeat([0.01, 0.02, 0.002, 0.02], 3)
     assert np.all(worst <= bounds * (1 + 1e-5))
     assert np.all(worst > 0.8 * bounds)
     assert np.abs(np.mean(errors, axis=0) / bounds).max() < 0.05
