@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-MAX_GAP_S = 0.1
-"""After a longer gap between measurements the velocity starts afresh (the disturbance is kept) [s]."""
+MAX_GAP_S = 0.045
+"""After a longer gap between measurements (four missing at 100 Hz) the velocity starts afresh; the disturbance is kept,
+since the model's error over the gap would be taken for one [s]."""
 
 
 class DisturbanceObserver:

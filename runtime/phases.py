@@ -70,7 +70,6 @@ TRANSITIONS: dict[Phase, dict[FlightEvent, Phase]] = {
         FlightEvent.ARM_CONFIRMED: Phase.ARMED,
         FlightEvent.STOP: Phase.DONE,
         FlightEvent.ABANDONED: Phase.DONE,
-        FlightEvent.VOIDED: Phase.VOID,
     },
     Phase.ARMED: {
         **_IN_AIR,
