@@ -20,7 +20,7 @@ from tubepilot.firmware_bridge.errors import TubepilotError
 from tubepilot.firmware_bridge.types import GRAVITY_M_S2, FlightMode, Setpoint, Vector
 
 from .flight_summary import FlightSummary, Tally
-from .phases import PLANNED, SILENT, FlightEvent, Phase, next_phase
+from .phases import PLANNED, SILENT, TRANSITIONS, FlightEvent, Phase, next_phase
 from .realtime import Ticker
 from .reference import Move, Reference, brake, straight
 from .tick import Guidance, Instant, Outcome, Tick, level
@@ -193,7 +193,7 @@ class Flight:
         """The most urgent thing that happened: stop, the shield, the flight controller, then the phase's own."""
         if self._stop.count >= 2 and self.phase not in SILENT:
             return FlightEvent.ABANDONED
-        if outcome.give_up and self.phase not in SILENT and not self._own_landing:
+        if outcome.give_up and FlightEvent.VOIDED in TRANSITIONS[self.phase] and not self._own_landing:
             return FlightEvent.VOIDED
         status = self._status
         if self.phase not in {Phase.INIT, Phase.READY}:
@@ -317,7 +317,7 @@ class Flight:
             said = "; ".join(status.texts[-3:]) or "nothing"
             self._why = f"{wanted} was not confirmed by heartbeat within 15 s; the flight controller said: {said}"
             return FlightEvent.STOP
-        if elapsed_s > STREAM_BEFORE_S and self._may_request():
+        if elapsed_s > STREAM_BEFORE_S and outcome.state is not None and self._may_request():
             if status.mode is FlightMode.OFFBOARD:
                 self._ask(lambda: self._vehicle.request_arm(True))
             else:

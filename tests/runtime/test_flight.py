@@ -122,6 +122,15 @@ def test_refused_arming_gives_the_firmwares_own_words() -> None:
     assert "Arming denied: no GPS" in summary.why
 
 
+def test_without_a_state_nothing_is_armed() -> None:
+    rig = Rig()
+    flight, _, _, log = make_flight(rig)
+    rig.state = lambda: None  # type: ignore[method-assign]
+    assert "OFFBOARD was not confirmed" in flight.run(found_in_air=False).why
+    assert _phases(log) == ["READY", "DONE"]
+    assert not rig.armed
+
+
 def test_a_vehicle_too_heavy_to_lift_is_disarmed() -> None:
     rig = Rig()
     rig.quadrotor._physics.mass *= 1.8
