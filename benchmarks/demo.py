@@ -140,6 +140,7 @@ def run(out: Path) -> list[Measured]:
             "export", "export", "--checkpoint", str(checkpoint), "--certificate", str(certificate),
             "--out", str(bundle), "--keys", str(keys), "--signing-key", str(out / "signing.key"), "--samples", "300",
         ),
+        stage("verify", "verify", str(bundle), "--keys", str(keys)),
         stage("flash", "flash", str(bundle), str(target), "--keys", str(keys)),
     ]
     for attempt in range(1, ATTEMPTS + 1):
@@ -171,6 +172,9 @@ def main() -> int:
     total, peak = sum(entry.wall_s for entry in measured), max(entry.peak_mib for entry in measured)
     print(f"{'all':<10}{total:>15.1f}{peak:>20.0f}")
     print(f"\nreport: {out / 'report' / 'report.html'} and {out / 'report' / 'report.png'}")
+    if not [entry for entry in measured if entry.name == "fly"][-1].done:
+        print(f"the flight was NOT completed in {ATTEMPTS} attempts; the report shows the last one; next: stop other programs, try again")
+        return 1
     print("next: open the page in a browser; README.md says how to fly a real vehicle")
     return 0
 
