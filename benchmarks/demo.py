@@ -173,7 +173,8 @@ def main() -> int:
     print(f"{'all':<10}{total:>15.1f}{peak:>20.0f}")
     print(f"\nreport: {out / 'report' / 'report.html'} and {out / 'report' / 'report.png'}")
     if not [entry for entry in measured if entry.name == "fly"][-1].done:
-        print(f"the flight was NOT completed in {ATTEMPTS} attempts; the report shows the last one; next: stop other programs, try again")
+        print(f"the flight was NOT completed in {ATTEMPTS} attempts; the report shows the last one")
+        print("next: stop other programs and try again")
         return 1
     print("next: open the page in a browser; README.md says how to fly a real vehicle")
     return 0
