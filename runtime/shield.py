@@ -8,163 +8,36 @@ It trusts nothing: an input that is missing, old or not finite is a reject. S is
 the backup policy is the backup graph. What is proven of both: docs/certificate.md. The argument for the admission check is
 section 6 there: the set-point of tick k, computed for the instant s_k, is in force at most until s_k + window; if the state
 lies in S at every instant from s_k to then, the backup policy can take over at any of them.
+
+Read this file first, then `shield_states` (where a set-point leads), `shield_margins` (membership in S), `shield_monitor`
+(the watch over the assumptions), `shield_backup` and `shield_assumed`.
 """
 
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import IntEnum
 
 import numpy as np
 
-from tubepilot.firmware_bridge.errors import BundleError
-from tubepilot.firmware_bridge.types import Setpoint, Vector
+from tubepilot.firmware_bridge.types import Setpoint
 
 from .bundle import Bundle
-from .session import Buffer, bind, buffers, open_session
+from .shield_assumed import Assumed, Triple, assumed_from
+from .shield_backup import BackupPolicy
+from .shield_decision import Decision, Reason, Verdict
+from .shield_margins import CertifiedSet, Held
+from .shield_monitor import BLIND_TICKS, OUTSIDE_TICKS, PATIENCE, Monitor
+from .shield_states import Command, Prediction, Present, flatten
 
-INSTANTS = 4
-"""Instants from s_k to s_k + window at which a set-point is judged; between them the curvature bound is taken off."""
-ANCHORS = (0.7, 1.0, 1.3)
-"""Multiples of the best position from the anchor that are tried; the fourth candidate is the anchor held last."""
+__all__ = ["Assumed", "Decision", "Reason", "Shield", "Verdict", "assumed_from"]
+
 BLENDS = (1.0, 0.5, 0.2)
 """Shares of a rejected set-point, first cut to what follows, that are tried next, the rest being the backup policy's."""
 GENTLE_RATE_RAD_S, GENTLE_THRUST_M_S2 = 0.35, 0.25
 """Cut of the body rates, and of the thrust away from the modelled thrust, before the blends."""
-PATIENCE = 25
-"""Ticks that a broken assumption, or a state outside S, may last before the certificate is declared void."""
-BLIND_TICKS = 25
-"""Ticks without a usable state through which the last set-point is repeated; the certificate does not speak of them beyond
-the missed ticks that it assumes, but a state found in S afterwards is covered again."""
-
-
-class Verdict(IntEnum):
-    """What the shield decides."""
-
-    ACCEPT = 0
-    BACKUP = 1
-    VOID = 2
-
-
-class Reason(IntEnum):
-    """Why."""
-
-    OK = 0
-    NO_STATE = 1
-    NOT_FINITE = 2
-    NO_PLAN = 3
-    SETPOINT_LIMIT = 4
-    WOULD_LEAVE_SET = 5
-    OUTSIDE_SET = 6
-    GEOFENCE = 7
-    DISTURBANCE = 8
-    RATE_RESIDUAL = 9
-    MISSED_TICKS = 10
-    SOFTENED = 11
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What to send this tick (None: nothing, the certificate is void), why, and the margin to the edge of S (positive inside)."""
-
-    setpoint: Setpoint | None
-    verdict: Verdict
-    reason: Reason
-    margin: float
-
-
-@dataclass(frozen=True, slots=True)
-class Assumed:
-    """Numbers of the certificate that the shield needs; pairs are (horizontal, vertical)."""
-
-    position_error_m: float
-    velocity_error_m_s: float
-    attitude_error_rad: float
-    rate_error_rad_s: float
-    acceleration_m_s2: tuple[float, float]
-    disturbance_estimate_m_s2: tuple[float, float]
-    rate_residual_rad_s: float
-    yaw_rate_rad_s: float
-    tick_s: float
-    window_s: float
-    missed_ticks: int
-    rate_lag_s: float
-    thrust_lag_s: float
-    drag_1_s: tuple[float, float]
-    thrust_gain: float
-    gravity_m_s2: float
-    jerk_disturbance_m_s3: tuple[float, float]
-    rate_gain: tuple[float, float, float]
-    rate_offset_rad_s: tuple[float, float, float]
-    rate_limit_rad_s: tuple[float, float, float]
-    thrust_min_m_s2: float
-    thrust_max_m_s2: float
-    tube_m: tuple[float, float]
-    anchor: tuple[tuple[float, float, float], tuple[float, float, float]]
-
-
-def assumed_from(certificate: bytes) -> Assumed:
-    """Take the shield's numbers out of certificate.toml.
-
-    Args:
-        certificate: Bytes of the file, hash checked.
-
-    Raises:
-        BundleError: a number is missing.
-    """
-    table = tomllib.loads(certificate.decode())
-    try:
-        e, backup, tube = table["assumptions"], table["backup"], table["tube"]
-        window_s = 0.5 * ((1 + e["missed_ticks"]) * e["tick_s"] + e["delay_max_s"])
-        return Assumed(
-            position_error_m=e["position_error_m"],
-            velocity_error_m_s=e["velocity_error_m_s"],
-            attitude_error_rad=e["attitude_error_rad"],
-            rate_error_rad_s=e["rate_error_rad_s"],
-            acceleration_m_s2=tuple(e["acceleration_m_s2"]),
-            disturbance_estimate_m_s2=tuple(e["disturbance_estimate_m_s2"]),
-            rate_residual_rad_s=e["rate_residual_rad_s"],
-            yaw_rate_rad_s=e["yaw_rate_rad_s"],
-            tick_s=e["tick_s"],
-            window_s=window_s,
-            missed_ticks=e["missed_ticks"],
-            rate_lag_s=e["rate_lag_s"],
-            thrust_lag_s=e["thrust_lag_s"],
-            drag_1_s=tuple(e["drag_1_s"]),
-            thrust_gain=backup["thrust_gain"],
-            gravity_m_s2=e["gravity_m_s2"],
-            jerk_disturbance_m_s3=tuple(table["disturbance"]["jerk_m_s3"]),
-            rate_gain=tuple(backup["rate_gain"]),
-            rate_offset_rad_s=tuple(backup["rate_offset_rad_s"]),
-            rate_limit_rad_s=tuple(backup["rate_limit_rad_s"]),
-            thrust_min_m_s2=backup["thrust_min_m_s2"],
-            thrust_max_m_s2=backup["thrust_max_m_s2"],
-            tube_m=tuple(tube["position_m"]),
-            anchor=tuple(tuple(row) for row in table["set"]["anchor"]),
-        )
-    except KeyError as error:
-        raise BundleError(f"certificate.toml lacks {error}; run `tubepilot certify` again") from error
-
-
-@dataclass(frozen=True, slots=True)
-class _Flat:
-    """A state in the coordinates of S: rows position, velocity, acceleration, jerk; columns world x, y, z."""
-
-    rows: Vector
-    thrust: float
-    slope: float
-    rotation: Vector
-
-
-@dataclass(frozen=True, slots=True)
-class _Held:
-    """What the backup holds: anchor (3,) [m] and disturbance estimate (3,) [m/s^2]."""
-
-    anchor: Vector
-    disturbance: Vector
+LEAST_THRUST_M_S2 = 1.0
+"""A predicted thrust that is not above this is no state of a flying vehicle."""
 
 
 class Shield:
@@ -180,24 +53,14 @@ class Shield:
     """
 
     def __init__(self, backup: bytes, shield: bytes, assumed: Assumed, fence_m: float = 30.0) -> None:
-        self.assumed, self.fence_m = assumed, fence_m
-        self._set, self._backup = open_session(shield, "shield.onnx"), open_session(backup, "backup.onnx")
-        self._set_in, self._set_out = buffers(self._set, "shield.onnx")
-        self._backup_in, self._backup_out = buffers(self._backup, "backup.onnx")
-        wanted = {"horizontal", "vertical", "radius_horizontal", "radius_vertical"}
-        if set(self._set_in) != wanted or set(self._backup_in) != {"state", "rotation", "thrust", "slope"}:
-            raise BundleError("shield.onnx or backup.onnx has other inputs than this version; export the bundle again")
-        self._set_binding = bind(self._set, self._set_in, self._set_out)
-        self._backup_binding = bind(self._backup, self._backup_in, self._backup_out)
-        self._home: Vector = np.zeros(3)
-        self._held: _Held | None = None
-        self._next_slope: float | None = None
-        self._last: Setpoint | None = None
-        self._before: Setpoint | None = None
-        self._expected_rates: Vector | None = None
-        self._broken = dict.fromkeys(Reason, 0)
-        self._last_ns = 0
-        self._thrust: float | None = None
+        self.assumed = assumed
+        self._set = CertifiedSet(shield, assumed, fence_m)
+        self._backup = BackupPolicy(backup)
+        self._prediction = Prediction(assumed)
+        self._monitor = Monitor(assumed)
+        self._rate_limit = assumed.admitted_rates_rad_s
+        self._thrust_share = 1.0 - math.exp(-assumed.tick_s / assumed.thrust_lag_s)
+        self._forget()
 
     @classmethod
     def from_bundle(cls, bundle: Bundle, fence_m: float = 30.0) -> Shield:
@@ -210,17 +73,22 @@ class Shield:
         """How long after a set-point begins to act lies the instant for which its state must be predicted [s]."""
         return self.assumed.window_s
 
+    def _forget(self) -> None:
+        self._held: Held | None = None
+        self._next_slope: float | None = None  # the backup's own; None if it did not act last
+        self._last: Setpoint | None = None
+        self._acting: tuple[Command, ...] = ()  # the set-points of the last two ticks, newest first
+        self._thrust: float | None = None
+
     def engage(self, predicted: Sequence[float]) -> None:
         """Start to judge; the geofence is measured from here.
 
         Args:
             predicted: State of 14 numbers, see `decide`.
         """
-        self._home = np.array(predicted[0:3], dtype=np.float64)
-        self._held = self._next_slope = self._last = self._before = self._expected_rates = None
-        self._broken = dict.fromkeys(Reason, 0)
-        self._last_ns = 0
-        self._thrust = None
+        self._set.engage(predicted)
+        self._monitor.engage()
+        self._forget()
 
     def decide(
         self, predicted: Sequence[float] | None, disturbance: Sequence[float], candidate: Setpoint | None, now_ns: int
@@ -237,290 +105,166 @@ class Shield:
         Returns:
             The decision; its set-point is what must be sent.
         """
-        late = self._last_ns > 0 and now_ns - self._last_ns > (1.5 + self.assumed.missed_ticks) * 1e9 * self.assumed.tick_s
-        self._last_ns = now_ns
+        late = self._monitor.is_late(now_ns)
         if late:
             self._thrust = None  # ticks were skipped: start again from the predictor's thrust
         if predicted is None:
             return self._blind(Reason.NO_STATE)
-        x = np.array(predicted, dtype=np.float64)
-        d = np.array(disturbance, dtype=np.float64)
-        if x.shape != (14,) or not (np.isfinite(x).all() and np.isfinite(d).all()) or not x[13] > 1.0:
+        x, d = _usable_state(predicted), _usable_estimate(disturbance)
+        if x is None or d is None:
             return self._blind(Reason.NOT_FINITE)
-        self._broken[Reason.NO_STATE] = self._broken[Reason.NOT_FINITE] = 0
+        self._monitor.count(Reason.NO_STATE, False)
+        self._monitor.count(Reason.NOT_FINITE, False)
         if self._thrust is not None:
             x[13] = self._thrust  # the thrust that the certificate speaks of: one set-point a tick, each held for a tick
-        slope = self._slope(float(x[13]))
-        now = self._flat(x, slope)
-        broken = self._watch(x, d, late)
-        if broken is not None and self._broken[broken] > PATIENCE:
+        now = flatten(x, self._slope(x[13]), self.assumed.gravity_m_s2)
+        held_estimate = self._held.disturbance if self._held is not None and self._next_slope is not None else None
+        broken, ticks = self._monitor.watch(x[10:12], d, held_estimate, late)
+        if ticks > PATIENCE:
             return Decision(None, Verdict.VOID, broken, math.nan)
-        reason, held, margin = self._admit(now, d, candidate)
-        accepted, softened = candidate, False
-        if candidate is not None and reason in (Reason.WOULD_LEAVE_SET, Reason.SETPOINT_LIMIT):
-            for blend in self._blends(now, d, candidate):
-                milder, held, margin = self._admit(now, d, blend)
-                if milder is Reason.OK:
-                    reason, accepted, softened = Reason.OK, blend, True
-                    break
-        if reason is Reason.OK and accepted is not None:
-            self._broken[Reason.OUTSIDE_SET] = 0
-            self._held, self._next_slope = held, None
-            self._keep(x, accepted)
-            return Decision(accepted, Verdict.ACCEPT, Reason.SOFTENED if softened else Reason.OK, margin)
+        reason = Reason.NO_PLAN
+        if candidate is not None:
+            reason, held, margin, accepted = self._judge(now, d, candidate)
+            if accepted is not None:
+                self._monitor.count(Reason.OUTSIDE_SET, False)
+                self._held, self._next_slope = held, None
+                self._keep(x, accepted)
+                return Decision(accepted, Verdict.ACCEPT, reason, margin)
         return self._fall_back(x, now, d, reason)
 
     # --- ACCEPT: does every state that the candidate can lead to lie in S? -----------------------------------
 
-    def _admit(self, now: _Flat, d: Vector, candidate: Setpoint | None) -> tuple[Reason, _Held | None, float]:
-        a = self.assumed
-        if candidate is None:
-            return Reason.NO_PLAN, None, math.nan
-        if not (np.isfinite(candidate.rates_rad_s).all() and math.isfinite(candidate.thrust_m_s2)):
-            return Reason.NOT_FINITE, None, math.nan
-        limits = np.array(a.rate_limit_rad_s)
-        limits[2] = min(limits[2], a.yaw_rate_rad_s)
-        inside = a.thrust_min_m_s2 <= candidate.thrust_m_s2 <= a.thrust_max_m_s2
-        if not inside or bool((np.abs(candidate.rates_rad_s) > limits).any()):
+    def _judge(self, now: Present, d: Triple, candidate: Setpoint) -> tuple[Reason, Held | None, float, Setpoint | None]:
+        """The candidate, or else the first blend of it, that is admitted (None: none), and why, with what to hold."""
+        command = _usable_command(candidate)
+        if command is None:
+            return Reason.NOT_FINITE, None, math.nan, None
+        reason, held, margin = self._admit(now, d, command)
+        if reason is Reason.OK:
+            return reason, held, margin, candidate
+        if reason is Reason.GEOFENCE:
+            return reason, None, margin, None
+        for blend in self._blends(now, d, command):
+            milder, held, margin = self._admit(now, d, blend)
+            if milder is Reason.OK:
+                return Reason.SOFTENED, held, margin, Setpoint(np.array(blend[:3]), blend[3])
+        return reason, None, margin, None
+
+    def _admit(self, now: Present, d: Triple, command: Command) -> tuple[Reason, Held | None, float]:
+        """Whether the states that a set-point can lead to lie in S for a fenced anchor; the best one, and its margin."""
+        a, most = self.assumed, self._rate_limit
+        if not a.thrust_min_m_s2 <= command[3] <= a.thrust_max_m_s2:
             return Reason.SETPOINT_LIMIT, None, math.nan
-        times = np.linspace(0.0, a.window_s, INSTANTS)
-        ahead = [self._ahead(now, candidate, float(t), d) for t in times]
-        spread = self._spread(now, candidate)
-        best: tuple[float, _Held] | None = None
-        holds = self._anchors(ahead[-1], d)
-        margins = self._margins([(point, held, radius) for held in holds for point, radius in self._radii(ahead, times, spread)])
-        for held, part in zip(holds, margins.reshape(len(holds), INSTANTS), strict=True):
-            if (best is None or part.min() > best[0]) and self._fenced(held):
-                best = (float(part.min()), held)
+        if abs(command[0]) > most[0] or abs(command[1]) > most[1] or abs(command[2]) > most[2]:
+            return Reason.SETPOINT_LIMIT, None, math.nan
+        states = self._prediction.ahead(now, command, self._set.limited(d))
+        radii = self._prediction.radii(states, self._prediction.spread(now, command, self._acting))
+        options = self._set.anchors(states[-1], d, self._held)
+        best: Held | None = None
+        best_margin = math.nan
+        for held, margin in zip(options, self._set.margins(states, radii, options), strict=True):
+            if (best is None or margin > best_margin) and self._set.fenced(held):
+                best, best_margin = held, margin
         if best is None:
             return Reason.GEOFENCE, None, math.nan
-        if best[0] <= 0.0:
-            return Reason.WOULD_LEAVE_SET, None, best[0]
-        return Reason.OK, best[1], best[0]
+        return Reason.OK if best_margin > 0.0 else Reason.WOULD_LEAVE_SET, best, best_margin
 
-    def _blends(self, now: _Flat, d: Vector, candidate: Setpoint) -> list[Setpoint]:
-        """The candidate, cut to its limits and drawn towards the backup policy's set-point; each is judged like any other."""
+    def _blends(self, now: Present, d: Triple, command: Command) -> list[Command]:
+        """The set-point, cut to its limits and drawn towards the backup policy's; each is judged like any other."""
         a = self.assumed
-        held = self._held if self._held is not None else self._anchors(now, d)[1]
-        backup, _ = self._policy(now, held)
+        held = self._held if self._held is not None else self._set.anchors(now.flat, d, None)[1]
+        backup, _ = self._backup.setpoint(now, held)
         if backup is None:
             return []
-        limits = np.array(a.rate_limit_rad_s)
-        limits[2] = min(limits[2], a.yaw_rate_rad_s)
-        rates = np.clip(candidate.rates_rad_s, -limits, limits)
-        thrust = min(max(candidate.thrust_m_s2, a.thrust_min_m_s2), a.thrust_max_m_s2)
-        gentle = np.clip(rates, -GENTLE_RATE_RAD_S, GENTLE_RATE_RAD_S)
-        level = now.thrust / a.thrust_gain
+        gentle = [_cut(_cut(rate, most), GENTLE_RATE_RAD_S) for rate, most in zip(command[:3], self._rate_limit, strict=True)]
+        level = now.flat.thrust / a.thrust_gain
+        thrust = min(max(command[3], a.thrust_min_m_s2), a.thrust_max_m_s2)
         thrust = min(max(thrust, level - GENTLE_THRUST_M_S2), level + GENTLE_THRUST_M_S2)
+        roll, pitch, yaw = backup.rates_rad_s.tolist()
         return [
-            Setpoint(
-                share * gentle + (1.0 - share) * backup.rates_rad_s, share * thrust + (1.0 - share) * backup.thrust_m_s2
+            (
+                share * gentle[0] + (1.0 - share) * roll,
+                share * gentle[1] + (1.0 - share) * pitch,
+                share * gentle[2] + (1.0 - share) * yaw,
+                share * thrust + (1.0 - share) * backup.thrust_m_s2,
             )
             for share in BLENDS
         ]
 
-    def _ahead(self, now: _Flat, setpoint: Setpoint, t_s: float, d: Vector) -> _Flat:
-        """Nominal state `t_s` after the instant of the tick, if only this set-point acts."""
-        a = self.assumed
-        share = 1.0 - math.exp(-t_s / a.rate_lag_s)
-        target = a.thrust_gain * setpoint.thrust_m_s2
-        thrust = target + (now.thrust - target) * math.exp(-t_s / a.thrust_lag_s)
-        up = now.rotation[:, 2]
-        turn = now.rows[3] - now.slope * up
-        turn_command = self._turn(now, setpoint)
-        mean = turn + (turn_command - turn) * (1.0 - share * a.rate_lag_s / t_s if t_s > 0.0 else 0.0)
-        up_next = up + t_s * mean / now.thrust
-        up_next = up_next / math.sqrt(float(up_next @ up_next))
-        turn_next = turn + (turn_command - turn) * share
-        slope = (target - thrust) / a.thrust_lag_s
-        weight = np.array([0.0, 0.0, a.gravity_m_s2])
-        acceleration = thrust * up_next - weight
-        drag = np.array([a.drag_1_s[0], a.drag_1_s[0], a.drag_1_s[1]])
-        middle = 0.5 * (acceleration + now.rows[2]) + np.clip(d, *self._estimate_box()) - drag * now.rows[1]
-        velocity = now.rows[1] + t_s * middle
-        position = now.rows[0] + 0.5 * t_s * (now.rows[1] + velocity)
-        turn_next = turn_next - up_next * float(up_next @ turn_next)
-        rows = np.stack([position, velocity, acceleration, slope * up_next + turn_next])
-        return _Flat(rows, thrust, slope, now.rotation)
-
-    def _turn(self, now: _Flat, setpoint: Setpoint) -> Vector:
-        """c times the derivative of the up direction that the rate set-point asks for [m/s^3], world."""
-        a = self.assumed
-        rates = np.array(a.rate_gain) * setpoint.rates_rad_s + np.array(a.rate_offset_rad_s)
-        result: Vector = now.thrust * (rates[1] * now.rotation[:, 0] - rates[0] * now.rotation[:, 1])
-        return result
-
-    def _spread(self, now: _Flat, candidate: Setpoint) -> float:
-        """Largest difference between what the candidate and the set-points that may still act ask of the jerk [m/s^3]."""
-        wanted = self._turn(now, candidate)
-        largest = 0.0
-        for old in (self._last, self._before):
-            if old is not None:
-                difference = self._turn(now, old) - wanted
-                largest = max(largest, math.sqrt(float(difference @ difference)))
-        return largest
-
-    def _radii(self, ahead: list[_Flat], times: Vector, spread: float) -> list[tuple[_Flat, Vector]]:
-        """Each nominal state with the radii (4, 2), horizontal and vertical, of what it can be off by."""
-        a = self.assumed
-        result = []
-        gap = a.window_s / (INSTANTS - 1)
-        for flat, t in zip(ahead, times, strict=True):
-            turn = float(np.linalg.norm(flat.rows[3]))
-            # The set-points differ from window before the instant on: the prediction let only the old one act until there.
-            share = 1.0 - math.exp(-(float(t) + a.window_s) / a.rate_lag_s)
-            jerk = [
-                math.sqrt(2.0) * flat.thrust * a.rate_error_rad_s
-                + turn * a.attitude_error_rad
-                + share * (spread + a.jerk_disturbance_m_s3[axis])
-                # straight lines between the instants: gap^2 / 8 times the largest second derivative
-                + gap * gap / 8.0 * (turn + spread + a.jerk_disturbance_m_s3[axis]) / a.rate_lag_s**2
-                for axis in (0, 1)
-            ]
-            radii = np.empty((4, 2))
-            for axis in (0, 1):
-                acceleration = flat.thrust * a.attitude_error_rad + float(t) * jerk[axis]
-                velocity = a.velocity_error_m_s + float(t) * (a.acceleration_m_s2[axis] + acceleration)
-                radii[:, axis] = (a.position_error_m + float(t) * velocity, velocity, acceleration, jerk[axis])
-            result.append((flat, radii))
-        return result
-
-    def _anchors(self, flat: _Flat, d: Vector) -> list[_Held]:
-        """Anchors to try, each with the disturbance estimate to hold; the one held last comes along."""
-        a = self.assumed
-        held = np.clip(d, *self._estimate_box())
-        rest = np.array([flat.rows[1], flat.rows[2] + held, flat.rows[3]])
-        best = np.array([a.anchor[0] @ rest[:, 0], a.anchor[0] @ rest[:, 1], a.anchor[1] @ rest[:, 2]])
-        result = [_Held(flat.rows[0] - factor * best, held) for factor in ANCHORS]
-        return [*result, self._held if self._held is not None else result[1]]
-
-    def _estimate_box(self) -> tuple[Vector, Vector]:
-        h, v = self.assumed.disturbance_estimate_m_s2
-        high = np.array([h / math.sqrt(2.0), h / math.sqrt(2.0), v])
-        return -high, high
-
-    def _margins(self, points: list[tuple[_Flat, _Held, Vector]]) -> Vector:
-        """Margin of each point to the edge of S, all errors within the radii; not a number counts as outside."""
-        for i, (flat, held, radii) in enumerate(points):
-            z = flat.rows.copy()
-            z[0] -= held.anchor
-            z[2] += held.disturbance
-            self._set_in["horizontal"][i] = z[:, :2]
-            self._set_in["vertical"][i, :, 0] = z[:, 2]
-            self._set_in["radius_horizontal"][i, :, 0] = radii[:, 0]
-            self._set_in["radius_vertical"][i, :, 0] = radii[:, 1]
-        self._set.run_with_iobinding(self._set_binding)
-        margins: Vector = np.array(self._set_out["margin"][: len(points)], dtype=np.float64)
-        return np.where(np.isfinite(margins), margins, -np.inf)
-
-    def _fenced(self, held: _Held) -> bool:
-        away = held.anchor[:2] - self._home[:2]
-        return math.sqrt(float(away @ away)) + self.assumed.tube_m[0] <= self.fence_m
-
     # --- BACKUP ----------------------------------------------------------------------------------------------
 
-    def _fall_back(self, x: Vector, now: _Flat, d: Vector, reason: Reason) -> Decision:
+    def _fall_back(self, x: list[float], now: Present, d: Triple, reason: Reason) -> Decision:
         """The backup policy towards the anchor held last; from outside S it is sent all the same, but not for long."""
-        still = [(now, self._radii([now], np.zeros(1), 0.0)[0][1])]
-        holds = [self._held] if self._held is not None else self._anchors(now, d)
-        margins = self._margins([(point, held, radius) for held in holds for point, radius in still])
-        chosen = int(np.argmax(margins))
-        margin, held = float(margins[chosen]), holds[chosen]
+        held, margin = self._best(now, [self._held] if self._held is not None else self._set.anchors(now.flat, d, None))
         if margin <= 0.0:
             # Another anchor only if it is better for sure: the one held stays covered though the margin, which takes off
             # the estimate's errors, and the ticks between two steps of the proof may show it slightly outside.
-            options = self._anchors(now, d)
-            margins = self._margins([(point, option, radius) for option in options for point, radius in still])
-            chosen = int(np.argmax(margins))
-            if margins[chosen] > 0.0:
-                margin, held = float(margins[chosen]), options[chosen]
-        self._broken[Reason.OUTSIDE_SET] = self._broken[Reason.OUTSIDE_SET] + 1 if margin <= 0.0 else 0
-        if self._broken[Reason.OUTSIDE_SET] > 2 * PATIENCE:
+            other, other_margin = self._best(now, self._set.anchors(now.flat, d, self._held))
+            if other_margin > 0.0:
+                held, margin = other, other_margin
+        outside = margin <= 0.0
+        if self._monitor.count(Reason.OUTSIDE_SET, outside) > OUTSIDE_TICKS:
             return Decision(None, Verdict.VOID, Reason.OUTSIDE_SET, margin)
-        setpoint, slope = self._policy(now, held)
+        setpoint, slope = self._backup.setpoint(now, held)
         if setpoint is None:
             return Decision(None, Verdict.VOID, Reason.NOT_FINITE, margin)
         self._held, self._next_slope = held, slope
         self._keep(x, setpoint)
-        return Decision(setpoint, Verdict.BACKUP, Reason.OUTSIDE_SET if margin <= 0.0 else reason, margin)
+        return Decision(setpoint, Verdict.BACKUP, Reason.OUTSIDE_SET if outside else reason, margin)
 
-    def _policy(self, now: _Flat, held: _Held) -> tuple[Setpoint | None, float]:
-        """Run the backup graph."""
-        inputs: dict[str, Buffer] = self._backup_in
-        inputs["state"][0] = np.concatenate([now.rows[0] - held.anchor, now.rows[1], held.disturbance])
-        inputs["rotation"][:] = now.rotation
-        inputs["thrust"][0, 0], inputs["slope"][0, 0] = now.thrust, now.slope
-        self._backup.run_with_iobinding(self._backup_binding)
-        out = np.array(self._backup_out["setpoint"][0], dtype=np.float64)
-        slope = float(self._backup_out["slope_next"][0, 0])
-        if not (np.isfinite(out).all() and math.isfinite(slope)):
-            return None, math.nan
-        return Setpoint(out[:3], float(out[3])), slope
+    def _best(self, now: Present, options: list[Held]) -> tuple[Held, float]:
+        """The anchor for which the present state has the largest margin, and that margin; the first of equal ones."""
+        margins = self._set.margins([now.flat], self._prediction.radii([now.flat], 0.0), options)
+        margin = max(margins)
+        return options[margins.index(margin)], margin
 
-    # --- what is carried along, and the watch over the assumptions -------------------------------------------
+    def _blind(self, reason: Reason) -> Decision:
+        """No usable state: the last set-point once more, for `BLIND_TICKS` at most, then nothing."""
+        self._monitor.expect_nothing()
+        self._thrust = None
+        if self._monitor.count(reason, True) > BLIND_TICKS or self._last is None:
+            return Decision(None, Verdict.VOID, reason, math.nan)
+        return Decision(self._last, Verdict.BACKUP, reason, math.nan)
+
+    # --- what is carried along -------------------------------------------------------------------------------
 
     def _slope(self, thrust: float) -> float:
         """Thrust slope now: the backup's own if it acted, else what the last set-point implies."""
         if self._next_slope is not None:
             return self._next_slope
-        if self._last is None:
+        if not self._acting:
             return 0.0
-        return (self.assumed.thrust_gain * self._last.thrust_m_s2 - thrust) / self.assumed.thrust_lag_s
+        return (self.assumed.thrust_gain * self._acting[0][3] - thrust) / self.assumed.thrust_lag_s
 
-    def _flat(self, x: Vector, slope: float) -> _Flat:
-        """State in the coordinates of S (docs/certificate.md, section 2)."""
-        w, i, j, k = x[6:10] / math.sqrt(float(x[6:10] @ x[6:10]))
-        rotation = np.array(
-            [
-                [1 - 2 * (j * j + k * k), 2 * (i * j - w * k), 2 * (i * k + w * j)],
-                [2 * (i * j + w * k), 1 - 2 * (i * i + k * k), 2 * (j * k - w * i)],
-                [2 * (i * k - w * j), 2 * (j * k + w * i), 1 - 2 * (i * i + j * j)],
-            ]
-        )
-        thrust, up = float(x[13]), rotation[:, 2]
-        turn = thrust * (x[11] * rotation[:, 0] - x[10] * rotation[:, 1])
-        acceleration = thrust * up - np.array([0.0, 0.0, self.assumed.gravity_m_s2])
-        return _Flat(np.stack([x[0:3], x[3:6], acceleration, slope * up + turn]), thrust, slope, rotation)
+    def _keep(self, x: list[float], setpoint: Setpoint) -> None:
+        """Remember what acts now, and what it should lead to by the next tick."""
+        roll, pitch, yaw = setpoint.rates_rad_s.tolist()
+        command = (roll, pitch, yaw, setpoint.thrust_m_s2)
+        self._monitor.expect(x[10:12], command)
+        self._last, self._acting = setpoint, (command, *(self._acting[:1] or (command,)))
+        self._thrust = x[13] + self._thrust_share * (self.assumed.thrust_gain * command[3] - x[13])
 
-    def _keep(self, x: Vector, setpoint: Setpoint) -> None:
-        """Remember what acts now, and the rates that it should lead to by the next tick."""
-        a = self.assumed
-        before = self._last if self._last is not None else setpoint
-        target = np.array(a.rate_gain) * setpoint.rates_rad_s + np.array(a.rate_offset_rad_s)
-        decay = math.exp(-a.tick_s / a.rate_lag_s)
-        self._expected_rates = target + (x[10:13] - target) * decay
-        self._before, self._last = before, setpoint
-        share = 1.0 - math.exp(-a.tick_s / a.thrust_lag_s)
-        self._thrust = float(x[13]) + share * (a.thrust_gain * setpoint.thrust_m_s2 - float(x[13]))
 
-    def _blind(self, reason: Reason) -> Decision:
-        """No usable state: the last set-point once more, for `BLIND_TICKS` at most, then nothing."""
-        self._broken[reason] += 1
-        self._expected_rates = self._thrust = None
-        if self._last is None or self._broken[reason] > BLIND_TICKS:
-            return Decision(None, Verdict.VOID, reason, math.nan)
-        return Decision(self._last, Verdict.BACKUP, reason, math.nan)
+def _usable_state(predicted: Sequence[float]) -> list[float] | None:
+    """The state as plain numbers; None if one is missing or not finite, or the thrust is not that of a flight."""
+    x = [float(value) for value in predicted]
+    return x if len(x) == 14 and all(map(math.isfinite, x)) and x[13] > LEAST_THRUST_M_S2 else None
 
-    def _watch(self, x: Vector, d: Vector, late: bool) -> Reason | None:
-        """Count how long each assumption has been broken; the worst one, or None."""
-        a = self.assumed
-        low, high = self._estimate_box()
-        reach = np.array([a.acceleration_m_s2[0], a.acceleration_m_s2[0], a.acceleration_m_s2[1]])
-        outside = bool(((d < low - reach) | (d > high + reach)).any())
-        if self._held is not None and self._next_slope is not None:
-            # the backup acts and holds its estimate: the present one may differ by W and its own error, taken as W / 2
-            change = d - self._held.disturbance
-            horizontal = math.sqrt(float(change[0]) ** 2 + float(change[1]) ** 2)
-            outside = outside or horizontal > 1.5 * a.acceleration_m_s2[0] or abs(change[2]) > 1.5 * a.acceleration_m_s2[1]
-        rates = False
-        if self._expected_rates is not None and not late:
-            error = (x[10:12] - self._expected_rates[:2]) / (1.0 - math.exp(-a.tick_s / a.rate_lag_s))
-            noise = 2.0 * math.sqrt(2.0) * a.rate_error_rad_s / (1.0 - math.exp(-a.tick_s / a.rate_lag_s))
-            rates = math.sqrt(float(error @ error)) > a.rate_residual_rad_s + noise
-        worst: Reason | None = None
-        found = ((Reason.DISTURBANCE, outside), (Reason.RATE_RESIDUAL, rates), (Reason.MISSED_TICKS, late))
-        for reason, happened in found:
-            self._broken[reason] = self._broken[reason] + 1 if happened else 0
-            if happened and (worst is None or self._broken[reason] > self._broken[worst]):
-                worst = reason
-        return worst
+
+def _usable_estimate(disturbance: Sequence[float]) -> Triple | None:
+    """The disturbance estimate; None if it is not three finite numbers."""
+    d = tuple(float(value) for value in disturbance)
+    return (d[0], d[1], d[2]) if len(d) == 3 and all(map(math.isfinite, d)) else None
+
+
+def _usable_command(setpoint: Setpoint) -> Command | None:
+    """The set-point as plain numbers; None if one is missing or not finite."""
+    if setpoint.rates_rad_s.shape != (3,):
+        return None
+    roll, pitch, yaw = setpoint.rates_rad_s.tolist()
+    command = (roll, pitch, yaw, float(setpoint.thrust_m_s2))
+    return command if all(map(math.isfinite, command)) else None
+
+
+def _cut(value: float, most: float) -> float:
+    return min(max(value, -most), most)
