@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -203,7 +204,7 @@ def _run(
         else:
             switch = Fraction(float(delays[k]))
             cuts = sorted({period * j / pieces for j in range(pieces + 1)} | ({switch} if 0 < switch < period else set()))
-            for start, end in zip(cuts, cuts[1:], strict=False):
+            for start, end in pairwise(cuts):
                 u = new if start >= switch else held
                 v = disturbances[int(start * pieces / period)]
                 made += flow(partial(_slope, ready.dynamics, u, v, p), x, start, end - start, order, tolerance)
@@ -212,8 +213,8 @@ def _run(
         instants.append(x)
         held = new
         if not all(value.is_finite() and float(value.rad()) < _LOST for value in x):
-            raise CertificateError(f"{spec.name}: the enclosure of a trajectory is lost after {k + 1} of {steps} periods at {bits} bits; "
-                                   "its loop is too unstable, or it leaves the domain of the equations")  # fmt: skip
+            raise CertificateError(f"{spec.name}: the enclosure of a trajectory is lost after {k + 1} of {steps} periods at {bits} "
+                                   "bits; the loop is too unstable, or it leaves the domain of the equations")  # fmt: skip
     return Enclosure(period, spec.discrete, instants, segments, inputs, bits)
 
 
