@@ -1,0 +1,362 @@
+"""The shield once more, written with numpy's vectors and matrices: an oracle for the one that flies.
+
+It is the first implementation, kept as it was; `tests/runtime/test_shield.py` compares the two tick by tick. It is written for
+comparison only: plain to read against docs/certificate.md, section 6, and slow.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tubepilot.firmware_bridge.types import Setpoint, Vector
+from tubepilot.runtime.session import bind, buffers, open_session
+from tubepilot.runtime.shield import Assumed, Decision, Reason, Verdict
+
+INSTANTS = 4
+ANCHORS = (0.7, 1.0, 1.3)
+BLENDS = (1.0, 0.5, 0.2)
+GENTLE_RATE_RAD_S, GENTLE_THRUST_M_S2 = 0.35, 0.25
+PATIENCE = BLIND_TICKS = 25
+
+
+@dataclass(frozen=True, slots=True)
+class _Flat:
+    """A state in the coordinates of S: rows position, velocity, acceleration, jerk; columns world x, y, z."""
+
+    rows: Vector
+    thrust: float
+    slope: float
+    rotation: Vector
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What the backup holds: anchor (3,) [m] and disturbance estimate (3,) [m/s^2]."""
+
+    anchor: Vector
+    disturbance: Vector
+
+
+class OracleShield:
+    """Takes and gives what `tubepilot.runtime.shield.Shield` does."""
+
+    def __init__(self, backup: bytes, shield: bytes, assumed: Assumed, fence_m: float = 30.0) -> None:
+        self.assumed, self.fence_m = assumed, fence_m
+        self._set, self._backup = open_session(shield, "shield.onnx"), open_session(backup, "backup.onnx")
+        self._set_in, self._set_out = buffers(self._set, "shield.onnx")
+        self._backup_in, self._backup_out = buffers(self._backup, "backup.onnx")
+        self._set_binding = bind(self._set, self._set_in, self._set_out)
+        self._backup_binding = bind(self._backup, self._backup_in, self._backup_out)
+        self._home: Vector = np.zeros(3)
+        self._held: _Held | None = None
+        self._next_slope: float | None = None
+        self._last: Setpoint | None = None
+        self._before: Setpoint | None = None
+        self._expected_rates: Vector | None = None
+        self._broken = dict.fromkeys(Reason, 0)
+        self._last_ns = 0
+        self._thrust: float | None = None
+
+    def engage(self, predicted: Sequence[float]) -> None:
+        """Start to judge."""
+        self._home = np.array(predicted[0:3], dtype=np.float64)
+        self._held = self._next_slope = self._last = self._before = self._expected_rates = None
+        self._broken = dict.fromkeys(Reason, 0)
+        self._last_ns = 0
+        self._thrust = None
+
+    def decide(
+        self, predicted: Sequence[float] | None, disturbance: Sequence[float], candidate: Setpoint | None, now_ns: int
+    ) -> Decision:
+        """Judge one tick."""
+        late = self._last_ns > 0 and now_ns - self._last_ns > (1.5 + self.assumed.missed_ticks) * 1e9 * self.assumed.tick_s
+        self._last_ns = now_ns
+        if late:
+            self._thrust = None  # ticks were skipped: start again from the predictor's thrust
+        if predicted is None:
+            return self._blind(Reason.NO_STATE)
+        x = np.array(predicted, dtype=np.float64)
+        d = np.array(disturbance, dtype=np.float64)
+        if x.shape != (14,) or not (np.isfinite(x).all() and np.isfinite(d).all()) or not x[13] > 1.0:
+            return self._blind(Reason.NOT_FINITE)
+        self._broken[Reason.NO_STATE] = self._broken[Reason.NOT_FINITE] = 0
+        if self._thrust is not None:
+            x[13] = self._thrust  # the thrust that the certificate speaks of: one set-point a tick, each held for a tick
+        slope = self._slope(float(x[13]))
+        now = self._flat(x, slope)
+        broken = self._watch(x, d, late)
+        if broken is not None and self._broken[broken] > PATIENCE:
+            return Decision(None, Verdict.VOID, broken, math.nan)
+        reason, held, margin = self._admit(now, d, candidate)
+        accepted, softened = candidate, False
+        if candidate is not None and reason in (Reason.WOULD_LEAVE_SET, Reason.SETPOINT_LIMIT):
+            for blend in self._blends(now, d, candidate):
+                milder, held, margin = self._admit(now, d, blend)
+                if milder is Reason.OK:
+                    reason, accepted, softened = Reason.OK, blend, True
+                    break
+        if reason is Reason.OK and accepted is not None:
+            self._broken[Reason.OUTSIDE_SET] = 0
+            self._held, self._next_slope = held, None
+            self._keep(x, accepted)
+            return Decision(accepted, Verdict.ACCEPT, Reason.SOFTENED if softened else Reason.OK, margin)
+        return self._fall_back(x, now, d, reason)
+
+    # --- ACCEPT: does every state that the candidate can lead to lie in S? -----------------------------------
+
+    def _admit(self, now: _Flat, d: Vector, candidate: Setpoint | None) -> tuple[Reason, _Held | None, float]:
+        a = self.assumed
+        if candidate is None:
+            return Reason.NO_PLAN, None, math.nan
+        if not (np.isfinite(candidate.rates_rad_s).all() and math.isfinite(candidate.thrust_m_s2)):
+            return Reason.NOT_FINITE, None, math.nan
+        limits = np.array(a.rate_limit_rad_s)
+        limits[2] = min(limits[2], a.yaw_rate_rad_s)
+        inside = a.thrust_min_m_s2 <= candidate.thrust_m_s2 <= a.thrust_max_m_s2
+        if not inside or bool((np.abs(candidate.rates_rad_s) > limits).any()):
+            return Reason.SETPOINT_LIMIT, None, math.nan
+        times = np.linspace(0.0, a.window_s, INSTANTS)
+        ahead = [self._ahead(now, candidate, float(t), d) for t in times]
+        spread = self._spread(now, candidate)
+        best: tuple[float, _Held] | None = None
+        holds = self._anchors(ahead[-1], d)
+        margins = self._margins([(point, held, radius) for held in holds for point, radius in self._radii(ahead, times, spread)])
+        for held, part in zip(holds, margins.reshape(len(holds), INSTANTS), strict=True):
+            if (best is None or part.min() > best[0]) and self._fenced(held):
+                best = (float(part.min()), held)
+        if best is None:
+            return Reason.GEOFENCE, None, math.nan
+        if best[0] <= 0.0:
+            return Reason.WOULD_LEAVE_SET, None, best[0]
+        return Reason.OK, best[1], best[0]
+
+    def _blends(self, now: _Flat, d: Vector, candidate: Setpoint) -> list[Setpoint]:
+        """The candidate, cut to its limits and drawn towards the backup policy's set-point; each is judged like any other."""
+        a = self.assumed
+        held = self._held if self._held is not None else self._anchors(now, d)[1]
+        backup, _ = self._policy(now, held)
+        if backup is None:
+            return []
+        limits = np.array(a.rate_limit_rad_s)
+        limits[2] = min(limits[2], a.yaw_rate_rad_s)
+        rates = np.clip(candidate.rates_rad_s, -limits, limits)
+        thrust = min(max(candidate.thrust_m_s2, a.thrust_min_m_s2), a.thrust_max_m_s2)
+        gentle = np.clip(rates, -GENTLE_RATE_RAD_S, GENTLE_RATE_RAD_S)
+        level = now.thrust / a.thrust_gain
+        thrust = min(max(thrust, level - GENTLE_THRUST_M_S2), level + GENTLE_THRUST_M_S2)
+        return [
+            Setpoint(
+                share * gentle + (1.0 - share) * backup.rates_rad_s, share * thrust + (1.0 - share) * backup.thrust_m_s2
+            )
+            for share in BLENDS
+        ]
+
+    def _ahead(self, now: _Flat, setpoint: Setpoint, t_s: float, d: Vector) -> _Flat:
+        """Nominal state `t_s` after the instant of the tick, if only this set-point acts."""
+        a = self.assumed
+        share = 1.0 - math.exp(-t_s / a.rate_lag_s)
+        target = a.thrust_gain * setpoint.thrust_m_s2
+        thrust = target + (now.thrust - target) * math.exp(-t_s / a.thrust_lag_s)
+        up = now.rotation[:, 2]
+        turn = now.rows[3] - now.slope * up
+        turn_command = self._turn(now, setpoint)
+        mean = turn + (turn_command - turn) * (1.0 - share * a.rate_lag_s / t_s if t_s > 0.0 else 0.0)
+        up_next = up + t_s * mean / now.thrust
+        up_next = up_next / math.sqrt(float(up_next @ up_next))
+        turn_next = turn + (turn_command - turn) * share
+        slope = (target - thrust) / a.thrust_lag_s
+        weight = np.array([0.0, 0.0, a.gravity_m_s2])
+        acceleration = thrust * up_next - weight
+        drag = np.array([a.drag_1_s[0], a.drag_1_s[0], a.drag_1_s[1]])
+        middle = 0.5 * (acceleration + now.rows[2]) + np.clip(d, *self._estimate_box()) - drag * now.rows[1]
+        velocity = now.rows[1] + t_s * middle
+        position = now.rows[0] + 0.5 * t_s * (now.rows[1] + velocity)
+        turn_next = turn_next - up_next * float(up_next @ turn_next)
+        rows = np.stack([position, velocity, acceleration, slope * up_next + turn_next])
+        return _Flat(rows, thrust, slope, now.rotation)
+
+    def _turn(self, now: _Flat, setpoint: Setpoint) -> Vector:
+        """c times the derivative of the up direction that the rate set-point asks for [m/s^3], world."""
+        a = self.assumed
+        rates = np.array(a.rate_gain) * setpoint.rates_rad_s + np.array(a.rate_offset_rad_s)
+        result: Vector = now.thrust * (rates[1] * now.rotation[:, 0] - rates[0] * now.rotation[:, 1])
+        return result
+
+    def _spread(self, now: _Flat, candidate: Setpoint) -> float:
+        """Largest difference between what the candidate and the set-points that may still act ask of the jerk [m/s^3]."""
+        wanted = self._turn(now, candidate)
+        largest = 0.0
+        for old in (self._last, self._before):
+            if old is not None:
+                difference = self._turn(now, old) - wanted
+                largest = max(largest, math.sqrt(float(difference @ difference)))
+        return largest
+
+    def _radii(self, ahead: list[_Flat], times: Vector, spread: float) -> list[tuple[_Flat, Vector]]:
+        """Each nominal state with the radii (4, 2), horizontal and vertical, of what it can be off by."""
+        a = self.assumed
+        result = []
+        gap = a.window_s / (INSTANTS - 1)
+        for flat, t in zip(ahead, times, strict=True):
+            turn = float(np.linalg.norm(flat.rows[3]))
+            # The set-points differ from window before the instant on: the prediction let only the old one act until there.
+            share = 1.0 - math.exp(-(float(t) + a.window_s) / a.rate_lag_s)
+            jerk = [
+                math.sqrt(2.0) * flat.thrust * a.rate_error_rad_s
+                + turn * a.attitude_error_rad
+                + share * (spread + a.jerk_disturbance_m_s3[axis])
+                # straight lines between the instants: gap^2 / 8 times the largest second derivative
+                + gap * gap / 8.0 * (turn + spread + a.jerk_disturbance_m_s3[axis]) / a.rate_lag_s**2
+                for axis in (0, 1)
+            ]
+            radii = np.empty((4, 2))
+            for axis in (0, 1):
+                acceleration = flat.thrust * a.attitude_error_rad + float(t) * jerk[axis]
+                velocity = a.velocity_error_m_s + float(t) * (a.acceleration_m_s2[axis] + acceleration)
+                radii[:, axis] = (a.position_error_m + float(t) * velocity, velocity, acceleration, jerk[axis])
+            result.append((flat, radii))
+        return result
+
+    def _anchors(self, flat: _Flat, d: Vector) -> list[_Held]:
+        """Anchors to try, each with the disturbance estimate to hold; the one held last comes along."""
+        a = self.assumed
+        held = np.clip(d, *self._estimate_box())
+        rest = np.array([flat.rows[1], flat.rows[2] + held, flat.rows[3]])
+        best = np.array([a.anchor[0] @ rest[:, 0], a.anchor[0] @ rest[:, 1], a.anchor[1] @ rest[:, 2]])
+        result = [_Held(flat.rows[0] - factor * best, held) for factor in ANCHORS]
+        return [*result, self._held if self._held is not None else result[1]]
+
+    def _estimate_box(self) -> tuple[Vector, Vector]:
+        h, v = self.assumed.disturbance_estimate_m_s2
+        high = np.array([h / math.sqrt(2.0), h / math.sqrt(2.0), v])
+        return -high, high
+
+    def _margins(self, points: list[tuple[_Flat, _Held, Vector]]) -> Vector:
+        """Margin of each point to the edge of S, all errors within the radii; not a number counts as outside."""
+        for i, (flat, held, radii) in enumerate(points):
+            z = flat.rows.copy()
+            z[0] -= held.anchor
+            z[2] += held.disturbance
+            self._set_in["horizontal"][i] = z[:, :2]
+            self._set_in["vertical"][i, :, 0] = z[:, 2]
+            self._set_in["radius_horizontal"][i, :, 0] = radii[:, 0]
+            self._set_in["radius_vertical"][i, :, 0] = radii[:, 1]
+        self._set.run_with_iobinding(self._set_binding)
+        margins: Vector = np.array(self._set_out["margin"][: len(points)], dtype=np.float64)
+        return np.where(np.isfinite(margins), margins, -np.inf)
+
+    def _fenced(self, held: _Held) -> bool:
+        away = held.anchor[:2] - self._home[:2]
+        return math.sqrt(float(away @ away)) + self.assumed.tube_m[0] <= self.fence_m
+
+    # --- BACKUP ----------------------------------------------------------------------------------------------
+
+    def _fall_back(self, x: Vector, now: _Flat, d: Vector, reason: Reason) -> Decision:
+        """The backup policy towards the anchor held last; from outside S it is sent all the same, but not for long."""
+        still = [(now, self._radii([now], np.zeros(1), 0.0)[0][1])]
+        holds = [self._held] if self._held is not None else self._anchors(now, d)
+        margins = self._margins([(point, held, radius) for held in holds for point, radius in still])
+        chosen = int(np.argmax(margins))
+        margin, held = float(margins[chosen]), holds[chosen]
+        if margin <= 0.0:
+            # Another anchor only if it is better for sure: the one held stays covered though the margin, which takes off
+            # the estimate's errors, and the ticks between two steps of the proof may show it slightly outside.
+            options = self._anchors(now, d)
+            margins = self._margins([(point, option, radius) for option in options for point, radius in still])
+            chosen = int(np.argmax(margins))
+            if margins[chosen] > 0.0:
+                margin, held = float(margins[chosen]), options[chosen]
+        self._broken[Reason.OUTSIDE_SET] = self._broken[Reason.OUTSIDE_SET] + 1 if margin <= 0.0 else 0
+        if self._broken[Reason.OUTSIDE_SET] > 2 * PATIENCE:
+            return Decision(None, Verdict.VOID, Reason.OUTSIDE_SET, margin)
+        setpoint, slope = self._policy(now, held)
+        if setpoint is None:
+            return Decision(None, Verdict.VOID, Reason.NOT_FINITE, margin)
+        self._held, self._next_slope = held, slope
+        self._keep(x, setpoint)
+        return Decision(setpoint, Verdict.BACKUP, Reason.OUTSIDE_SET if margin <= 0.0 else reason, margin)
+
+    def _policy(self, now: _Flat, held: _Held) -> tuple[Setpoint | None, float]:
+        """Run the backup graph."""
+        inputs = self._backup_in
+        inputs["state"][0] = np.concatenate([now.rows[0] - held.anchor, now.rows[1], held.disturbance])
+        inputs["rotation"][:] = now.rotation
+        inputs["thrust"][0, 0], inputs["slope"][0, 0] = now.thrust, now.slope
+        self._backup.run_with_iobinding(self._backup_binding)
+        out = np.array(self._backup_out["setpoint"][0], dtype=np.float64)
+        slope = float(self._backup_out["slope_next"][0, 0])
+        if not (np.isfinite(out).all() and math.isfinite(slope)):
+            return None, math.nan
+        return Setpoint(out[:3], float(out[3])), slope
+
+    # --- what is carried along, and the watch over the assumptions -------------------------------------------
+
+    def _slope(self, thrust: float) -> float:
+        """Thrust slope now: the backup's own if it acted, else what the last set-point implies."""
+        if self._next_slope is not None:
+            return self._next_slope
+        if self._last is None:
+            return 0.0
+        return (self.assumed.thrust_gain * self._last.thrust_m_s2 - thrust) / self.assumed.thrust_lag_s
+
+    def _flat(self, x: Vector, slope: float) -> _Flat:
+        """State in the coordinates of S (docs/certificate.md, section 2)."""
+        w, i, j, k = x[6:10] / math.sqrt(float(x[6:10] @ x[6:10]))
+        rotation = np.array(
+            [
+                [1 - 2 * (j * j + k * k), 2 * (i * j - w * k), 2 * (i * k + w * j)],
+                [2 * (i * j + w * k), 1 - 2 * (i * i + k * k), 2 * (j * k - w * i)],
+                [2 * (i * k - w * j), 2 * (j * k + w * i), 1 - 2 * (i * i + j * j)],
+            ]
+        )
+        thrust, up = float(x[13]), rotation[:, 2]
+        turn = thrust * (x[11] * rotation[:, 0] - x[10] * rotation[:, 1])
+        acceleration = thrust * up - np.array([0.0, 0.0, self.assumed.gravity_m_s2])
+        return _Flat(np.stack([x[0:3], x[3:6], acceleration, slope * up + turn]), thrust, slope, rotation)
+
+    def _keep(self, x: Vector, setpoint: Setpoint) -> None:
+        """Remember what acts now, and the rates that it should lead to by the next tick."""
+        a = self.assumed
+        before = self._last if self._last is not None else setpoint
+        target = np.array(a.rate_gain) * setpoint.rates_rad_s + np.array(a.rate_offset_rad_s)
+        decay = math.exp(-a.tick_s / a.rate_lag_s)
+        self._expected_rates = target + (x[10:13] - target) * decay
+        self._before, self._last = before, setpoint
+        share = 1.0 - math.exp(-a.tick_s / a.thrust_lag_s)
+        self._thrust = float(x[13]) + share * (a.thrust_gain * setpoint.thrust_m_s2 - float(x[13]))
+
+    def _blind(self, reason: Reason) -> Decision:
+        """No usable state: the last set-point once more, for `BLIND_TICKS` at most, then nothing."""
+        self._broken[reason] += 1
+        self._expected_rates = self._thrust = None
+        if self._last is None or self._broken[reason] > BLIND_TICKS:
+            return Decision(None, Verdict.VOID, reason, math.nan)
+        return Decision(self._last, Verdict.BACKUP, reason, math.nan)
+
+    def _watch(self, x: Vector, d: Vector, late: bool) -> Reason | None:
+        """Count how long each assumption has been broken; the worst one, or None."""
+        a = self.assumed
+        low, high = self._estimate_box()
+        reach = np.array([a.acceleration_m_s2[0], a.acceleration_m_s2[0], a.acceleration_m_s2[1]])
+        outside = bool(((d < low - reach) | (d > high + reach)).any())
+        if self._held is not None and self._next_slope is not None:
+            # the backup acts and holds its estimate: the present one may differ by W and its own error, taken as W / 2
+            change = d - self._held.disturbance
+            horizontal = math.sqrt(float(change[0]) ** 2 + float(change[1]) ** 2)
+            outside = outside or horizontal > 1.5 * a.acceleration_m_s2[0] or abs(change[2]) > 1.5 * a.acceleration_m_s2[1]
+        rates = False
+        if self._expected_rates is not None and not late:
+            error = (x[10:12] - self._expected_rates[:2]) / (1.0 - math.exp(-a.tick_s / a.rate_lag_s))
+            noise = 2.0 * math.sqrt(2.0) * a.rate_error_rad_s / (1.0 - math.exp(-a.tick_s / a.rate_lag_s))
+            rates = math.sqrt(float(error @ error)) > a.rate_residual_rad_s + noise
+        worst: Reason | None = None
+        found = ((Reason.DISTURBANCE, outside), (Reason.RATE_RESIDUAL, rates), (Reason.MISSED_TICKS, late))
+        for reason, happened in found:
+            self._broken[reason] = self._broken[reason] + 1 if happened else 0
+            if happened and (worst is None or self._broken[reason] > self._broken[worst]):
+                worst = reason
+        return worst

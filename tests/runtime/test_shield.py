@@ -1,0 +1,617 @@
+"""The shield: values at every limit, every verdict and reason, and tick-by-tick agreement with an implementation in numpy.
+
+Each test takes the modules of the shield as `lib`, so that `test_shield_mutants` can hand it changed ones.
+"""
+
+from __future__ import annotations
+
+import math
+import types
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import mutants
+from helpers.mutants import Library
+from helpers.shield_oracle import OracleShield
+from helpers.small_shield import (
+    CALM,
+    HOVER,
+    RATES_RAD_S,
+    THRUST_M_S2,
+    TICK_NS,
+    certificate,
+    graphs,
+    random_calls,
+    setpoint,
+)
+
+from tubepilot.firmware_bridge.errors import BundleError
+from tubepilot.firmware_bridge.types import Setpoint
+from tubepilot.runtime.shield import Reason, Verdict, assumed_from
+
+FENCE_M = 12.0
+START_NS = 5_000_000_000
+UP, DOWN = math.inf, -math.inf
+
+
+@pytest.fixture(name="lib")
+def _lib() -> Library:
+    return mutants.real()
+
+
+def make(lib: Library, fence_m: float = 1000.0, **changes: Any) -> Any:
+    """A shield, engaged at `HOVER`."""
+    shield = lib.shield.Shield(*graphs(), lib.assumed.assumed_from(certificate(**changes)), fence_m)
+    shield.engage(HOVER)
+    return shield
+
+
+def at(**values: float) -> list[float]:
+    """`HOVER` with some numbers changed: x3=1.0 is a speed of 1 m/s."""
+    x = list(HOVER)
+    for name, value in values.items():
+        x[int(name[1:])] = value
+    return x
+
+
+class Clock:
+    """One tick after the other."""
+
+    def __init__(self, shield: Any) -> None:
+        self.shield, self.now_ns = shield, START_NS
+
+    def __call__(
+        self,
+        predicted: Sequence[float] | None = HOVER,
+        disturbance: Sequence[float] = CALM,
+        candidate: Setpoint | None = None,
+        gap_ns: int = TICK_NS,
+    ) -> Any:
+        self.now_ns += gap_ns
+        return self.shield.decide(predicted, disturbance, candidate, self.now_ns)
+
+
+def same(decision: Any, verdict: Verdict, reason: Reason) -> None:
+    assert (decision.verdict, decision.reason) == (verdict, reason)
+    assert (decision.setpoint is None) == (verdict is Verdict.VOID)
+
+
+def stub(shield: Any, answer: Callable[[int, int], list[float]]) -> list[tuple[int, Sequence[Any]]]:
+    """Let the margins be what `answer(states, call)` says, one per option; returns the calls: states and options."""
+    calls: list[tuple[int, Sequence[Any]]] = []
+
+    def margins(states: Sequence[Any], radii: Sequence[Any], options: Sequence[Any]) -> list[float]:
+        calls.append((len(states), options))
+        return answer(len(states), len(calls))[: len(options)]
+
+    shield._set.margins = margins
+    return calls
+
+
+def roomy(lib: Library, **changes: Any) -> Any:
+    """A shield whose set holds every state."""
+    shield = make(lib, **changes)
+    stub(shield, lambda states, call: [0.5] * 4)
+    return shield
+
+
+def compare(lib: Library, seeds: range, ticks: int) -> tuple[int, float, Counter[tuple[str, str]]]:
+    """Feed both implementations the same ticks; the largest difference between margins or set-points, and what was decided."""
+    backup, graph = graphs()
+    oracle = OracleShield(backup, graph, assumed_from(certificate()), FENCE_M)
+    shield, worst, done, kinds = make(lib, FENCE_M), 0.0, 0, Counter[tuple[str, str]]()
+    for seed in seeds:
+        home = at(x0=0.1 * seed, x1=-0.2)
+        oracle.engage(home)
+        shield.engage(home)
+        for call in random_calls(seed, ticks):
+            with np.errstate(all="ignore"):
+                wanted = oracle.decide(call.predicted, call.disturbance, call.candidate, call.now_ns)
+            given = shield.decide(call.predicted, call.disturbance, call.candidate, call.now_ns)
+            done += 1
+            kinds[wanted.verdict.name, wanted.reason.name] += 1
+            assert (given.verdict, given.reason) == (wanted.verdict, wanted.reason), (seed, call)
+            assert (given.setpoint is None) == (wanted.setpoint is None)
+            assert (given.setpoint is call.candidate) == (wanted.setpoint is call.candidate)
+            pairs = [(given.margin, wanted.margin)]
+            if wanted.setpoint is not None:
+                pairs += zip(given.setpoint.rates_rad_s.tolist(), wanted.setpoint.rates_rad_s.tolist(), strict=True)
+                pairs += [(given.setpoint.thrust_m_s2, wanted.setpoint.thrust_m_s2)]
+            for one, other in pairs:
+                if not (one == other or (math.isnan(one) and math.isnan(other))):
+                    difference = abs(one - other)
+                    assert difference < 1e-12, (seed, call)
+                    worst = max(worst, difference)
+    return done, worst, kinds
+
+
+def test_some_ticks_agree_with_numpy(lib: Library) -> None:
+    compare(lib, range(3), 25)
+
+
+def test_more_ticks_agree_with_numpy(lib: Library) -> None:
+    compare(lib, range(3, 9), 60)
+
+
+def test_many_ticks_agree_with_numpy_and_reach_every_decision() -> None:
+    done, worst, kinds = compare(mutants.real(), range(100, 160), 60)
+    assert done == 3600
+    assert worst < 1e-13  # a thousandth of a thousandth of the 1e-9 that the graph takes off
+    assert {verdict for verdict, _ in kinds} == {"ACCEPT", "BACKUP", "VOID"}
+    missing = {reason.name for reason in Reason} - {reason for _, reason in kinds}
+    assert missing <= {"DISTURBANCE", "RATE_RESIDUAL", "MISSED_TICKS"}  # tested one by one below
+
+
+def test_the_decision_at_the_edge_of_the_set_is_that_of_numpy(lib: Library) -> None:
+    backup, graph = graphs()
+    oracle = OracleShield(backup, graph, assumed_from(certificate()), 1000.0)
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        direction = rng.normal(0.0, 1.0, 6)
+        direction /= np.linalg.norm(direction)
+
+        def decided(implementation: Any, scale: float, direction: Any = direction) -> Any:
+            implementation.engage(HOVER)
+            x = np.array(HOVER)
+            x[3:6] += scale * direction[:3]
+            x[6:10] = [1.0, *(0.05 * scale * direction[3:])]
+            return implementation.decide(x.tolist(), CALM, setpoint(), START_NS)
+
+        low, high = 0.0, 8.0
+        while np.nextafter(low, high) < high:
+            middle = 0.5 * (low + high)
+            if decided(oracle, middle).reason in (Reason.OK, Reason.SOFTENED):
+                low = middle
+            else:
+                high = middle
+        shield = make(lib)
+        for scale in (low * (1.0 - 1e-9), low, high, high * (1.0 + 1e-9)):
+            given, wanted = decided(shield, scale), decided(oracle, scale)
+            if given.verdict != wanted.verdict:  # float64 in another order: far within the 1e-9 kept free
+                assert abs(scale - low) < 1e-9 * low
+                assert abs(decided(oracle, low).margin) < 1e-12
+
+
+# --- set-points --------------------------------------------------------------------------------------------------
+
+
+def test_thrust_limits(lib: Library) -> None:
+    low, high = THRUST_M_S2
+    for thrust, inside in (
+        (low, True),
+        (math.nextafter(low, DOWN), False),
+        (math.nextafter(low, UP), True),
+        (high, True),
+        (math.nextafter(high, UP), False),
+        (math.nextafter(high, DOWN), True),
+    ):
+        candidate = setpoint(thrust=thrust)
+        decision = Clock(roomy(lib))(candidate=candidate)
+        same(decision, Verdict.ACCEPT, Reason.OK if inside else Reason.SOFTENED)
+        assert (decision.setpoint is candidate) == inside
+
+
+def test_rate_limits(lib: Library) -> None:
+    for axis, most in enumerate((*RATES_RAD_S[:2], 0.25)):
+        for sign in (1.0, -1.0):
+            for value, inside in ((most, True), (math.nextafter(most, UP), False), (math.nextafter(most, DOWN), True)):
+                rates = [0.0, 0.0, 0.0]
+                rates[axis] = sign * value
+                decision = Clock(roomy(lib))(candidate=setpoint(*rates))
+                same(decision, Verdict.ACCEPT, Reason.OK if inside else Reason.SOFTENED)
+
+
+def test_the_smaller_of_both_yaw_limits_counts(lib: Library) -> None:
+    shield = roomy(lib, yaw_rate_rad_s=("assumptions", 0.5))
+    assert shield.assumed.admitted_rates_rad_s == RATES_RAD_S
+    same(Clock(shield)(candidate=setpoint(yaw=0.28)), Verdict.ACCEPT, Reason.OK)
+    same(Clock(roomy(lib))(candidate=setpoint(yaw=0.28)), Verdict.ACCEPT, Reason.SOFTENED)
+
+
+def test_what_is_no_setpoint_is_refused_and_not_softened(lib: Library) -> None:
+    for wrong in (
+        setpoint(roll=math.nan), setpoint(pitch=math.inf), setpoint(yaw=-math.inf), setpoint(thrust=math.nan),
+        Setpoint(np.zeros(4), 9.8), Setpoint(np.zeros(2), 9.8), Setpoint(np.zeros((1, 3)), 9.8),
+    ):  # fmt: skip
+        same(Clock(make(lib))(candidate=wrong), Verdict.BACKUP, Reason.NOT_FINITE)
+
+
+def test_without_a_plan_the_backup_acts(lib: Library) -> None:
+    decision = Clock(make(lib))()
+    same(decision, Verdict.BACKUP, Reason.NO_PLAN)
+    assert decision.margin > 0.0
+
+
+def test_softened_setpoints_are_those_of_the_text(lib: Library) -> None:
+    for accepted_at, share in ((2, 1.0), (3, 0.5), (4, 0.2)):
+        shield = make(lib)
+        stub(shield, lambda states, call, n=accepted_at: [0.1 if call == n else -0.1] * 4)  # type: ignore[misc]
+        decision = Clock(shield)(candidate=setpoint(1.4, -0.1, -0.2, 12.0))
+        same(decision, Verdict.ACCEPT, Reason.SOFTENED)
+        assert decision.margin == 0.1
+        fresh = make(lib)
+        now = lib.states.flatten(HOVER, 0.0, 9.80665)
+        held = fresh._set.anchors(now.flat, (0.0, 0.0, 0.0), None)[1]
+        backup, _ = fresh._backup.setpoint(now, held)
+        wanted = [*backup.rates_rad_s, backup.thrust_m_s2]
+        gentle = [0.35, -0.1, -0.2, 9.80665 / 0.99 + 0.25]
+        mixed = [share * ours + (1.0 - share) * theirs for ours, theirs in zip(gentle, wanted, strict=True)]
+        given = [*decision.setpoint.rates_rad_s, decision.setpoint.thrust_m_s2]
+        np.testing.assert_allclose(given, mixed, rtol=0.0, atol=1e-12)
+
+
+def test_softening_keeps_to_every_limit(lib: Library) -> None:
+    """Set-points far out, with limits narrower than the gentle ones."""
+    narrow = {"rate_limit_rad_s": ("backup", [0.1, 0.2, 0.05]), "thrust_min_m_s2": ("backup", 9.85)}
+    for sign in (1.0, -1.0):
+        shield = make(lib, thrust_max_m_s2=("backup", 9.95), **narrow)
+        stub(shield, lambda states, call: [0.1] * 4)
+        decision = Clock(shield)(candidate=setpoint(5.0 * sign, 5.0 * sign, 5.0 * sign, 9.9 + 9.0 * sign))
+        same(decision, Verdict.ACCEPT, Reason.SOFTENED)
+        np.testing.assert_array_equal(decision.setpoint.rates_rad_s, [0.1 * sign, 0.2 * sign, 0.05 * sign])
+        assert decision.setpoint.thrust_m_s2 == (9.95 if sign > 0.0 else 9.85)
+    shield = make(lib)
+    stub(shield, lambda states, call: [0.1] * 4)
+    decision = Clock(shield)(candidate=setpoint(-2.0, 2.0, -1.0, 1.0))
+    np.testing.assert_array_equal(decision.setpoint.rates_rad_s, [-0.35, 0.35, -0.25])
+    assert decision.setpoint.thrust_m_s2 == 9.80665 / 0.99 - 0.25
+
+
+def test_nothing_is_softened_beyond_the_fence_or_without_a_backup(lib: Library) -> None:
+    shield = make(lib, fence_m=1.0)
+    calls = stub(shield, lambda states, call: [0.5] * 4)
+    same(Clock(shield)(candidate=setpoint()), Verdict.BACKUP, Reason.GEOFENCE)
+    assert [states for states, _ in calls] == [4, 1]
+    shield = make(lib)
+    shield._backup.setpoint = lambda now, held: (None, math.nan)
+    decision = Clock(shield)(candidate=setpoint(roll=2.0))
+    same(decision, Verdict.VOID, Reason.NOT_FINITE)
+
+
+# --- membership --------------------------------------------------------------------------------------------------
+
+
+def test_only_a_positive_margin_is_accepted(lib: Library) -> None:
+    smallest = math.nextafter(0.0, UP)
+    for margin, verdict in ((smallest, Verdict.ACCEPT), (0.0, Verdict.BACKUP), (-smallest, Verdict.BACKUP), (-math.inf, Verdict.BACKUP)):
+        shield = make(lib)
+        stub(shield, lambda states, call, margin=margin: [margin if states == 4 else 0.5] * 4)  # type: ignore[misc]
+        decision = Clock(shield)(candidate=setpoint())
+        same(decision, verdict, Reason.OK if verdict is Verdict.ACCEPT else Reason.WOULD_LEAVE_SET)
+        assert decision.margin == (margin if verdict is Verdict.ACCEPT else 0.5)
+
+
+def test_the_best_fenced_anchor_is_held(lib: Library) -> None:
+    for margins, fenced, wanted in (
+        ([0.5, 0.7, 0.7, 0.1], (0, 1, 2, 3), 1),
+        ([0.7, 0.5, 0.6, 0.1], (0, 1, 2, 3), 0),
+        ([0.7, 0.5, 0.6, 0.1], (1, 2, 3), 2),
+        ([0.1, 0.2, 0.3, 0.4], (0, 1, 2, 3), 3),
+        ([-0.1, 0.2, -0.3, 0.4], (0,), 0),
+        ([0.5, -0.2, -0.2, 0.4], (1, 2), 1),
+    ):
+        shield = make(lib)
+        shield._held = lib.margins.Held((9.0, 9.0, 9.0), (0.0, 0.0, 0.0))
+        seen: list[Sequence[Any]] = []
+
+        def answer(states: Any, radii: Any, options: Sequence[Any], seen: Any = seen, margins: Any = margins) -> Any:
+            seen.append(options)
+            return margins
+
+        shield._set.margins = answer
+        shield._set.fenced = lambda held, seen=seen, fenced=fenced: [*map(id, seen[-1])].index(id(held)) in fenced
+        now = lib.states.flatten(HOVER, 0.0, 9.80665)
+        reason, held, margin = shield._admit(now, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 9.9))
+        assert held is seen[0][wanted]
+        assert margin == margins[wanted]
+        assert reason == (Reason.OK if margin > 0.0 else Reason.WOULD_LEAVE_SET)
+
+
+def test_anchors_are_tried_around_the_best_one(lib: Library) -> None:
+    shield = make(lib)
+    now = lib.states.flatten(at(x0=1.0, x1=2.0, x3=0.5, x4=-0.25, x5=0.1), 0.0, 9.80665)
+    options = shield._set.anchors(now.flat, (5.0, -5.0, 5.0), None)
+    limit = 1.1 / math.sqrt(2.0)
+    best = [-1.37 * 0.5 - 2.29 * limit, 1.37 * 0.25 + 2.29 * limit, -1.62 * 0.1 - 1.31 * 0.4]
+    for option, share in zip(options, (0.7, 1.0, 1.3, 1.0), strict=True):
+        np.testing.assert_allclose(option.anchor, np.array([1.0, 2.0, 1.0]) - share * np.array(best), rtol=1e-14)
+        assert option.disturbance == (limit, -limit, 0.4)
+    assert options[3] is options[1]
+    held = lib.margins.Held((0.0, 0.0, 0.0), (0.0, 0.0, 0.0))
+    assert shield._set.anchors(now.flat, (0.0, 0.0, 0.0), held)[3] is held
+
+
+def test_a_margin_that_is_no_number_counts_as_outside(lib: Library) -> None:
+    shield = make(lib)
+    now = lib.states.flatten(at(x0=math.nan), 0.0, 9.80665)
+    held = lib.margins.Held((0.0, 0.0, 0.0), (0.0, 0.0, 0.0))
+    radii = shield._prediction.radii([now.flat], 0.0)
+    assert shield._set.margins([now.flat], radii, [held]) == [-math.inf]
+
+
+def test_the_fence_counts_the_tube(lib: Library) -> None:
+    for fence_m, inside in ((13.0, True), (math.nextafter(13.0, DOWN), False), (math.nextafter(13.0, UP), True)):
+        shield = make(lib, fence_m)
+        shield.engage(at(x0=1.0, x1=-2.0))
+        for x, y in ((3.0, 4.0), (-3.0, 4.0), (4.0, -3.0), (0.0, 5.0)):
+            held = lib.margins.Held((1.0 + x, -2.0 + y, 100.0), (0.0, 0.0, 0.0))
+            assert shield._set.fenced(held) == inside
+
+
+# --- backup ------------------------------------------------------------------------------------------------------
+
+
+def test_the_backup_keeps_its_anchor_unless_another_is_better_for_sure(lib: Library) -> None:
+    smallest = math.nextafter(0.0, UP)
+    for kept, others, moves in (
+        (smallest, [0.5] * 4, False),
+        (0.0, [-0.1, smallest, smallest, 0.0], True),
+        (0.0, [0.0] * 4, False),
+        (-0.1, [-0.3, -0.05, 0.0, -0.1], False),
+    ):
+        shield = make(lib)
+        shield._held = old = lib.margins.Held((0.0, 0.0, 1.0), (0.0, 0.0, 0.0))
+        calls = stub(shield, lambda states, call, kept=kept, others=others: [kept] if call == 1 else others)  # type: ignore[misc]
+        decision = Clock(shield)()
+        outside = kept <= 0.0 and not moves
+        same(decision, Verdict.BACKUP, Reason.OUTSIDE_SET if outside else Reason.NO_PLAN)
+        assert shield._held is (calls[1][1][1] if moves else old)
+        assert decision.margin == (smallest if moves else kept)
+        assert len(calls) == (1 if kept > 0.0 else 2)
+
+
+def test_outside_the_set_the_backup_acts_for_fifty_ticks(lib: Library) -> None:
+    shield = make(lib)
+    tick = Clock(shield)
+    stub(shield, lambda states, call: [0.0] * 4)
+    for _ in range(50):
+        same(tick(), Verdict.BACKUP, Reason.OUTSIDE_SET)
+    same(tick(), Verdict.VOID, Reason.OUTSIDE_SET)
+    shield.engage(HOVER)
+    for _ in range(50):
+        same(tick(), Verdict.BACKUP, Reason.OUTSIDE_SET)
+    stub(shield, lambda states, call: [0.1] * 4)
+    same(tick(candidate=setpoint()), Verdict.ACCEPT, Reason.OK)
+    stub(shield, lambda states, call: [0.0] * 4)
+    same(tick(), Verdict.BACKUP, Reason.OUTSIDE_SET)  # counted from the beginning again
+    stub(shield, lambda states, call: [0.1] * 4)
+    same(tick(), Verdict.BACKUP, Reason.NO_PLAN)
+    stub(shield, lambda states, call: [0.0] * 4)
+    for _ in range(50):
+        same(tick(), Verdict.BACKUP, Reason.OUTSIDE_SET)
+
+
+def test_a_backup_that_is_not_finite_voids(lib: Library) -> None:
+    same(Clock(make(lib))(at(x6=0.0)), Verdict.VOID, Reason.NOT_FINITE)  # a quaternion of zeros
+    shield = make(lib)
+    same(Clock(shield)(at(x6=0.0), candidate=setpoint()), Verdict.VOID, Reason.NOT_FINITE)
+
+
+def test_a_thrust_or_direction_of_zero_is_outside(lib: Library) -> None:
+    shield = make(lib)
+    now = lib.states.flatten(at(x13=0.0), 0.0, 9.80665)
+    reason, _, margin = shield._admit(now, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 9.9))
+    assert (reason, margin) == (Reason.WOULD_LEAVE_SET, -math.inf) or reason == Reason.GEOFENCE
+    flat = lib.states.Flat((0.0,) * 3, (0.0,) * 3, (0.0,) * 3, (0.0,) * 3, 9.8)
+    nowhere = lib.states.Present(flat, 0.0, (0.0,) * 3, (0.0,) * 3, (0.0,) * 3)
+    assert math.isnan(shield._prediction.ahead(nowhere, (0.0, 0.0, 0.0, 9.9), (0.0,) * 3)[0].acceleration[0])
+
+
+# --- states that cannot be used ----------------------------------------------------------------------------------
+
+
+def test_blind_ticks_repeat_the_last_setpoint(lib: Library) -> None:
+    broken: tuple[tuple[list[float] | None, list[float], Reason], ...] = (
+        (None, CALM, Reason.NO_STATE),
+        (at(x3=math.nan), CALM, Reason.NOT_FINITE),
+        (at(x12=math.inf), CALM, Reason.NOT_FINITE),
+        (HOVER, [0.0, math.nan, 0.0], Reason.NOT_FINITE),
+        (HOVER[:13], CALM, Reason.NOT_FINITE),
+        ([*HOVER, 0.0], CALM, Reason.NOT_FINITE),
+        (HOVER, [0.0, 0.0], Reason.NOT_FINITE),
+        (HOVER, [0.0] * 4, Reason.NOT_FINITE),
+        (at(x13=1.0), CALM, Reason.NOT_FINITE),
+    )
+    for predicted, disturbance, reason in broken:
+        shield = make(lib)
+        tick = Clock(shield)
+        same(tick(predicted, disturbance, setpoint()), Verdict.VOID, reason)  # nothing to repeat yet
+        shield.engage(HOVER)
+        candidate = setpoint()
+        for _ in range(2):
+            same(tick(candidate=candidate), Verdict.ACCEPT, Reason.OK)
+            for _ in range(25):
+                decision = tick(predicted, disturbance, setpoint())
+                same(decision, Verdict.BACKUP, reason)
+                assert decision.setpoint is candidate
+                assert math.isnan(decision.margin)
+        decision = tick(predicted, disturbance, setpoint())
+        same(decision, Verdict.VOID, reason)
+        assert math.isnan(decision.margin)
+
+
+def test_the_least_thrust(lib: Library) -> None:
+    for thrust, usable in ((1.0, False), (math.nextafter(1.0, UP), True), (math.nextafter(1.0, DOWN), False), (-2.0, False)):
+        decision = Clock(make(lib))(at(x13=thrust))
+        assert (decision.reason == Reason.NOT_FINITE) == (not usable)
+
+
+# --- the watch over the assumptions ------------------------------------------------------------------------------
+
+
+def test_a_broken_assumption_is_tolerated_for_25_ticks(lib: Library) -> None:
+    shield = make(lib)
+    tick = Clock(shield)
+    ways: tuple[tuple[Reason, Callable[[int], Any]], ...] = (
+        (Reason.DISTURBANCE, lambda n: tick(disturbance=[9.0, 0.0, 0.0], candidate=setpoint())),
+        (Reason.RATE_RESIDUAL, lambda n: tick(at(x10=(-1.0) ** n), candidate=setpoint())),
+        (Reason.MISSED_TICKS, lambda n: tick(candidate=setpoint(), gap_ns=25_000_001)),
+    )
+    for reason, broken in ways:
+        shield.engage(HOVER)
+        tick(at(x10=1.0) if reason is Reason.RATE_RESIDUAL else HOVER, candidate=setpoint())
+        for n in range(1, 26):
+            assert broken(n).verdict != Verdict.VOID
+        decision = broken(26)
+        same(decision, Verdict.VOID, reason)
+        assert math.isnan(decision.margin)
+
+
+def test_a_good_tick_starts_the_count_again(lib: Library) -> None:
+    tick = Clock(make(lib))
+    tick(candidate=setpoint())
+    for _ in range(2):
+        for _ in range(25):
+            assert tick(disturbance=[9.0, 0.0, 0.0], candidate=setpoint()).verdict != Verdict.VOID
+        assert tick(candidate=setpoint()).verdict != Verdict.VOID
+
+
+def test_late_is_more_than_the_missed_ticks_and_a_half(lib: Library) -> None:
+    for missed, most_ns in ((0, 15_000_000), (1, 25_000_000), (2, 35_000_000)):
+        monitor = make(lib, missed_ticks=("assumptions", missed))._monitor
+        assert not monitor.is_late(1)  # the first tick is never late
+        assert monitor.is_late(1 + most_ns + 1)
+        assert not monitor.is_late(1 + 2 * most_ns + 1)
+        monitor.engage()
+        assert not monitor.is_late(START_NS)
+        assert not monitor.is_late(START_NS)
+        monitor.engage()
+        assert not monitor.is_late(most_ns + 1)
+
+
+def test_the_disturbance_estimate_at_its_limit(lib: Library) -> None:
+    monitor = make(lib)._monitor
+    horizontal, vertical = 1.1 / math.sqrt(2.0) + 0.25, 0.4 + 0.15
+    for axis, most in enumerate((horizontal, horizontal, vertical)):
+        for sign in (1.0, -1.0):
+            for value, broken in ((most, False), (math.nextafter(most, UP), True), (math.nextafter(most, DOWN), False)):
+                d = [0.0, 0.0, 0.0]
+                d[axis] = sign * value
+                found = monitor.watch((0.0, 0.0), tuple(d), None, False)
+                assert found == ((Reason.DISTURBANCE, 1) if broken else (Reason.OK, 0))
+
+
+def test_the_disturbance_estimate_against_the_one_held(lib: Library) -> None:
+    monitor = make(lib)._monitor
+    held = (0.25, -0.5, 0.125)
+    most_h, most_v = 1.5 * 0.25, 1.5 * 0.15
+    share = (0.6 * 0.375, 0.8 * 0.375)
+    for change, broken in (
+        ((most_h, 0.0, 0.0), False),
+        ((0.376, 0.0, 0.0), True),
+        ((-0.376, 0.0, 0.0), True),
+        ((0.0, most_h, 0.0), False),
+        ((0.0, -0.376, 0.0), True),
+        ((share[0] - 1e-9, -share[1], 0.0), False),
+        ((share[0] + 1e-9, -share[1], 0.0), True),
+        ((0.0, 0.0, most_v - 1e-9), False),
+        ((0.0, 0.0, most_v + 1e-9), True),
+        ((0.0, 0.0, -most_v - 1e-9), True),
+    ):
+        d = tuple(base + step for base, step in zip(held, change, strict=True))
+        assert (monitor.watch((0.0, 0.0), d, held, False)[0] == Reason.DISTURBANCE) == broken, change
+    zero = (0.0, 0.0, 0.0)
+    for edge, d in ((most_h, (most_h, 0.0, 0.0)), (most_v, (0.0, 0.0, most_v))):
+        assert monitor.watch((0.0, 0.0), d, zero, False) == (Reason.OK, 0), edge
+        beyond = tuple(math.nextafter(value, UP) if value else 0.0 for value in d)
+        assert monitor.watch((0.0, 0.0), beyond, zero, False)[0] == Reason.DISTURBANCE
+    far = (0.5, 0.0, 0.0)
+    assert monitor.watch((0.0, 0.0), far, None, False) == (Reason.OK, 0)  # the backup does not act
+
+
+def test_rates_at_their_limit(lib: Library) -> None:
+    monitor = make(lib)._monitor
+    decay = math.exp(-0.01 / 0.045)
+    noise = 2.0 * math.sqrt(2.0) * 0.045 / (1.0 - decay)
+    assert monitor._most_rate == 0.05 + noise
+    monitor._response, monitor._most_rate = 1.0, 1.25
+    for rates, differ in (
+        ((0.75, 1.0), False),
+        ((-0.75, 1.0), False),
+        ((0.75, math.nextafter(1.0, UP)), True),
+        ((0.75, -math.nextafter(1.0, UP)), True),
+        ((1.25, 0.0), False),
+        ((-math.nextafter(1.25, UP), 0.0), True),
+    ):
+        monitor._expected = (0.0, 0.0)
+        assert (monitor.watch(rates, (0.0, 0.0, 0.0), None, False)[0] == Reason.RATE_RESIDUAL) == differ, rates
+        assert monitor.watch(rates, (0.0, 0.0, 0.0), None, True)[0] == Reason.MISSED_TICKS  # nothing was expected of it
+        monitor.expect_nothing()
+        assert monitor.watch(rates, (0.0, 0.0, 0.0), None, False) == (Reason.OK, 0)
+
+
+def test_expected_rates_follow_the_lag(lib: Library) -> None:
+    monitor = make(lib)._monitor
+    monitor.expect((0.5, -0.25), (0.2, 0.4, 0.1, 9.9))
+    decay = math.exp(-0.01 / 0.045)
+    targets = 1.03 * 0.2 + 0.01, 1.04 * 0.4 - 0.02
+    wanted = [target + (rate - target) * decay for target, rate in zip(targets, (0.5, -0.25), strict=True)]
+    np.testing.assert_allclose(monitor._expected, wanted, rtol=1e-14)
+
+
+def test_the_assumption_broken_for_longest_is_named(lib: Library) -> None:
+    monitor = make(lib)._monitor
+    wild, still = (9.0, 9.0, 9.0), (0.0, 0.0, 0.0)
+    assert monitor.watch((0.0, 0.0), still, None, True) == (Reason.MISSED_TICKS, 1)
+    assert monitor.watch((0.0, 0.0), wild, None, True) == (Reason.MISSED_TICKS, 2)
+    assert monitor.watch((0.0, 0.0), wild, None, False) == (Reason.DISTURBANCE, 2)
+    assert monitor.watch((0.0, 0.0), still, None, False) == (Reason.OK, 0)
+    assert monitor.watch((0.0, 0.0), wild, None, True) == (Reason.DISTURBANCE, 1)  # the first of equal ones
+    assert monitor.count(Reason.NO_STATE, True) == 1
+    assert monitor.count(Reason.NO_STATE, True) == 2
+    assert monitor.count(Reason.NO_STATE, False) == 0
+
+
+# --- bundle ------------------------------------------------------------------------------------------------------
+
+
+def test_a_shield_comes_from_a_bundle(lib: Library) -> None:
+    backup, graph = graphs()
+    files = {"backup.onnx": backup, "shield.onnx": graph, "certificate.toml": certificate()}
+    shield = lib.shield.Shield.from_bundle(types.SimpleNamespace(files=files))
+    assert shield.lead_s == pytest.approx(0.5 * (2 * 0.01 + 0.005))
+    shield.engage(HOVER)
+    same(Clock(shield)(candidate=setpoint()), Verdict.ACCEPT, Reason.OK)
+    for x, inside in ((22.0, True), (math.nextafter(22.0, UP), False)):  # 30 m, tube 8 m
+        assert shield._set.fenced(lib.margins.Held((x, 0.0, 0.0), (0.0, 0.0, 0.0))) == inside
+
+
+def test_numbers_of_the_certificate(lib: Library) -> None:
+    given, wanted = lib.assumed.assumed_from(certificate()), assumed_from(certificate())
+    for name in wanted.__slots__:
+        assert getattr(given, name) == getattr(wanted, name), name
+    assert given.window_s == 0.0125
+    assert given.missed_ticks == 1
+    assert given.anchor == ((-1.37, -2.29, 0.09), (-1.62, -1.31, 0.03))
+    assert given.estimate_limit_m_s2 == (1.1 / math.sqrt(2.0), 1.1 / math.sqrt(2.0), 0.4)
+
+
+def test_a_certificate_that_cannot_be_used_is_refused(lib: Library) -> None:
+    with pytest.raises(BundleError, match="lacks 'tick_s'"):
+        lib.assumed.assumed_from(certificate().replace(b"tick_s", b"tock_s"))
+    for change in (
+        {"tick_s": ("assumptions", "soon")},
+        {"tick_s": ("assumptions", math.nan)},
+        {"tick_s": ("assumptions", math.inf)},
+        {"missed_ticks": ("assumptions", [1])},
+        {"drag_1_s": ("assumptions", [0.1])},
+        {"drag_1_s": ("assumptions", [0.1, 0.1, 0.1])},
+        {"drag_1_s": ("assumptions", 0.1)},
+        {"rate_gain": ("backup", [1.0, 1.0])},
+        {"anchor": ("set", [[1.0, 2.0, 3.0]])},
+    ):
+        with pytest.raises(BundleError, match="cannot be used"):
+            lib.assumed.assumed_from(certificate(**change))
+
+
+def test_graphs_of_other_forms_are_refused(lib: Library) -> None:
+    backup, graph = graphs()
+    assumed = lib.assumed.assumed_from(certificate())
+    for pair in ((graph, graph), (backup, backup)):
+        with pytest.raises(BundleError, match="has other inputs or outputs"):
+            lib.shield.Shield(*pair, assumed)
+    with pytest.raises(BundleError, match="cannot load"):
+        lib.shield.Shield(b"", graph, assumed)
