@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import ast
-import copy
 import functools
 import importlib
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import tubepilot.runtime.shield
@@ -48,6 +47,11 @@ def source(name: str) -> str:
     return (FOLDER / f"{name}.py").read_text(encoding="utf-8")
 
 
+def parsed(name: str) -> ast.Module:
+    """Unchanged tree of a module."""
+    return ast.parse(source(name))
+
+
 @functools.cache
 def _compiled(name: str) -> types.CodeType:
     return compile(source(name), "<copy>", "exec")
@@ -63,7 +67,7 @@ def load(mutated: str, tree: ast.Module) -> Library:
             module.__package__ = "tubepilot.runtime"
             sys.modules[module.__name__] = made[name] = module
             code = compile(tree, "<mutant>", "exec") if name == mutated else _compiled(name)
-            exec(code, module.__dict__)
+            exec(code, module.__dict__)  # noqa: S102 - our own source
             if hasattr(module, "open_session"):
                 module.open_session = _session  # type: ignore[attr-defined]
     finally:
@@ -73,42 +77,67 @@ def load(mutated: str, tree: ast.Module) -> Library:
     return Library(made)
 
 
-def _changes(node: ast.AST) -> Iterator[tuple[str, Callable[[ast.AST], None]]]:
-    """Descriptions of the mutations of one node, each with what makes it on a copy of the node."""
+Change = tuple[str, str, object]
+"""Description, attribute of the node, and its value in the mutant."""
+
+
+def _changes(node: ast.AST) -> Iterator[Change]:
+    """The mutations of one node."""
     if isinstance(node, ast.Compare):
         for n, operator in enumerate(node.ops):
             for table in (EDGE, TURNED, NEGATED):
                 if type(operator) in table:
                     other = table[type(operator)]
                     what = f"{type(operator).__name__} -> {other.__name__}"
-                    yield what, lambda copied, n=n, other=other: copied.ops.__setitem__(n, other())  # type: ignore[misc]
+                    yield what, "ops", [*node.ops[:n], other(), *node.ops[n + 1 :]]
     if isinstance(node, ast.BoolOp):
         swapped = ast.Or if isinstance(node.op, ast.And) else ast.And
-        yield f"-> {swapped.__name__}", lambda copied: setattr(copied, "op", swapped())
+        yield f"-> {swapped.__name__}", "op", swapped()
     if isinstance(node, ast.BinOp) and type(node.op) in ARITHMETIC:
         other = ARITHMETIC[type(node.op)]
-        yield f"{type(node.op).__name__} -> {other.__name__}", lambda copied: setattr(copied, "op", other())
+        yield f"{type(node.op).__name__} -> {other.__name__}", "op", other()
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not | ast.USub):
-        yield f"{type(node.op).__name__} dropped", lambda copied: setattr(copied, "op", ast.UAdd())
+        yield f"{type(node.op).__name__} dropped", "op", ast.UAdd()
     if isinstance(node, ast.Name) and node.id in EXTREME:
-        yield f"{node.id} -> {EXTREME[node.id]}", lambda copied: setattr(copied, "id", EXTREME[node.id])
+        yield f"{node.id} -> {EXTREME[node.id]}", "id", EXTREME[node.id]
     if isinstance(node, ast.Constant) and isinstance(node.value, bool | int | float):
         value = node.value
         changed = not value if isinstance(value, bool) else -value if value else 1
-        yield f"{value} -> {changed}", lambda copied: setattr(copied, "value", changed)
+        yield f"{value} -> {changed}", "value", changed
 
 
-def mutants(text: str) -> Iterator[tuple[str, ast.Module]]:
-    """Every mutation of a source: "line: text [change]", and the changed tree.
+def _judged(tree: ast.AST) -> Iterator[ast.AST]:
+    """Nodes that can be mutated: not decorators, nor the `strict` of a zip."""
+    for field, value in ast.iter_fields(tree):
+        if field == "decorator_list":
+            continue
+        for child in value if isinstance(value, list) else [value]:
+            if isinstance(child, ast.AST) and not (isinstance(child, ast.keyword) and child.arg == "strict"):
+                yield child
+                yield from _judged(child)
 
-    Each comparison at its edge and turned round, `and` and `or` swapped, `not` and minus dropped, plus and minus, times and
-    over swapped, min and max swapped, each number with the other sign (0 becomes 1), True and False swapped.
+
+def _description(node: ast.AST, lines: list[str], what: str) -> str:
+    """The line, with the changed part in brackets, and the change."""
+    line = lines[node.lineno - 1]  # type: ignore[attr-defined]
+    start, end = node.col_offset, node.end_col_offset  # type: ignore[attr-defined]
+    if node.end_lineno != node.lineno:  # type: ignore[attr-defined]
+        end = len(line)
+    return f"{line[:start]}<{line[start:end]}>{line[end:]}".strip() + f"  {what}"
+
+
+def mutants(text: str, arithmetic: bool = True) -> Iterator[tuple[str, ast.Module]]:
+    """Every mutation of a source as (description, tree); the tree is valid until the next one is asked for.
+
+    Each comparison at its edge and turned round, `and` and `or` swapped, `not` and minus dropped, min and max swapped, each
+    number with the other sign (0 becomes 1), True and False swapped; with `arithmetic`, plus and minus, times and over too.
     """
     tree, lines = ast.parse(text), text.splitlines()
-    for number, node in enumerate(ast.walk(tree)):
-        for what, change in _changes(node):
-            changed = copy.deepcopy(tree)
-            target = next(found for n, found in enumerate(ast.walk(changed)) if n == number)
-            change(target)
-            line = node.lineno  # type: ignore[attr-defined]
-            yield f"{line}: {lines[line - 1].strip()} [{what}]", ast.fix_missing_locations(changed)
+    for node in list(_judged(tree)):
+        for what, field, value in _changes(node):
+            if isinstance(node, ast.BinOp) and not arithmetic:
+                continue
+            before = getattr(node, field)
+            setattr(node, field, value)
+            yield _description(node, lines, what), tree
+            setattr(node, field, before)

@@ -1,0 +1,86 @@
+"""Every small change in the shield's source must be noticed by a test of `test_shield`.
+
+TUBEPILOT_ALL_MUTANTS=1 also swaps plus with minus and times with over, which takes half a minute longer.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from helpers import mutants
+from helpers.mutants import Library
+
+ARITHMETIC = os.environ.get("TUBEPILOT_ALL_MUTANTS") == "1"
+SLOW = ("test_more_ticks_agree_with_numpy", "test_the_decision_at_the_edge_of_the_set_is_that_of_numpy")
+
+PAIR, SAME_LIMIT = "the last of two numbers is the second one", "the limits along x and y are the same number"
+EQUIVALENT = {
+    "mean_share=1.0 - share * a.rate_lag_s / t_s if t_s > 0.0 else <0.0>,  0.0 -> 1": "is multiplied by the time, which is 0",
+    "for axis in (0, <1>):  1 -> -1": PAIR,
+    "result.append(Radii(rows[0], rows[<1>]))  1 -> -1": PAIR,
+    "x, y = held.anchor[0] - self._home[0], held.anchor[1] - self._home[<1>]  1 -> -1": PAIR,
+    "self._most: Triple = (limit[<0>] + horizontal, limit[1] + horizontal, limit[2] + vertical)  0 -> 1": SAME_LIMIT,
+    "pitch + (rates_rad_s[<1>] - pitch) * self._decay,  1 -> -1": PAIR,
+    "pitch = (rates_rad_s[<1>] - self._expected[1]) / self._response  1 -> -1": PAIR,
+    "pitch = (rates_rad_s[1] - self._expected[<1>]) / self._response  1 -> -1": PAIR,
+    "if abs(command[0]) > most[0] or abs(command[1]) > most[1] or abs(command[<2>]) > most[2]:  2 -> -2": (
+        "of four numbers the third is the last but one"
+    ),
+    "held = self._held if self._held is not None else self._set.anchors(now.flat, d, None)[<1>]  1 -> -1": (
+        "without an anchor held, the last option is the second one"
+    ),
+    "self._last, self._acting = setpoint, (command, *(self._acting[:<1>] or (command,)))  1 -> -1": (
+        "of two set-points, or of none, the first one alone and all but the last are the same"
+    ),
+}
+"""Changes that change nothing, and why."""
+
+
+def _checks() -> list[Callable[[Library], None]]:
+    """The tests of `test_shield` that take the modules as `lib`; those that take long come last."""
+    spec = importlib.util.spec_from_file_location("shield_checks", Path(__file__).with_name("test_shield.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    named = [(name, test) for name, test in vars(module).items() if name.startswith("test_")]
+    checks = [(name, test) for name, test in named if "lib" in inspect.signature(test).parameters]
+    return [test for _, test in sorted(checks, key=lambda pair: pair[0] in SLOW)]
+
+
+CHECKS = _checks()
+
+
+def _is_noticed(library: Callable[[], Library]) -> bool:
+    try:
+        modules = library()
+        for check in CHECKS:
+            check(modules)
+    except (Exception, pytest.fail.Exception):  # noqa: BLE001 - whatever a mutant raises, it is noticed
+        return True
+    return False
+
+
+def test_the_unchanged_source_passes() -> None:
+    assert not _is_noticed(lambda: mutants.load("shield", mutants.parsed("shield")))
+
+
+@pytest.mark.parametrize("name", mutants.MODULES)
+def test_every_change_is_noticed(name: str) -> None:
+    survivors, count = [], 0
+    for description, tree in mutants.mutants(mutants.source(name), ARITHMETIC):
+        count += 1
+        if not _is_noticed(lambda tree=tree: mutants.load(name, tree)):  # type: ignore[misc]
+            survivors.append(description)
+    assert count > 5
+    assert [found for found in survivors if found not in EQUIVALENT] == []
+
+
+def test_the_list_of_equivalent_changes_is_not_out_of_date() -> None:
+    made = {found for name in mutants.MODULES for found, _ in mutants.mutants(mutants.source(name))}
+    assert set(EQUIVALENT) <= made
