@@ -6,7 +6,7 @@ differentiated. Names: see `NAMES`; "leaky_relu:0.2" states another slope than 0
 
 - Outside the domain (lo > hi, a pole of tan, 0 of reciprocal, <= 0 of log and of the derivatives of sqrt) and for NaN or infinite
   input, every bound is infinite; numbers below TINY in magnitude count as 0 there, as the processor may flush them.
-- Inside the domain but beyond what the argument reduction covers (|z| > 1e8 for sin and cos, z > 700 for exp, z > 1e300 for log)
+- Inside the domain but beyond what the argument reduction covers (|z| > 1e8 for sin and cos, z > 690 for exp, z > 1e300 for log)
   the answer is the function's global range: [-1, 1], [0, inf), everything. tan is not defined beyond 1e8.
 - At a kink (relu, abs, leaky_relu, elu at 0) the derivative of the order that jumps counts as the set of its one-sided values,
   which is what a mean-value or Lagrange remainder needs; derivatives of higher order over an interval with the kink inside are
@@ -59,7 +59,7 @@ class Elementary:
 
     derivatives: families.Family
     table: Table = _NO_TABLE
-    ranges: tuple[Pair, ...] = (_LINE,) * 6  # by order
+    ranges: tuple[Pair, ...] = (_LINE,) * 6  # by order; of the kinked ones infinite where a jump counts
     supported: Pair = (-1e100, 1e100)
     safe: float = 1.0  # an argument where nothing goes wrong
     kink: int | None = None  # order of the derivative that jumps at 0
@@ -78,7 +78,7 @@ def _linear(slope: float) -> Elementary:
     return Elementary(
         families.piecewise_linear(slope),
         table=(((AT_ZERO,) if slope < 0 else ()), *((),) * 5),
-        ranges=(_HALF_LINE if slope <= 0 else _LINE, (min(slope, 1.0), max(slope, 1.0)), *((0.0, 0.0),) * 4),
+        ranges=(_HALF_LINE if slope <= 0 else _LINE, (min(slope, 1.0), max(slope, 1.0)), *(_LINE,) * 4),
         kink=1,
     )
 
@@ -98,7 +98,7 @@ _REGISTRY = {
     "sigmoid": Elementary(families.sigmoid, SIGMOID, _decaying(SIGMOID, _UNIT)),
     "softplus": Elementary(families.softplus, SOFTPLUS, _decaying(SOFTPLUS, _HALF_LINE, _UNIT)),
     "silu": Elementary(families.silu, SILU, _decaying(SILU, (SILU[0][0].value[0], _INF), (SILU[1][0].value[0], SILU[1][1].value[1]))),
-    "elu": Elementary(families.elu, ranges=((-1.0, _INF), *(_UNIT,) * 5), kink=2),
+    "elu": Elementary(families.elu, ranges=((-1.0, _INF), _UNIT, _UNIT, *(_LINE,) * 3), kink=2),
     "atan": Elementary(families.atan, ATAN, _decaying(ATAN, (-_HALF_PI_UP, _HALF_PI_UP))),
     "square": Elementary(families.square, ((AT_ZERO,), *((),) * 5), (_HALF_LINE, _LINE, (2.0, 2.0), *((0.0, 0.0),) * 3)),
     "relu": _linear(0.0),
@@ -210,8 +210,7 @@ def _range(name: str, lo: Values, hi: Values, order: int) -> tuple[Values, Value
             low, high = jnp.where(inside, -_INF, low), jnp.where(inside, _INF, high)
     low, high = with_turning_points(function.table[order], lo, hi, low, high)
     least, most = function.ranges[order]
-    if function.kink is None or order <= function.kink:
-        low, high = jnp.maximum(low, least), jnp.minimum(high, most)
+    low, high = jnp.maximum(low, least), jnp.minimum(high, most)
     fits = (low >= -1e300) & (high <= 1e300)
     low = jnp.where(good & fits, low, jnp.where(defined, least, -_INF))
     return low, jnp.where(good & fits, high, jnp.where(defined, most, _INF))

@@ -193,10 +193,13 @@ def log(z: Values, order: int) -> Derivatives:
 
 
 def sqrt(z: Values, order: int) -> Derivatives:
-    """z^(1/2): from order 1 on by recurrence, four roundings and six more for each order."""
+    """z^(1/2): from order 1 on by recurrence, four roundings and six more for each order.
+
+    A number below 2^-1022 may be taken as 0, where its root is up to 2^-511.
+    """
     positive = z > 0
     root = jnp.where(positive, jnp.sqrt(jnp.where(positive, z, 1.0)), 0.0)
-    out = [(root, root * (2 * U * _SLACK) + TINY)]
+    out = [(root, root * (2 * U * _SLACK) + jnp.where(positive, TINY, 2.0**-511))]
     w = 1 / jnp.where(positive, z, 1.0)
     value = 0.5 / jnp.where(positive, root, 1.0)
     for k in range(1, order + 1):

@@ -25,7 +25,7 @@ from .error_model import TINY, U
 Values = Float[Array, "..."]
 
 _SLACK = 1.01
-EXP_LOWEST, EXP_HIGHEST = -668.0, 700.0  # e^-668 < TINY; 2^k of the highest is far from overflow
+EXP_LOWEST, EXP_HIGHEST = -668.0, 690.0  # e^-668 < TINY; e^690 < 1e300, above which there is no bound
 ANGLE_LIMIT = 1e8  # sin, cos, tan: above this the rounding of the reduction is no longer small
 LOG_LOWEST, LOG_HIGHEST = TINY, 1e300
 
