@@ -7,29 +7,26 @@ empty intervals, conditions that contradict each other, windows outside the hori
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from math import ceil, floor
 from pathlib import Path, PurePosixPath
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
-from jax import lax
 
 from tubepilot.firmware_bridge.errors import InputError
 
-from .expression import RESERVED, ExpressionError, Node, Number, evaluate, names, parse, parse_condition
+from .expression import parse_condition
 from .network import Network, load_network
+from .scope import Bounds, Scope, Vectors, boxes
 from .specification import Hints, Property, Specification
-from .toml_places import Keys, read_document
-from .toml_table import Table, suggestion
+from .syntax_tree import ExpressionError, Node
+from .toml_places import read_document
+from .toml_table import Table
 from .vacuity import empty_region
 
 MAX_STEPS = 1_000_000
-Bounds = tuple[Fraction, Fraction]
-Vectors = Callable[..., jax.Array]
 
 
 def load_specification(
@@ -53,7 +50,8 @@ def load_specification(
     name, source = root.text("name"), root.text("source")
     system = root.table("system")
     discrete = system.choice("kind", ("continuous", "discrete")) == "discrete"
-    scope = _Scope(system)
+    scope = Scope(system)
+    root.constants = scope.constants
     equations = scope.formulas(system.table("equations"), scope.states, ("state", "input", "disturbance", "parameter"), "state")
     system.finish()
     groups = (scope.states, scope.inputs, scope.disturbances, scope.parameters)
@@ -65,7 +63,7 @@ def load_specification(
     delay = _delay(control, period)
     missed = control.integer("missed", 0, steps - 1) if control.given("missed") else 0
     control.finish()
-    initial = _boxes(root.table("initial"), scope.states)
+    initial = boxes(root.table("initial"), scope.states)
     properties = tuple(_property(table, scope, period, steps, discrete) for table in root.tables("property"))
     hints = _hints(root.optional_table("analysis"), len(scope.states))
     root.finish()
@@ -118,12 +116,6 @@ def _scaled(bounds: Bounds, scale: float) -> Bounds:
     return centre - radius, centre + radius
 
 
-def _boxes(table: Table, expected: Sequence[str]) -> list[Bounds]:
-    result = [table.interval(name) for name in expected]
-    table.finish()
-    return result
-
-
 def _delay(control: Table, period: Fraction) -> tuple[float, float]:
     if not control.given("delay_s"):
         return 0.0, 0.0
@@ -133,143 +125,11 @@ def _delay(control: Table, period: Fraction) -> tuple[float, float]:
     return rounded_down(lo), float(period) if hi == period else rounded_up(hi)
 
 
-# --- names and formulas ------------------------------------------------------------------------------------
-
-
-class _Scope:
-    """Every name of a specification, what it stands for, and functions made from formulas of them."""
-
-    def __init__(self, system: Table) -> None:
-        self.kinds: dict[str, str] = {}
-        self.constants: dict[str, Fraction] = {}
-        self.definitions: dict[str, Node] = {}
-        self.bases: dict[str, frozenset[str]] = {}  # the names, other than definitions, that a definition rests on
-        self.states = self._declare(system, "states", "state", 1)
-        self.inputs = self._declare(system, "inputs", "input", 0) if system.given("inputs") else ()
-        constants = system.optional_table("constants")
-        constants.constants = system.constants = self.constants
-        for name in constants.data:
-            self._constant(constants, name)
-        constants.finish()
-        self.disturbances, self.disturbance_bounds = self._intervals(system, "disturbances", "disturbance")
-        self.parameters, self.parameter_bounds = self._intervals(system, "parameters", "parameter")
-        definitions = system.optional_table("definitions")
-        for name in definitions.data:
-            node = self.formula(definitions, name, definitions.text(name), ("state", "input", "disturbance", "parameter"))
-            self.add(definitions, (name,), name, "definition")
-            self._define(name, node)
-        definitions.finish()
-
-    def add(self, table: Table, keys: Keys, name: str, kind: str) -> None:
-        """Declare a name; it must be new and may not be that of a function."""
-        at_key = kind in ("constant", "definition", "disturbance", "parameter")
-        if not name.isascii() or not name.isidentifier():
-            raise table.error(keys, f"{name!r} is no name; letters, digits and _ are allowed, a letter or _ first", at_key)
-        if name in RESERVED:
-            raise table.error(keys, f"{name!r} is the name of a function or number; choose another", at_key)
-        if name in self.kinds:
-            raise table.error(keys, f"{name!r} is already the name of a {self.kinds[name]}; choose another", at_key)
-        self.kinds[name] = kind
-
-    def _declare(self, table: Table, key: str, kind: str, least: int) -> tuple[str, ...]:
-        found = table.texts(key, least)
-        for i, name in enumerate(found):
-            self.add(table, (key, i), name, kind)
-        return found
-
-    def _intervals(self, system: Table, key: str, kind: str) -> tuple[tuple[str, ...], list[Bounds]]:
-        table = system.optional_table(key)
-        table.constants = self.constants
-        for name in table.data:
-            self.add(table, (name,), name, kind)
-        return tuple(table.data), _boxes(table, list(table.data))
-
-    def _constant(self, table: Table, name: str) -> None:
-        if not isinstance(table.data[name], str):
-            value = table.number(name)
-        else:
-            node = self.formula(table, name, table.text(name), ())
-            if not isinstance(node, Number):  # such as sqrt(2): known as a formula only
-                self.add(table, (name,), name, "constant")
-                self._define(name, node)
-                return
-            value = node.value
-        self.add(table, (name,), name, "constant")
-        self.constants[name] = value
-
-    def _define(self, name: str, node: Node) -> None:
-        self.definitions[name] = node
-        self.bases[name] = self._bases(node)
-
-    def _bases(self, node: Node) -> frozenset[str]:
-        return frozenset().union(*(self.bases.get(n.name, frozenset({n.name})) for n in names(node)))
-
-    def formula(self, table: Table, keys: str | Keys, text: str, allowed: Sequence[str]) -> Node:
-        """The syntax tree of an expression that may use names of some kinds, and constants."""
-        try:
-            node = parse(text, self.constants)
-        except ExpressionError as error:
-            raise table.error(keys, error.reason, offset=error.offset) from error
-        self.check(table, keys, [node], allowed)
-        return node
-
-    def check(self, table: Table, keys: str | Keys, nodes: Sequence[Node], allowed: Sequence[str]) -> None:
-        """Refuse names that are not declared, or stand for what may not be used here."""
-        for name in (name for node in nodes for name in names(node)):
-            if name.name not in self.kinds:
-                known = [n for n, kind in self.kinds.items() if kind in (*allowed, "constant", "definition")]
-                raise table.error(keys, f"the name {name.name!r} is not declared{suggestion(name.name, known)}", offset=name.offset)
-            for base in sorted(self.bases.get(name.name, frozenset({name.name}))):
-                if self.kinds[base] not in (*allowed, "constant"):
-                    through = "" if base == name.name else f" (through {name.name!r})"
-                    limit = f"only of a {', a '.join(allowed)} or a constant" if allowed else "of constants only"
-                    reason = f"{base!r}{through} is a {self.kinds[base]}; this formula may be {limit}"
-                    raise table.error(keys, reason, offset=name.offset)
-
-    def formulas(self, table: Table, expected: Sequence[str], allowed: Sequence[str], of: str) -> list[Node]:
-        """One formula per name, in the order of the names."""
-        for key in table.data:
-            if key not in expected:
-                raise table.error(key, f"{key!r} is no {of}{suggestion(key, list(expected))}", at_key=True)
-        result = [self.formula(table, name, table.text(name), allowed) for name in expected]
-        table.finish()
-        return result
-
-    def function(self, nodes: Sequence[Node], groups: Sequence[Sequence[str]]) -> Vectors:
-        """A function of one vector per group of names that gives the values of the formulas as a vector."""
-        needed = self._needed(nodes)
-        used = {name.name for node in (*nodes, *(self.definitions[n] for n in needed)) for name in names(node)}
-
-        def compute(*vectors: jax.Array) -> jax.Array:
-            dtype = jnp.result_type(float, *vectors)
-            scope: dict[str, jax.Array] = {}
-            for group, vector in zip(groups, vectors, strict=True):
-                array = jnp.asarray(vector, dtype)
-                scope.update({name: lax.index_in_dim(array, i, keepdims=False) for i, name in enumerate(group) if name in used})
-            for name in needed:
-                scope[name] = evaluate(self.definitions[name], scope, dtype)
-            values = [jnp.asarray(evaluate(node, scope, dtype), dtype) for node in nodes]
-            return jnp.stack(values) if values else jnp.zeros((0,), dtype)
-
-        return compute
-
-    def _needed(self, nodes: Sequence[Node]) -> list[str]:
-        """The definitions that formulas rest on, in the order in which they can be evaluated."""
-        wanted: set[str] = set()
-        stack = list(nodes)
-        while stack:
-            for name in names(stack.pop()):
-                if name.name in self.definitions and name.name not in wanted:
-                    wanted.add(name.name)
-                    stack.append(self.definitions[name.name])
-        return [name for name in self.definitions if name in wanted]
-
-
 # --- controller, properties, hints -------------------------------------------------------------------------
 
 
 def _controller(
-    root: Table, scope: _Scope, networks: Path | str | None, network_file: Path | str | None
+    root: Table, scope: Scope, networks: Path | str | None, network_file: Path | str | None
 ) -> tuple[Network | None, Vectors, Vectors]:
     if not root.given("controller"):
         if scope.inputs:
@@ -278,7 +138,6 @@ def _controller(
             raise InputError(f"{root.document.name}: it has no controller, but the network {network_file} was given")
         return None, scope.function([], [scope.states]), scope.function([], [(), scope.states])
     table = root.table("controller")
-    table.constants = scope.constants
     network, read = None, []
     outputs: tuple[str, ...] = ()
     if table.given("network"):
@@ -314,7 +173,7 @@ def _network(table: Table, networks: Path | str | None, network_file: Path | str
         raise table.error("network", str(error)) from error
 
 
-def _property(table: Table, scope: _Scope, period: Fraction, steps: int, discrete: bool) -> Property:
+def _property(table: Table, scope: Scope, period: Fraction, steps: int, discrete: bool) -> Property:
     kind = table.choice("kind", ("reach", "avoid", "stay"))
     start, stop = table.interval("window_s")
     if start < 0 or stop > period * steps:
@@ -331,7 +190,7 @@ def _property(table: Table, scope: _Scope, period: Fraction, steps: int, discret
             raise table.error(("conditions", i), error.reason, offset=error.offset) from error
         scope.check(table, ("conditions", i), [node for node, _ in parts], ("state",))
         for node, shown in parts:
-            if not scope._bases(node) & set(scope.states):
+            if not scope.rests_on(node) & set(scope.states):
                 raise table.error(("conditions", i), f"{shown!r} does not depend on a state, so it says nothing")
             nodes.append(node)
             text.append(shown)

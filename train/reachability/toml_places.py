@@ -15,7 +15,7 @@ from typing import Any
 
 from tubepilot.firmware_bridge.errors import InputError
 
-from .expression import located
+from .syntax_tree import located
 
 MAX_BYTES = 4 << 20
 Keys = tuple[str | int, ...]

@@ -10,7 +10,8 @@ from typing import Any
 
 from tubepilot.firmware_bridge.errors import InputError
 
-from .expression import ExpressionError, Number, parse
+from .expression import parse
+from .syntax_tree import ExpressionError, Number
 from .toml_places import Document, Keys
 
 _LARGEST = Fraction(10**280)

@@ -12,7 +12,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from .expression import Call, Name, Node, Number, Power, Product, Sum
+from .syntax_tree import Call, Name, Node, Number, Power, Product, Sum
 
 _Form = tuple[Fraction, dict[Node, Fraction]]
 _RANGES: dict[str, tuple[float | None, float | None]] = {
