@@ -1,0 +1,247 @@
+"""The reachable tube of a sampled closed loop: control law, hold, flow, period after period, as one JAX function.
+
+A set at an instant is a Taylor model without time: polynomials in the initial set and in the unknown parameters, and error symbols.
+The rows of the set are the states, then the inputs of earlier periods where a delay or missed samples make them act on. The columns of
+the error symbols are the axes of merged errors (see `wrapping`), then one symbol per input for what the control law's enclosure added
+in each of the last periods, newest last: within one period that error is one unknown constant, so it is one symbol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from .basis import Basis, basis
+from .error_model import TINY, U, raised
+from .evaluation import polynomials, remainders
+from .flow import flow_step
+from .network import Network
+from .network_bounds import network_model
+from .polynomials import at_end, bounds, magnitude
+from .program import Program, trace
+from .specification import Specification
+from .wrapping import fold
+
+NEGLIGIBLE = 1e-12  # a side narrower than this is no symbol, only a remainder
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a tube is computed; none of it affects soundness.
+
+    Attributes:
+        order: highest power of time in one step.
+        substeps: steps per control period.
+        degree: degree of the polynomials in the initial set: 1 affine, 2 quadratic, 3 cubic.
+        window: for how many periods the errors of the control law stay symbols of their own.
+    """
+
+    order: int = 3
+    substeps: int = 4
+    degree: int = 2
+    window: int = 50
+
+
+class Tube(NamedTuple):
+    """Enclosures per control period and step; K steps per period.
+
+    Attributes:
+        lo, hi: states at all times of a step, shapes (periods, K, n).
+        end_lo, end_hi: states at the end of a step, shapes (periods, K, n).
+        conditions: per property, bounds (lo, hi) of its conditions over the step, each (periods, K, c).
+        end_conditions: the same at the end of the step.
+        contracted: whether the step was validated, per state, shape (periods, K, n); after a step that was not, nothing is known.
+    """
+
+    lo: Float[Array, "period step state"]
+    hi: Float[Array, "period step state"]
+    end_lo: Float[Array, "period step state"]
+    end_hi: Float[Array, "period step state"]
+    conditions: tuple[tuple[Array, Array], ...]
+    end_conditions: tuple[tuple[Array, Array], ...]
+    contracted: Bool[Array, "period step state"]
+
+
+class _Set(NamedTuple):
+    coefs: Float[Array, "row monomial"]
+    radius: Float[Array, "row"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Analysis:
+    """A specification prepared for analysis.
+
+    Attributes:
+        settings: numerical settings.
+        basis: monomials over one step.
+        tube: (network, centre (n,), half widths (n,), parameter centre (k,), parameter half widths (k,)) -> Tube; pure JAX, to be
+            jitted, batched and differentiated. Boxes must lie within the widths for which symbols were declared.
+    """
+
+    settings: Settings
+    basis: Basis
+    tube: Callable[..., Tube]
+
+
+def prepare(spec: Specification, settings: Settings) -> Analysis:
+    """Trace the functions of a specification and build the tube function.
+
+    Raises:
+        InputError: a function uses a primitive without enclosure.
+    """
+    n, m, q, k = len(spec.states), len(spec.inputs), len(spec.disturbances), len(spec.parameters)
+    dynamics = trace(spec.dynamics, n, m, q, k)
+    read = trace(spec.network_input, n)
+    outputs = spec.network.outputs if spec.network is not None else read.results.rows
+    law = trace(spec.law, outputs, n)
+    conditions = tuple(trace(p.conditions, n) for p in spec.properties)
+    late = spec.delay_s[1] > 0 or spec.missed > 0
+    history = spec.missed + 1 if late else 0
+    rows = n + history * m
+    widths = spec.initial_box[:, 1] - spec.initial_box[:, 0]
+    moving = tuple(int(i) for i in np.flatnonzero(widths > NEGLIGIBLE))
+    parameter_widths = spec.parameter_box[:, 1] - spec.parameter_box[:, 0] if k else np.zeros(0)
+    unknown = tuple(int(i) for i in np.flatnonzero(parameter_widths > NEGLIGIBLE))
+    window = max(1, min(settings.window, spec.steps))
+    columns = rows + window * m
+    instant = basis(len(moving) + len(unknown), settings.degree, columns, 0)
+    timed = basis(instant.symbols, settings.degree, instant.generators, settings.order)
+    first = instant.polynomial
+    axes_at = slice(first, first + rows)
+    symbols_at = slice(first + rows, first + columns)
+    fresh = slice(first + columns - m, first + columns)
+
+    def program_at(program: Program, monomials: Basis, coefs: Array, radius: Array) -> tuple[Array, Array]:
+        results, trails, error = polynomials(program, monomials, coefs)
+        return results, remainders(program, trails, error, radius)
+
+    def starting(centre: Array, half: Array) -> _Set:
+        coefs = jnp.zeros((rows, instant.monomials)).at[:n, 0].set(centre)
+        radius = jnp.zeros(rows).at[:n].set(half)
+        for symbol, state in enumerate(moving):
+            coefs = coefs.at[state, 1 + symbol].set(half[state])
+            radius = radius.at[state].set(0.0)
+        return _Set(coefs, radius)
+
+    def unknowns(centre: Array, half: Array) -> tuple[Array, Array]:
+        coefs = jnp.zeros((k, instant.monomials)).at[:, 0].set(centre)
+        radius = half
+        for symbol, index in enumerate(unknown):
+            coefs = coefs.at[index, 1 + len(moving) + symbol].set(half[index])
+            radius = radius.at[index].set(0.0)
+        return coefs, radius
+
+    def controlled(network: Network | None, state: _Set) -> Array:
+        """The input computed from a sampled state; its remainder becomes the fresh symbols."""
+        x, x_radius = state.coefs[:n, None, :], state.radius[:n]
+        inputs, input_radius = program_at(read, instant, x, x_radius)
+        if network is None:
+            y, y_radius = inputs, input_radius
+        else:
+            y, y_radius = network_model(instant, network, inputs[:, 0], input_radius)
+            y = y[:, None, :]
+        u, u_radius = program_at(law, instant, jnp.concatenate([y, x]), jnp.concatenate([y_radius, x_radius]))
+        return u[:, 0].at[:, fresh].set(jnp.diag(u_radius))
+
+    def advanced(state: _Set, held: Array, held_radius: Array, duration: Array) -> tuple[_Set, tuple[Array, ...]]:
+        """One step, and what is reported of it."""
+        x, x_radius = state.coefs[:n], state.radius[:n]
+        if spec.discrete:
+            everything = jnp.concatenate([x, held])[:, None, :]
+            over, radius = program_at(dynamics, instant, everything, jnp.concatenate([x_radius, held_radius]))
+            contracted, end, end_radius, monomials = jnp.isfinite(radius), over[:, 0], radius, instant
+        else:
+            step = flow_step(dynamics, timed, x, x_radius, held, held_radius, duration)
+            over, radius, contracted, monomials = step.coefs, step.radius, step.contracted, timed
+            end, rounding = at_end(over)
+            end_radius = raised(radius + rounding, 2)
+        lo, hi = bounds(monomials, over)
+        lo, hi = lo - radius * (1 + 4 * U) - 4 * U * jnp.abs(lo), hi + radius * (1 + 4 * U) + 4 * U * jnp.abs(hi)
+        end_lo, end_hi = bounds(instant, end[:, None, :])
+        end_lo, end_hi = end_lo - end_radius * (1 + 4 * U) - 4 * U * jnp.abs(end_lo), end_hi + end_radius * (1 + 4 * U) + 4 * U * jnp.abs(end_hi)
+        held_to = tuple(_condition_bounds(c, monomials, over, radius) for c in conditions)
+        end_to = tuple(_condition_bounds(c, instant, end[:, None, :], end_radius) for c in conditions)
+        following = _Set(state.coefs.at[:n].set(end), state.radius.at[:n].set(end_radius))
+        good = jnp.all(contracted) & jnp.all(jnp.isfinite(end)) & jnp.all(jnp.isfinite(end_radius))
+        following = jax.tree.map(lambda new, old: jnp.where(good, new, old), following, state)
+        return following, (lo, hi, end_lo, end_hi, held_to, end_to, contracted & good)
+
+    def tube(
+        network: Network | None,
+        centre: Float[Array, "state"],
+        half: Float[Array, "state"],
+        parameter_centre: Float[Array, "parameter"],
+        parameter_half: Float[Array, "parameter"],
+    ) -> Tube:
+        w_centre = jnp.asarray(0.5 * (spec.disturbance_box[:, 0] + spec.disturbance_box[:, 1]) if q else np.zeros(0))
+        w_half = jnp.asarray(np.nextafter(0.5 * (spec.disturbance_box[:, 1] - spec.disturbance_box[:, 0]) * (1 + 2**-50), np.inf) if q else np.zeros(0))
+        w = jnp.zeros((q, instant.monomials)).at[:, 0].set(w_centre)
+        p, p_radius = unknowns(parameter_centre, parameter_half)
+
+        def run(state: _Set, u: Array, u_radius: Array, length_s: float, steps: int, alive: Array) -> tuple[_Set, Array, object]:
+            held = jnp.concatenate([u, w, p])
+            held_radius = jnp.concatenate([u_radius, w_half, p_radius])
+
+            def substep(carry: tuple[_Set, Array], _: None) -> tuple[tuple[_Set, Array], object]:
+                state, alive = carry
+                state, report = advanced(state, held, held_radius, jnp.asarray(length_s / steps))
+                report = (*report[:-1], report[-1] & alive)
+                return (state, alive & jnp.all(report[-1])), report
+
+            (state, alive), reports = jax.lax.scan(substep, (state, alive), None, length=steps)
+            return state, alive, reports
+
+        def period(carry: tuple[_Set, Array], _: None) -> tuple[tuple[_Set, Array], object]:
+            """All sets of one period are polynomials in the same symbols; only at its end are errors folded into new ones."""
+            state, alive = carry
+            u = controlled(network, state)
+            new = (u, jnp.zeros(m))
+            parts = [(state.coefs[n + i * m : n + (i + 1) * m], state.radius[n + i * m : n + (i + 1) * m]) for i in range(history)]
+            early, last = spec.delay_s
+            reports = []
+            phases = [(early, parts), (last - early, [new, *parts]), (spec.period_s - last, [new, *parts] if spec.missed else [new])]
+            for length_s, candidates in phases:
+                if length_s > 0:
+                    steps = max(1, round(settings.substeps * length_s / spec.period_s)) if not spec.discrete else 1
+                    state, alive, report = run(state, *_hull(candidates), length_s, steps, alive)
+                    reports.append(report)
+            latest = [new, *parts][:history]
+            coefs = jnp.concatenate([state.coefs[:n], *[c for c, _ in latest]])
+            radius = jnp.concatenate([state.radius[:n], *[r for _, r in latest]])
+            axes, symbols, box = fold(coefs[:, axes_at], coefs[:, symbols_at], radius, m)
+            state = _Set(coefs.at[:, axes_at].set(axes).at[:, symbols_at].set(symbols), box)
+            return (state, alive), jax.tree.map(lambda *r: jnp.concatenate(r), *reports)
+
+        initial = starting(centre, half)
+        if late:  # before the first sample takes effect, the input of the first sample's state is held
+            u = controlled(network, initial)
+            plain = u.at[:, fresh].set(0.0)
+            wide = jnp.sum(jnp.abs(u[:, fresh]), axis=1)
+            initial = _Set(initial.coefs.at[n:].set(jnp.tile(plain, (history, 1))), initial.radius.at[n:].set(jnp.tile(wide, history)))
+        _, reports = jax.lax.scan(period, (initial, jnp.asarray(True)), None, length=spec.steps)
+        return Tube(*reports)
+
+    return Analysis(settings, timed, tube)
+
+
+def _condition_bounds(program: Program, monomials: Basis, coefs: Array, radius: Array) -> tuple[Array, Array]:
+    results, trails, error = polynomials(program, monomials, coefs)
+    slack = remainders(program, trails, error, radius)
+    lo, hi = bounds(monomials, results)
+    return lo - slack * (1 + 4 * U) - 4 * U * jnp.abs(lo), hi + slack * (1 + 4 * U) + 4 * U * jnp.abs(hi)
+
+
+def _hull(candidates: list[tuple[Array, Array]]) -> tuple[Array, Array]:
+    """Middle of several inputs, and the radius that reaches all of them at any time."""
+    if len(candidates) == 1:
+        return candidates[0]
+    middle = sum((c for c, _ in candidates[1:]), start=candidates[0][0]) / len(candidates)
+    radii = [raised(magnitude((c - middle)[:, None, :]) + r + 8 * U * magnitude(middle[:, None, :]), 8) for c, r in candidates]
+    return middle, partial(jnp.max, axis=0)(jnp.stack(radii)) + TINY
