@@ -36,3 +36,9 @@ def nanobench() -> Path:
 def px4_ulog() -> Path:
     """Folder of two real PX4 logs (ULog)."""
     return _folder(DATA, "px4_ulog", "TUBEPILOT_DATA")
+
+
+@pytest.fixture(scope="session")
+def archcomp() -> Path:
+    """Folder of the networks of the ARCH-COMP closed-loop benchmarks."""
+    return _folder(BENCH, "archcomp", "TUBEPILOT_BENCH")

@@ -22,8 +22,13 @@ from tubepilot.firmware_bridge.errors import CertificateError
 from .arb_program import KinkError, Scalar
 
 Field = Callable[[Sequence[Scalar]], list[Scalar]]
-_FINEST = Fraction(1, 1 << 40)  # of the interval: below this a step across a kink is taken with the first-order remainder
+_FINEST = Fraction(1, 1 << 30)  # of the interval: a step this short crosses a kink with the first-order remainder, or is given up
 _ROUNDS = 12
+WIDEST = 1e-2  # radius at which an enclosure is given up
+
+
+class TooWideError(CertificateError):
+    """The balls have grown too wide; more bits may help."""
 
 
 def ball(value: Fraction) -> arb:
@@ -108,24 +113,31 @@ def flow(f: Field, x: list[arb], start: Fraction, length: Fraction, order: int, 
     segments: list[Segment] = []
     done, longest = Fraction(0), length
     while done < length:
-        remaining = length - done
-        step = min(longest, remaining)
-        segment = None
+        step = min(longest, length - done)
+        segment, kink = None, False
         try:
             coefficients = taylor_coefficients(f, x, order)
-            step = min(step, _suggested(coefficients, order, tolerance, step))
+            step = _suggested(coefficients, order, tolerance, step)
+            if step <= min(length * _FINEST, (length - done) / 2):
+                raise _lost(start + done, step)
         except KinkError:
-            coefficients = taylor_coefficients(f, x, 1)
+            coefficients, kink = [], True
         while segment is None:
-            segment = _try_step(f, x, coefficients, start + done, step, order, tolerance)
+            try:
+                if not kink:
+                    segment = _try_step(f, x, coefficients, start + done, step, order, tolerance)
+            except KinkError:
+                kink = step <= length * _FINEST
             if segment is None and step <= length * _FINEST:
-                segment = _first_order(f, x, start + done, step)
-            if segment is None:
+                segment = _first_order(f, x, start + done, step, kink)
+            elif segment is None:
                 step = step / 2
         segments.append(segment)
         done += step
         longest = 4 * step
         x = segment.at(ball(step))
+        if not all(v.is_finite() and float(v.rad()) < WIDEST for v in x):
+            raise TooWideError(f"the enclosure of a trajectory is wider than {WIDEST}; the loop is too unstable for its precision")
     return segments
 
 
@@ -143,24 +155,23 @@ def _suggested(coefficients: list[list[arb]], order: int, tolerance: float, long
 def _try_step(
     f: Field, x: list[arb], coefficients: list[list[arb]], start: Fraction, step: Fraction, order: int, tolerance: float
 ) -> Segment | None:
-    if len(coefficients[0]) <= order:  # there is a kink at x itself
-        return None
     box = stays_within(f, x, step)
     if box is None:
         return None
-    try:
-        remainder = [c[order] for c in taylor_coefficients(f, box, order)]
-    except KinkError:
-        return None
-    power = float(step) ** order
-    if not all(r.is_finite() and float(r.abs_upper()) * power <= 1024.0 * tolerance for r in remainder):
+    remainder = [c[order] for c in taylor_coefficients(f, box, order)]
+    power = ball(step) ** order
+    if not all(r.is_finite() and abs(r * power) < 1024.0 * tolerance for r in remainder):
         return None
     return Segment(start, step, tuple(tuple(c[:order]) for c in coefficients), tuple(remainder))
 
 
-def _first_order(f: Field, x: list[arb], start: Fraction, step: Fraction) -> Segment:
-    box = stays_within(f, x, step)
+def _first_order(f: Field, x: list[arb], start: Fraction, step: Fraction, kink: bool) -> Segment:
+    box = stays_within(f, x, step) if kink else None
     if box is None:
-        raise CertificateError(f"no enclosure of the trajectory {float(start):.6g} s into a control period: it leaves the domain "
-                               "of the dynamics, or its enclosure has grown too wide; use a higher precision")  # fmt: skip
+        raise _lost(start, step)
     return Segment(start, step, tuple((v,) for v in x), tuple(f(box)))
+
+
+def _lost(start: Fraction, step: Fraction) -> CertificateError:
+    return CertificateError(f"no enclosure of the trajectory {float(start):.6g} s into a control period: it leaves the domain of "
+                            f"the dynamics there (steps down to {float(step):.3g} s were tried)")  # fmt: skip

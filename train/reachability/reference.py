@@ -20,13 +20,12 @@ from tubepilot.firmware_bridge.errors import CertificateError, InputError, Shape
 
 from .arb_network import BallNetwork
 from .arb_program import Program, program, working_precision
-from .arb_step import Segment, ball, flow
+from .arb_step import WIDEST, Segment, TooWideError, ball, flow
 from .specification import Specification
 
 Balls = list[arb]
 MAX_BITS = 1024
 RADIUS = 1e-12
-_LOST = 1e-2  # radius at which a run is given up and repeated with more bits
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -161,7 +160,7 @@ def integrate(
             if result.radius <= radius or not points or bits >= MAX_BITS:
                 return result
             previous = result
-        except CertificateError:
+        except TooWideError:
             if bits >= MAX_BITS or not points:
                 if previous is None:
                     raise
@@ -212,9 +211,11 @@ def _run(
         segments.append(made)
         instants.append(x)
         held = new
-        if not all(value.is_finite() and float(value.rad()) < _LOST for value in x):
-            raise CertificateError(f"{spec.name}: the enclosure of a trajectory is lost after {k + 1} of {steps} periods at {bits} "
-                                   "bits; the loop is too unstable, or it leaves the domain of the equations")  # fmt: skip
+        if not all(v.is_finite() for v in x):
+            raise CertificateError(f"{spec.name}: a trajectory leaves the domain of the equations in period {k} of {steps}")
+        if not all(float(v.rad()) < WIDEST for v in x):
+            raise TooWideError(f"{spec.name}: the enclosure of a trajectory is wider than {WIDEST} after {k + 1} of {steps} periods "
+                               f"at {bits} bits; the loop is too unstable")  # fmt: skip
     return Enclosure(period, spec.discrete, instants, segments, inputs, bits)
 
 
