@@ -2,7 +2,7 @@
 rigorous error bounds, built from + - * / and sqrt alone.
 
 Arrays are float64 of any shape (lo and hi of the same); everything is element by element, and can be jitted, mapped and
-differentiated. Names: see `NAMES`; "leaky_relu:0.2" states another slope than 0.01.
+differentiated (error bounds count as constants). Names: see `NAMES`; "leaky_relu:0.2" states another slope than 0.01.
 
 - Outside the domain (lo > hi, a pole of tan, 0 of reciprocal, <= 0 of log and of the derivatives of sqrt) and for NaN or infinite
   input, every bound is infinite; numbers below TINY in magnitude count as 0 there, as the processor may flush them.
@@ -19,6 +19,7 @@ import math
 from dataclasses import dataclass
 
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from tubepilot.firmware_bridge.errors import InputError
@@ -166,7 +167,7 @@ def _at(function: Elementary, c: Values, order: int) -> families.Derivatives:
         defined = domains[min(k, 1)]
         fallback = jnp.where(defined, max(abs(b) for b in function.ranges[k]), _INF)
         good = defined & supported & (jnp.abs(v) + e <= 1e300)
-        out.append((jnp.where(good, v, 0.0), jnp.where(good, e, fallback)))
+        out.append((jnp.where(good, v, 0.0), lax.stop_gradient(jnp.where(good, e, fallback))))
     return out
 
 
@@ -200,7 +201,7 @@ def _range(name: str, lo: Values, hi: Values, order: int) -> tuple[Values, Value
     lo, hi = jnp.where(good, lo, function.safe), jnp.where(good, hi, function.safe)
     v, e = function.derivatives(jnp.stack([lo, hi]), order)[order]
     # v - e and v + e round by 2 U (|v| + e); an exact v (e = 0) stays as it is.
-    e = jnp.where(e > 0, e * (1 + 16 * U) + 4 * U * jnp.abs(v), 0.0)
+    e = lax.stop_gradient(jnp.where(e > 0, e * (1 + 16 * U) + 4 * U * jnp.abs(v), 0.0))
     low, high = jnp.minimum(v[0] - e[0], v[1] - e[1]), jnp.maximum(v[0] + e[0], v[1] + e[1])
     if function.kink is not None:
         inside = (lo < 0) & (hi > 0)

@@ -119,7 +119,7 @@ def elu(z: Values, order: int) -> Derivatives:
     e = exponential(jnp.minimum(z, 0.0))
     above, kink = z > 0, z == 0
     below_error = e.power * (U * _SLACK) * e.error + TINY
-    out = [(jnp.where(above, z, e.minus_one), jnp.where(above, 0.0, jnp.abs(e.minus_one) * (U * M_REL)) + TINY)]
+    out = [(jnp.where(above, z, e.minus_one), jnp.where(above, 0.0, jnp.abs(e.minus_one) * (U * M_REL) + TINY))]
     out += [(jnp.where(above, 1.0, e.power), jnp.where(above, 0.0, below_error))] * (order >= 1)
     high = jnp.where(above, 0.0, jnp.where(kink, 0.5, e.power)), jnp.where(above, 0.0, jnp.where(kink, 0.5, below_error))
     return out + [high] * (order - 1)
@@ -132,8 +132,8 @@ def piecewise_linear(slope: float) -> Family:
     def family(z: Values, order: int) -> Derivatives:
         above, zero = z > 0, jnp.zeros_like(z)
         value = jnp.where(above, z, slope * z)
-        flushed = jnp.where(jnp.abs(z) <= TINY, TINY, 0.0) if product == 0.0 else TINY
-        out = [(value, jnp.where(above, 0.0, product * jnp.abs(value)) + flushed)]
+        flushed = jnp.where(jnp.abs(z) <= TINY, TINY, 0.0)
+        out = [(value, flushed + jnp.where(above, 0.0, product * jnp.abs(value) + (TINY if product else 0.0)))]
         kink = z == 0
         first = jnp.where(above, 1.0, jnp.where(kink, 0.5 * (1 + slope), slope))
         out += [(first, jnp.where(kink, 0.5 * abs(1 - slope) + 2 * product, 0.0))] * (order >= 1)

@@ -15,6 +15,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -58,7 +59,7 @@ def _polynomial(coefficients: Sequence[float], x: Values) -> Values:
 
 def _power_of_two(k: Values) -> Values:
     """2^k exactly, for integers -1022 <= k <= 1023 held as float64."""
-    return lax.bitcast_convert_type((lax.stop_gradient(k).astype(jnp.int64) + 1023) << 52, jnp.float64)
+    return lax.bitcast_convert_type((k.astype(jnp.int64) + 1023) << 52, jnp.float64)
 
 
 # e^x = 2^k e^r with |r| <= ln 2 / 2 (+ 1e-11 for the rounding of x / ln 2), e^r = 1 + r g(r).
@@ -80,6 +81,7 @@ class Exponential(NamedTuple):
     error: Values
 
 
+@jax.custom_jvp
 def exponential(x: Values) -> Exponential:
     """e^x; arguments below EXP_LOWEST count as that (wrong by less than TINY); the caller keeps x below EXP_HIGHEST."""
     x = jnp.maximum(x, EXP_LOWEST)
@@ -88,6 +90,13 @@ def exponential(x: Values) -> Exponential:
     p = r * _polynomial(_EXP, r)
     scale = _power_of_two(k)
     return Exponential(scale * (1 + p), (scale - 1) + scale * p, _E_REL + _R_STEP * jnp.abs(k))
+
+
+@exponential.defjvp
+def _exponential_jvp(primals: tuple[Values], tangents: tuple[Values]) -> tuple[Exponential, Exponential]:
+    out = exponential(*primals)
+    slope = out.power * tangents[0]
+    return out, Exponential(slope, slope, jnp.zeros_like(slope))
 
 
 def _minus_one_errors() -> tuple[float, float, float, float]:
@@ -152,7 +161,11 @@ _COS_ABS = (_R_SIN**2 * (_COS_P_ERROR + 4 * _COS_P) + 2 + _R_SIN**18 / math.fact
 _ANGLE_STEP = 24.0
 
 
-def sin_cos(x: Values) -> tuple[tuple[Values, Values], tuple[Values, Values]]:
+_SinCos = tuple[tuple[Values, Values], tuple[Values, Values]]
+
+
+@jax.custom_jvp
+def sin_cos(x: Values) -> _SinCos:
     """((sin x, error), (cos x, error)) for |x| <= ANGLE_LIMIT."""
     k = jnp.round(x * (2 / math.pi))
     r = (x - k * _HALF_PI[0]) - k * _HALF_PI[1]
@@ -162,12 +175,20 @@ def sin_cos(x: Values) -> tuple[tuple[Values, Values], tuple[Values, Values]]:
     reduction = (_ANGLE_STEP * U) * jnp.abs(k) + TINY
     sine_error = (_SIN_REL * U) * jnp.abs(r) + reduction
     cosine_error = _COS_ABS * U + reduction
-    quadrant = lax.stop_gradient(k).astype(jnp.int32) & 3
+    quadrant = k.astype(jnp.int32) & 3
     swap = (quadrant & 1) == 1
     sine, cosine = jnp.where(swap, cosine, sine), jnp.where(swap, sine, cosine)
     sine_error, cosine_error = jnp.where(swap, cosine_error, sine_error), jnp.where(swap, sine_error, cosine_error)
     sine = jnp.where(quadrant >= 2, -sine, sine)
     return (sine, sine_error), (jnp.where((quadrant == 1) | (quadrant == 2), -cosine, cosine), cosine_error)
+
+
+@sin_cos.defjvp
+def _sin_cos_jvp(primals: tuple[Values], tangents: tuple[Values]) -> tuple[_SinCos, _SinCos]:
+    out = sin_cos(*primals)
+    (sine, _), (cosine, _) = out
+    zero = jnp.zeros_like(sine)
+    return out, ((cosine * tangents[0], zero), (-sine * tangents[0], zero))
 
 
 # ln m = 2 atanh f, f = (m - 1) / (m + 1): |f| <= 0.17158 for m in [sqrt(1/2), sqrt 2], and below 1/7 for log1p.
@@ -177,9 +198,10 @@ _L, _L_ERROR = _horner(_LOG, _S_LOG, 14.0)  # f has 6 U (difference, sum, quotie
 _LOG_REL = (6 + _L_ERROR / 2 + 2 + _S_LOG**11 / 23 * 1.04 / U) * _SLACK  # 2 <= the series
 
 
+@jax.custom_jvp
 def logarithm(x: Values) -> tuple[Values, Values]:
     """(ln x, error) for LOG_LOWEST <= x <= LOG_HIGHEST: x = 2^e m, ln x = e L1 + (e L2 + ln m), three terms."""
-    bits = lax.bitcast_convert_type(lax.stop_gradient(x), jnp.int64)
+    bits = lax.bitcast_convert_type(x, jnp.int64)
     e = (bits - np.int64(np.float64(math.sqrt(0.5)).view(np.int64))) >> 52
     m = x * lax.bitcast_convert_type((1023 - e) << 52, jnp.float64)
     f = (m - 1) / (m + 1)
@@ -189,6 +211,13 @@ def logarithm(x: Values) -> tuple[Values, Values]:
     return k * _LN2[0] + (k * _LN2[1] + near), error
 
 
+@logarithm.defjvp
+def _logarithm_jvp(primals: tuple[Values], tangents: tuple[Values]) -> tuple[tuple[Values, Values], tuple[Values, Values]]:
+    slope = 1 / primals[0]
+    return logarithm(*primals), (slope * tangents[0], jnp.zeros_like(slope))
+
+
+@jax.custom_jvp
 def log1p_of(e: Values) -> tuple[Values, Values]:
     """(ln(1 + e), error) for 0 <= e <= 1, e taken as exact: about 1 below e = 1/4, about 3/2 above, so that |f| <= 1/7.
 
@@ -200,6 +229,12 @@ def log1p_of(e: Values) -> tuple[Values, Values]:
     return value, value * (U * _SLACK * (_LOG_REL + 4)) + TINY
 
 
+@log1p_of.defjvp
+def _log1p_of_jvp(primals: tuple[Values], tangents: tuple[Values]) -> tuple[tuple[Values, Values], tuple[Values, Values]]:
+    slope = 1 / (1 + primals[0])
+    return log1p_of(*primals), (slope * tangents[0], jnp.zeros_like(slope))
+
+
 # atan y = atan b + atan f, f = (y - b) / (1 + b y), b = 0, 1/2, 1: |f| <= 0.2361.
 _S_ATAN = 0.05575
 _ATAN = [(-1.0) ** n / (2 * n + 1) for n in range(13)]
@@ -207,6 +242,7 @@ _A, _A_ERROR = _horner(_ATAN, _S_ATAN, 18.0)  # f has 8 U, s = f^2 has 18 U
 _ATAN_REL = (8 + _A_ERROR / 0.98 + 2 + _S_ATAN**13 / 27 / U) * _SLACK  # 0.98 <= the series
 
 
+@jax.custom_jvp
 def arctangent(x: Values) -> tuple[Values, Values]:
     """(atan x, error) for finite x: atan x = pi/2 - atan(1 / x) above 1.
 
@@ -224,3 +260,9 @@ def arctangent(x: Values) -> tuple[Values, Values]:
     error = U * _SLACK * (_ATAN_REL * jnp.abs(near) + 2 * y + base + 2 * value) + TINY
     value, error = jnp.where(large, math.pi / 2 - value, value), jnp.where(large, error + 5 * U, error)
     return jnp.where(x < 0, -value, value), error
+
+
+@arctangent.defjvp
+def _arctangent_jvp(primals: tuple[Values], tangents: tuple[Values]) -> tuple[tuple[Values, Values], tuple[Values, Values]]:
+    slope = 1 / (1 + primals[0] * primals[0])
+    return arctangent(*primals), (slope * tangents[0], jnp.zeros_like(slope))
