@@ -51,28 +51,6 @@ class PhysicsParameters:
                 raise InputError(f"an actuator lag of the bundle is {lag_s} s; it must be above 0: train again")
 
 
-def _quaternion_product(p: Sequence[float], q: Sequence[float]) -> list[float]:
-    pw, px, py, pz = p
-    qw, qx, qy, qz = q
-    return [
-        pw * qw - px * qx - py * qy - pz * qz,
-        pw * qx + px * qw + py * qz - pz * qy,
-        pw * qy - px * qz + py * qw + pz * qx,
-        pw * qz + px * qy - py * qx + pz * qw,
-    ]
-
-
-def _rotate(q: Sequence[float], vector: Sequence[float]) -> list[float]:
-    """Turn a body vector to the world."""
-    w, x, y, z = q
-    a, b, c = vector
-    return [
-        (1 - 2 * (y * y + z * z)) * a + 2 * (x * y - w * z) * b + 2 * (x * z + w * y) * c,
-        2 * (x * y + w * z) * a + (1 - 2 * (x * x + z * z)) * b + 2 * (y * z - w * x) * c,
-        2 * (x * z - w * y) * a + 2 * (y * z + w * x) * b + (1 - 2 * (x * x + y * y)) * c,
-    ]
-
-
 def advance(
     physics: PhysicsParameters, x: list[float], setpoint: Sequence[float], disturbance: Sequence[float], dt_s: float
 ) -> list[float]:
@@ -88,33 +66,41 @@ def advance(
     Returns:
         The next state, 14 numbers.
     """
-    quaternion, rates, thrust = x[6:10], x[10:13], x[13]
-    rates_next, half_turn = [], [1.0]
-    for axis in range(3):
-        lag = physics.rate_lag_s[axis]
-        target = physics.rate_gain[axis] * setpoint[axis] + physics.rate_offset_rad_s[axis]
+    px, py, pz, vx, vy, vz, w, i, j, k, *rates, thrust = x
+    rates_next, turns = [], []
+    for lag, gain, offset, asked, rate in zip(
+        physics.rate_lag_s, physics.rate_gain, physics.rate_offset_rad_s, setpoint, rates, strict=False
+    ):
+        target = gain * asked + offset
         decay = math.exp(-dt_s / lag)
-        rates_next.append(target + (rates[axis] - target) * decay)
-        half_turn.append(0.5 * dt_s * (target + (rates[axis] - target) * (1 - decay) * lag / dt_s))
+        rates_next.append(target + (rate - target) * decay)
+        turns.append(0.5 * dt_s * (target + (rate - target) * (1 - decay) * lag / dt_s))
     target = physics.thrust_gain * setpoint[3]
     decay = math.exp(-dt_s / physics.thrust_lag_s)
     thrust_next = target + (thrust - target) * decay
     thrust_mean = target + (thrust - target) * (1 - decay) * physics.thrust_lag_s / dt_s
 
-    turned = _quaternion_product(quaternion, half_turn)
-    norm = math.sqrt(sum(value * value for value in turned))
-    turned = [value / norm for value in turned]
-    up, up_next = _rotate(quaternion, (0.0, 0.0, 1.0)), _rotate(turned, (0.0, 0.0, 1.0))
-    w, vx, vy, vz = quaternion
-    body_velocity = _rotate((w, -vx, -vy, -vz), x[3:6])
-    drag = _rotate(quaternion, [-k * v for k, v in zip(physics.drag_1_s, body_velocity, strict=True)])
-    position, velocity = [], []
-    for axis in range(3):
-        gravity = GRAVITY_M_S2 if axis == 2 else 0.0
-        force = thrust_mean * 0.5 * (up[axis] + up_next[axis]) - gravity + drag[axis] + disturbance[axis]
-        velocity.append(x[3 + axis] + dt_s * force)
-        position.append(x[axis] + 0.5 * dt_s * (x[3 + axis] + velocity[axis]))
-    return [*position, *velocity, *turned, *rates_next, thrust_next]
+    # The attitude times (1, half the turn), normalised.
+    a, b, c = turns
+    w2, i2, j2, k2 = w - i * a - j * b - k * c, w * a + i + j * c - k * b, w * b - i * c + j + k * a, w * c + i * b - j * a + k
+    norm = math.sqrt(w2 * w2 + i2 * i2 + j2 * j2 + k2 * k2)
+    w2, i2, j2, k2 = w2 / norm, i2 / norm, j2 / norm, k2 / norm
+
+    # Rotation body to world at the start, row by row; its last column, and that at the end, point along the thrust.
+    xx, xy, xz = 1 - 2 * (j * j + k * k), 2 * (i * j - w * k), 2 * (i * k + w * j)
+    yx, yy, yz = 2 * (i * j + w * k), 1 - 2 * (i * i + k * k), 2 * (j * k - w * i)
+    zx, zy, zz = 2 * (i * k - w * j), 2 * (j * k + w * i), 1 - 2 * (i * i + j * j)
+    drag_x, drag_y, drag_z = physics.drag_1_s
+    fx = -drag_x * (xx * vx + yx * vy + zx * vz)
+    fy = -drag_y * (xy * vx + yy * vy + zy * vz)
+    fz = -drag_z * (xz * vx + yz * vy + zz * vz)
+    half = thrust_mean * 0.5
+    up_x, up_y, up_z = xz + 2 * (i2 * k2 + w2 * j2), yz + 2 * (j2 * k2 - w2 * i2), zz + (1 - 2 * (i2 * i2 + j2 * j2))
+    ux = vx + dt_s * (half * up_x + (xx * fx + xy * fy + xz * fz) + disturbance[0])
+    uy = vy + dt_s * (half * up_y + (yx * fx + yy * fy + yz * fz) + disturbance[1])
+    uz = vz + dt_s * (half * up_z - GRAVITY_M_S2 + (zx * fx + zy * fy + zz * fz) + disturbance[2])
+    position = (px + 0.5 * dt_s * (vx + ux), py + 0.5 * dt_s * (vy + uy), pz + 0.5 * dt_s * (vz + uz))
+    return [*position, ux, uy, uz, w2, i2, j2, k2, *rates_next, thrust_next]
 
 
 class Predictor:
