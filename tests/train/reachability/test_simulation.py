@@ -20,7 +20,7 @@ A = np.array([[-0.3, 2.0, 0.1], [-2.0, -0.2, 0.4], [0.0, 0.3, -1.0]])
     ("f", "start", "truth", "counts"),
     [
         (lambda x: x * (1 - x), [0.2], lambda t: [1 / (1 + 4 * np.exp(-t))], (2, 3, 4, 6)),
-        (lambda x: jnp.stack([x[1], -x[0]]), [1.0, 0.5], lambda t: [np.cos(t) + np.sin(t) / 2, np.cos(t) / 2 - np.sin(t)], (2, 3, 4, 6)),
+        (lambda x: jnp.stack([x[1], -x[0]]), [1.0, 0.0], lambda t: [np.cos(t), -np.sin(t)], (2, 3, 4, 6)),
         (lambda x: -x * x, [1.0], lambda t: [1 / (1 + t)], (2, 3, 4, 6)),
         (lambda x: jnp.stack([x[0] * x[1], jnp.ones_like(x[1])]), [1.0, 0.0], lambda t: [np.exp(t * t / 2), t], (8, 12, 16, 24)),
     ],
