@@ -275,6 +275,11 @@ def test_no_turning_point_of_silu_is_missing(order: int) -> None:
             todo += [(a, (a + b) / 2, k), ((a + b) / 2, b, k)]
 
 
+def quick(function: Callable[..., object]) -> Callable[..., tuple[jax.Array, ...]]:
+    """Compiled with little optimisation, where the time to compile is most of the test."""
+    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})  # type: ignore[return-value]
+
+
 def number(x: float) -> jax.Array:
     return jnp.asarray(x)
 
@@ -286,7 +291,7 @@ def test_kinks() -> None:
         assert slope - 1e-15 <= lo <= slope
         assert hi == 1.0
         assert float(functions.derivative_bound(name, number(-1.0), number(2.0), 1)) == 1.0
-        for order in (2, 3, 4, 5):
+        for order in (2, 5):
             assert float(functions.derivative_bound(name, number(-1.0), number(2.0), order)) == math.inf
             assert float(functions.derivative_bound(name, number(0.0), number(2.0), order)) == 0.0
             assert float(functions.derivative_bound(name, number(-2.0), number(0.0), order)) == 0.0
@@ -308,18 +313,22 @@ def test_kinks() -> None:
 
 
 @pytest.mark.parametrize("name", functions.NAMES)
-@pytest.mark.parametrize(
-    "ends", [(math.nan, 1.0), (0.5, math.nan), (math.nan, math.nan), (2.0, 1.0), (-math.inf, 1.0), (0.5, math.inf)]
-)
-def test_nan_infinite_and_empty_input_gives_infinite_bounds(name: str, ends: tuple[float, float]) -> None:
-    lo, hi = map(number, ends)
-    assert not bool(functions.defined(name, lo, hi))
-    assert tuple(map(float, functions.value_range(name, lo, hi))) == (-math.inf, math.inf)
-    assert float(functions.derivative_bound(name, lo, hi, 2)) == math.inf
-    for c in (lo, hi):
-        if not math.isfinite(float(c)):
-            v, e = functions.value(name, c)
-            assert (float(v), float(e)) == (0.0, math.inf)
+def test_nan_infinite_and_empty_input_gives_infinite_bounds(name: str) -> None:
+    nan, inf = math.nan, math.inf
+    ends = jnp.asarray([(nan, 1.0), (0.5, nan), (nan, nan), (2.0, 1.0), (-inf, 1.0), (0.5, inf), (-inf, inf), (inf, -inf)]).T
+
+    def every(lo: jax.Array, hi: jax.Array) -> tuple[jax.Array, ...]:
+        bound = functions.derivative_bound(name, lo, hi, 2)
+        return functions.defined(name, lo, hi), *functions.value_range(name, lo, hi), bound, *functions.value(name, lo)
+
+    is_defined, low, high, bound, v, e = map(np.array, quick(every)(*ends))
+    assert not is_defined.any()
+    assert (low == -inf).all()
+    assert (high == inf).all()
+    assert (bound == inf).all()
+    unknown = ~np.isfinite(np.array(ends[0]))
+    assert (v[unknown] == 0.0).all()
+    assert (e[unknown] == inf).all()
 
 
 @pytest.mark.parametrize(
@@ -378,7 +387,7 @@ def test_gradients_are_finite(name: str) -> None:
         ]
         return sum(jnp.sum(jnp.where(jnp.isfinite(x), x, 0.0)) for x in numbers)
 
-    assert bool(jnp.all(jnp.isfinite(jax.jit(jax.grad(total))(c))))
+    assert bool(jnp.all(jnp.isfinite(quick(jax.grad(total))(c))))
 
 
 @pytest.mark.parametrize("name", ["sin", "tanh", "exp", "log", "silu", "atan", "tan"])
