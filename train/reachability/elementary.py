@@ -38,7 +38,8 @@ from .elementary_bounds import (
     sine_table,
     with_turning_points,
 )
-from .elementary_values import ANGLE_LIMIT, EXP_HIGHEST, LOG_HIGHEST
+from .elementary_inverses import LOG_HIGHEST
+from .elementary_values import ANGLE_LIMIT, EXP_HIGHEST
 from .error_model import TINY, U
 
 Values = Float[Array, "..."]

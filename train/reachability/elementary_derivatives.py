@@ -12,19 +12,17 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 
+from .elementary_inverses import arctangent, log1p_of, logarithm
 from .elementary_values import (
-    _SLACK,
     D_REL,
     M_REL,
+    SLACK,
     T_ABS,
     Tanh,
     Values,
-    _horner,
-    _polynomial,
-    arctangent,
     exponential,
-    log1p_of,
-    logarithm,
+    horner,
+    polynomial,
     sin_cos,
     tanh_parts,
 )
@@ -50,14 +48,14 @@ _TANH, _TAN = _in_t(-1), _in_t(1)
 def _odd_or_even(row: list[int], t: Values, s: Values) -> Values:
     """The polynomial `row` in t, which has one parity, with s = t^2."""
     first = 0 if row[0] else 1
-    value = _polynomial([float(a) for a in row[first::2]], s)
+    value = polynomial([float(a) for a in row[first::2]], s)
     return value * t if first else value
 
 
 def _tanh_polynomial_error(row: list[int]) -> float:
     """Error [U] of `_odd_or_even` over |t| <= 1: slope times the error of t, Horner with s = t^2 (2 U), the product by t."""
-    magnitude, error = _horner([float(a) for a in row[0 if row[0] else 1 :: 2]], 1.0, 2.0)
-    return (sum(i * abs(a) for i, a in enumerate(row)) * T_ABS + error + 2 * magnitude) * _SLACK
+    magnitude, error = horner([float(a) for a in row[0 if row[0] else 1 :: 2]], 1.0, 2.0)
+    return (sum(i * abs(a) for i, a in enumerate(row)) * T_ABS + error + 2 * magnitude) * SLACK
 
 
 _TANH_ERRORS = [_tanh_polynomial_error(row) for row in _TANH]
@@ -83,7 +81,7 @@ def sigmoid(z: Values, order: int) -> Derivatives:
     """1 / (1 + e^-z), with relative error on both sides; derivatives are those of tanh(z / 2), scaled by 2^-(k + 1)."""
     parts = tanh_parts(0.5 * z)
     value = jnp.where(z < 0, parts.exponential.power, 1.0) / parts.denominator
-    error = value * (U * _SLACK) * (jnp.where(z < 0, parts.exponential.error, 0.0) + (D_REL + 2)) + TINY
+    error = value * (U * SLACK) * (jnp.where(z < 0, parts.exponential.error, 0.0) + (D_REL + 2)) + TINY
     slopes = [(v * 0.5 ** (k + 2), e * 0.5 ** (k + 2) + TINY) for k, (v, e) in enumerate(_tanh_slopes(parts, order))]
     return [(value, error), *slopes]
 
@@ -93,7 +91,7 @@ def softplus(z: Values, order: int) -> Derivatives:
     e = exponential(-jnp.abs(z))
     small, small_error = log1p_of(e.power)
     value = jnp.maximum(z, 0.0) + small
-    error = small_error + (U * _SLACK) * (e.power * e.error + 2 * value) + 2 * TINY
+    error = small_error + (U * SLACK) * (e.power * e.error + 2 * value) + 2 * TINY
     return [(value, error), *(sigmoid(z, order - 1) if order else [])]
 
 
@@ -105,20 +103,20 @@ def silu(z: Values, order: int) -> Derivatives:
         before, before_error = s[k - 1] if k else (0.0, 0.0)
         value = z * s[k][0] + k * before
         rounding = 4 * U * (jnp.abs(z * s[k][0]) + k * jnp.abs(before))
-        out.append((value, (jnp.abs(z) * s[k][1] + k * before_error + rounding) * _SLACK + TINY))
+        out.append((value, (jnp.abs(z) * s[k][1] + k * before_error + rounding) * SLACK + TINY))
     return out
 
 
 def exp(z: Values, order: int) -> Derivatives:
     e = exponential(z)
-    return [(e.power, e.power * (U * _SLACK) * e.error + TINY)] * (order + 1)
+    return [(e.power, e.power * (U * SLACK) * e.error + TINY)] * (order + 1)
 
 
 def elu(z: Values, order: int) -> Derivatives:
     """z above 0, e^z - 1 below; the second derivative jumps."""
     e = exponential(jnp.minimum(z, 0.0))
     above, kink = z > 0, z == 0
-    below_error = e.power * (U * _SLACK) * e.error + TINY
+    below_error = e.power * (U * SLACK) * e.error + TINY
     out = [(jnp.where(above, z, e.minus_one), jnp.where(above, 0.0, jnp.abs(e.minus_one) * (U * M_REL) + TINY))]
     out += [(jnp.where(above, 1.0, e.power), jnp.where(above, 0.0, below_error))] * (order >= 1)
     high = jnp.where(above, 0.0, jnp.where(kink, 0.5, e.power)), jnp.where(above, 0.0, jnp.where(kink, 0.5, below_error))
@@ -144,7 +142,7 @@ def piecewise_linear(slope: float) -> Family:
 
 def square(z: Values, order: int) -> Derivatives:
     value, zero = z * z, jnp.zeros_like(z)
-    return [(value, 2 * U * _SLACK * value + TINY), (2 * z, zero + TINY), (zero + 2, zero), *[(zero, zero)] * 3][: order + 1]
+    return [(value, 2 * U * SLACK * value + TINY), (2 * z, zero + TINY), (zero + 2, zero), *[(zero, zero)] * 3][: order + 1]
 
 
 def sine(phase: int) -> Family:
@@ -168,13 +166,13 @@ def tan(z: Values, order: int) -> Derivatives:
     c = jnp.where(valid, c, 1.0)
     t = s / c
     size = jnp.abs(t)
-    t_error = (s_error + size * c_error) / (jnp.abs(c) - jnp.where(valid, c_error, 0.0)) * _SLACK + 2 * U * size
+    t_error = (s_error + size * c_error) / (jnp.abs(c) - jnp.where(valid, c_error, 0.0)) * SLACK + 2 * U * size
     out, far = [(t, t_error)], size + t_error
     for row in _TAN[:order]:
         value = _odd_or_even(row, t, t * t)
         slope = [i * a for i, a in enumerate(row)][1:]
-        rounding = (4 * len(row) * U * _SLACK) * jnp.abs(value)
-        out.append((value, _odd_or_even(slope, far, far * far) * t_error * _SLACK + rounding + TINY))
+        rounding = (4 * len(row) * U * SLACK) * jnp.abs(value)
+        out.append((value, _odd_or_even(slope, far, far * far) * t_error * SLACK + rounding + TINY))
     return [(v, jnp.where(valid, e, jnp.inf)) for v, e in out]
 
 
@@ -183,7 +181,7 @@ def reciprocal(z: Values, order: int) -> Derivatives:
     w = 1 / z
     out, value = [], w
     for k in range(order + 1):
-        out.append((value, jnp.abs(value) * ((2 + 6 * k) * U * _SLACK) + 1e3 * TINY))
+        out.append((value, jnp.abs(value) * ((2 + 6 * k) * U * SLACK) + 1e3 * TINY))
         value = value * w * -(k + 1.0)
     return out
 
@@ -199,11 +197,11 @@ def sqrt(z: Values, order: int) -> Derivatives:
     """
     positive = z > 0
     root = jnp.where(positive, jnp.sqrt(jnp.where(positive, z, 1.0)), 0.0)
-    out = [(root, root * (2 * U * _SLACK) + jnp.where(positive, TINY, 2.0**-511))]
+    out = [(root, root * (2 * U * SLACK) + jnp.where(positive, TINY, 2.0**-511))]
     w = 1 / jnp.where(positive, z, 1.0)
     value = 0.5 / jnp.where(positive, root, 1.0)
     for k in range(1, order + 1):
-        out.append((value, jnp.abs(value) * ((6 * k - 2) * U * _SLACK) + 1e3 * TINY))
+        out.append((value, jnp.abs(value) * ((6 * k - 2) * U * SLACK) + 1e3 * TINY))
         value = value * w * (0.5 - k)
     return out
 

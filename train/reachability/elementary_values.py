@@ -1,8 +1,8 @@
 """Elementary functions from + - * / alone: argument reduction, polynomial, and a derived bound of the error.
 
 Every error is the sum of three parts: that of the reduced argument (Cody and Waite: the constant in two parts), the truncated
-terms of the series (a geometric bound of the tail), and the roundings by `error_model` (`_horner` carries them through a Horner
-scheme at import). An operation counts 2 U of its exact result. `_SLACK` covers the products of two such errors, which are below
+terms of the series (a geometric bound of the tail), and the roundings by `error_model` (`horner` carries them through a Horner
+scheme at import). An operation counts 2 U of its exact result. `SLACK` covers the products of two such errors, which are below
 1e-9 of the errors themselves, and the roundings of the constants computed at import. Errors are in units of U unless they say
 otherwise.
 
@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
@@ -25,18 +24,16 @@ from .error_model import TINY, U
 
 Values = Float[Array, "..."]
 
-_SLACK = 1.01
+SLACK = 1.01
 EXP_LOWEST, EXP_HIGHEST = -668.0, 690.0  # e^-668 < TINY; e^690 < 1e300, above which there is no bound
 ANGLE_LIMIT = 1e8  # sin, cos, tan: above this the rounding of the reduction is no longer small
-LOG_LOWEST, LOG_HIGHEST = TINY, 1e300
 
 # Constants in two parts, the first with so few bits that its product with the integer is exact; what is missing is below 2^-85.
 _HALF_PI = (float.fromhex("0x1.921fb54000000p+0"), float.fromhex("0x1.10b4611a62633p-30"))
-_LN2 = (float.fromhex("0x1.62e42fee00000p-1"), float.fromhex("0x1.a39ef35793c76p-33"))
-_LN_3_2, _ATAN_1_2 = float.fromhex("0x1.9f323ecbf984cp-2"), float.fromhex("0x1.dac670561bb4fp-2")
+LN2 = (float.fromhex("0x1.62e42fee00000p-1"), float.fromhex("0x1.a39ef35793c76p-33"))
 
 
-def _horner(coefficients: Sequence[float], x: float, x_error: float) -> tuple[float, float]:
+def horner(coefficients: Sequence[float], x: float, x_error: float) -> tuple[float, float]:
     """Bounds of |p| and of the error [U] of Horner's scheme, for |argument| <= x with relative error x_error [U].
 
     Coefficients count as rounded to float64. Each step multiplies the error so far by x, so a decreasing series stays near 3 U.
@@ -47,10 +44,10 @@ def _horner(coefficients: Sequence[float], x: float, x_error: float) -> tuple[fl
         error = error * x + (x_error + 2) * product
         magnitude = product + abs(a)
         error += abs(a) + 2 * magnitude
-    return magnitude, error * _SLACK
+    return magnitude, error * SLACK
 
 
-def _polynomial(coefficients: Sequence[float], x: Values) -> Values:
+def polynomial(coefficients: Sequence[float], x: Values) -> Values:
     value = jnp.full_like(x, coefficients[-1])
     for a in reversed(coefficients[:-1]):
         value = value * x + a
@@ -65,12 +62,12 @@ def _power_of_two(k: Values) -> Values:
 # e^x = 2^k e^r with |r| <= ln 2 / 2 (+ 1e-11 for the rounding of x / ln 2), e^r = 1 + r g(r).
 _R_EXP = 0.3466
 _EXP = [1 / math.factorial(n) for n in range(1, 14)]
-_G, _G_ERROR = _horner(_EXP, _R_EXP, 0.0)
+_G, _G_ERROR = horner(_EXP, _R_EXP, 0.0)
 # p = r g: error <= |r| _P: Horner, the product, and the tail r^13 / 14! (1 + r / 15 + ...).
-_P = (_G_ERROR + 2 * _G + _R_EXP**13 / math.factorial(14) * 1.03 / U) * _SLACK
+_P = (_G_ERROR + 2 * _G + _R_EXP**13 / math.factorial(14) * 1.03 / U) * SLACK
 # r = x - k L1 - k L2: three terms, hence 6 U (|x| + |k| ln 2) <= 6 * 2.5 ln 2 |k| U = 10.4 |k| U, exact for k = 0.
 _R_STEP = 10.5
-_E_REL = (_P * _R_EXP / math.sqrt(0.5) + 2) * _SLACK  # of 1 + p >= sqrt(1/2); scaling by 2^k is exact
+_E_REL = (_P * _R_EXP / math.sqrt(0.5) + 2) * SLACK  # of 1 + p >= sqrt(1/2); scaling by 2^k is exact
 
 
 class Exponential(NamedTuple):
@@ -86,8 +83,8 @@ def exponential(x: Values) -> Exponential:
     """e^x; arguments below EXP_LOWEST count as that (wrong by less than TINY); the caller keeps x below EXP_HIGHEST."""
     x = jnp.maximum(x, EXP_LOWEST)
     k = jnp.round(x * (1 / math.log(2)))
-    r = (x - k * _LN2[0]) - k * _LN2[1]
-    p = r * _polynomial(_EXP, r)
+    r = (x - k * LN2[0]) - k * LN2[1]
+    p = r * polynomial(_EXP, r)
     scale = _power_of_two(k)
     return Exponential(scale * (1 + p), (scale - 1) + scale * p, _E_REL + _R_STEP * jnp.abs(k))
 
@@ -120,7 +117,7 @@ def _minus_one_errors() -> tuple[float, float, float, float]:
         d_rel.append(error / d + 2)
         t_rel.append(2 * relative / d + 4)
         t_abs.append(min(2 * error / d**2 + 4 * highest_t, t_rel[-1] * highest_t))
-    return tuple(max(e) * _SLACK for e in (m_rel, d_rel, t_rel, t_abs))  # type: ignore[return-value]
+    return tuple(max(e) * SLACK for e in (m_rel, d_rel, t_rel, t_abs))  # type: ignore[return-value]
 
 
 M_REL, D_REL, T_REL, T_ABS = _minus_one_errors()
@@ -143,7 +140,7 @@ def tanh_parts(z: Values) -> Tanh:
     d = 2 + e.minus_one
     t = jnp.where(z < 0, e.minus_one, -e.minus_one) / d
     q = 4 * e.power / (d * d)
-    q_error = q * (U * _SLACK) * (e.error + (2 * D_REL + 4)) + 4 * TINY
+    q_error = q * (U * SLACK) * (e.error + (2 * D_REL + 4)) + 4 * TINY
     return Tanh(t, U * jnp.minimum(T_REL * jnp.abs(t), T_ABS) + TINY, q, q_error, e, d)
 
 
@@ -151,12 +148,12 @@ def tanh_parts(z: Values) -> Tanh:
 _R_SIN = 0.7855
 _SIN = [(-1.0) ** n / math.factorial(2 * n + 1) for n in range(1, 9)]
 _COS = [(-1.0) ** n / math.factorial(2 * n) for n in range(1, 9)]
-_SIN_P, _SIN_P_ERROR = _horner(_SIN, _R_SIN**2, 2.0)
-_COS_P, _COS_P_ERROR = _horner(_COS, _R_SIN**2, 2.0)
+_SIN_P, _SIN_P_ERROR = horner(_SIN, _R_SIN**2, 2.0)
+_COS_P, _COS_P_ERROR = horner(_COS, _R_SIN**2, 2.0)
 # sin r = r + r (s P): s has 2 U, two products, one sum, tail r^19 / 19!; all proportional to |r|.
-_SIN_REL = (_R_SIN**2 * (_SIN_P_ERROR + 6 * _SIN_P) + 2 + _R_SIN**18 / math.factorial(19) / U) * _SLACK
+_SIN_REL = (_R_SIN**2 * (_SIN_P_ERROR + 6 * _SIN_P) + 2 + _R_SIN**18 / math.factorial(19) / U) * SLACK
 # cos r = 1 + s P: s 2 U, one product, one sum, tail r^18 / 18!.
-_COS_ABS = (_R_SIN**2 * (_COS_P_ERROR + 4 * _COS_P) + 2 + _R_SIN**18 / math.factorial(18) / U) * _SLACK
+_COS_ABS = (_R_SIN**2 * (_COS_P_ERROR + 4 * _COS_P) + 2 + _R_SIN**18 / math.factorial(18) / U) * SLACK
 # r = x - k P1 - k P2: 6 U (|x| + |k| pi / 2) <= 6 * 2.5 pi / 2 |k| U = 23.6 |k| U, and |k| 2^-85; exact for k = 0.
 _ANGLE_STEP = 24.0
 
@@ -170,8 +167,8 @@ def sin_cos(x: Values) -> _SinCos:
     k = jnp.round(x * (2 / math.pi))
     r = (x - k * _HALF_PI[0]) - k * _HALF_PI[1]
     s = r * r
-    sine = r + r * (s * _polynomial(_SIN, s))
-    cosine = 1 + s * _polynomial(_COS, s)
+    sine = r + r * (s * polynomial(_SIN, s))
+    cosine = 1 + s * polynomial(_COS, s)
     reduction = (_ANGLE_STEP * U) * jnp.abs(k) + TINY
     sine_error = (_SIN_REL * U) * jnp.abs(r) + reduction
     cosine_error = _COS_ABS * U + reduction
@@ -189,80 +186,3 @@ def _sin_cos_jvp(primals: tuple[Values], tangents: tuple[Values]) -> tuple[_SinC
     (sine, _), (cosine, _) = out
     zero = jnp.zeros_like(sine)
     return out, ((cosine * tangents[0], zero), (-sine * tangents[0], zero))
-
-
-# ln m = 2 atanh f, f = (m - 1) / (m + 1): |f| <= 0.17158 for m in [sqrt(1/2), sqrt 2], and below 1/7 for log1p.
-_S_LOG = 0.02945
-_LOG = [2 / (2 * n + 1) for n in range(11)]
-_L, _L_ERROR = _horner(_LOG, _S_LOG, 14.0)  # f has 6 U (difference, sum, quotient), s = f^2 has 14 U
-_LOG_REL = (6 + _L_ERROR / 2 + 2 + _S_LOG**11 / 23 * 1.04 / U) * _SLACK  # 2 <= the series
-
-
-@jax.custom_jvp
-def logarithm(x: Values) -> tuple[Values, Values]:
-    """(ln x, error) for LOG_LOWEST <= x <= LOG_HIGHEST: x = 2^e m, ln x = e L1 + (e L2 + ln m), three terms."""
-    bits = lax.bitcast_convert_type(x, jnp.int64)
-    e = (bits - np.int64(np.float64(math.sqrt(0.5)).view(np.int64))) >> 52
-    m = x * lax.bitcast_convert_type((1023 - e) << 52, jnp.float64)
-    f = (m - 1) / (m + 1)
-    near = f * _polynomial(_LOG, f * f)
-    k = e.astype(jnp.float64)
-    error = jnp.abs(near) * (U * (_LOG_REL + 6)) + jnp.abs(k) * (U * 6.01 * math.log(2)) + TINY
-    return k * _LN2[0] + (k * _LN2[1] + near), error
-
-
-@logarithm.defjvp
-def _logarithm_jvp(primals: tuple[Values], tangents: tuple[Values]) -> tuple[tuple[Values, Values], tuple[Values, Values]]:
-    slope = 1 / primals[0]
-    return logarithm(*primals), (slope * tangents[0], jnp.zeros_like(slope))
-
-
-@jax.custom_jvp
-def log1p_of(e: Values) -> tuple[Values, Values]:
-    """(ln(1 + e), error) for 0 <= e <= 1, e taken as exact: about 1 below e = 1/4, about 3/2 above, so that |f| <= 1/7.
-
-    Error: the series, one rounding of ln(3/2) <= 1.9 ln(1 + e), one of the sum; |ln m| <= ln(1 + e) in both cases.
-    """
-    far = e > 0.25
-    f = jnp.where(far, e - 0.5, e) / jnp.where(far, 2.5 + e, 2 + e)
-    value = jnp.where(far, _LN_3_2, 0.0) + f * _polynomial(_LOG, f * f)
-    return value, value * (U * _SLACK * (_LOG_REL + 4)) + TINY
-
-
-@log1p_of.defjvp
-def _log1p_of_jvp(primals: tuple[Values], tangents: tuple[Values]) -> tuple[tuple[Values, Values], tuple[Values, Values]]:
-    slope = 1 / (1 + primals[0])
-    return log1p_of(*primals), (slope * tangents[0], jnp.zeros_like(slope))
-
-
-# atan y = atan b + atan f, f = (y - b) / (1 + b y), b = 0, 1/2, 1: |f| <= 0.2361.
-_S_ATAN = 0.05575
-_ATAN = [(-1.0) ** n / (2 * n + 1) for n in range(13)]
-_A, _A_ERROR = _horner(_ATAN, _S_ATAN, 18.0)  # f has 8 U, s = f^2 has 18 U
-_ATAN_REL = (8 + _A_ERROR / 0.98 + 2 + _S_ATAN**13 / 27 / U) * _SLACK  # 0.98 <= the series
-
-
-@jax.custom_jvp
-def arctangent(x: Values) -> tuple[Values, Values]:
-    """(atan x, error) for finite x: atan x = pi/2 - atan(1 / x) above 1.
-
-    Error: that of y = 1 / x (2 U y), of the series, of the constant atan b (U) and of the sum with it (2 U); above 1 the
-    constant pi/2 (U) and one more sum.
-    """
-    z = jnp.minimum(jnp.abs(x), 1e300)  # beyond, atan changes by less than the error
-    large = z > 1
-    y = jnp.where(large, 1 / jnp.where(large, z, 1.0), z)
-    b = jnp.where(y < 0.236, 0.0, jnp.where(y < 0.75, 0.5, 1.0))
-    base = jnp.where(y < 0.236, 0.0, jnp.where(y < 0.75, _ATAN_1_2, math.pi / 4))
-    f = (y - b) / (1 + b * y)
-    near = f * _polynomial(_ATAN, f * f)
-    value = base + near
-    error = U * _SLACK * (_ATAN_REL * jnp.abs(near) + 2 * y + base + 2 * value) + TINY
-    value, error = jnp.where(large, math.pi / 2 - value, value), jnp.where(large, error + 5 * U, error)
-    return jnp.where(x < 0, -value, value), error
-
-
-@arctangent.defjvp
-def _arctangent_jvp(primals: tuple[Values], tangents: tuple[Values]) -> tuple[tuple[Values, Values], tuple[Values, Values]]:
-    slope = 1 / (1 + primals[0] * primals[0])
-    return arctangent(*primals), (slope * tangents[0], jnp.zeros_like(slope))
