@@ -46,7 +46,7 @@ def _lib() -> Library:
     return mutants.real()
 
 
-def make(lib: Library, fence_m: float = 1000.0, **changes: Any) -> Any:
+def make(lib: Library, fence_m: float = 1e5, **changes: Any) -> Any:
     """A shield, engaged at `HOVER`."""
     shield = lib.shield.Shield(*graphs(), lib.assumed.assumed_from(certificate(**changes)), fence_m)
     shield.engage(HOVER)
@@ -190,6 +190,22 @@ def test_the_decision_at_the_edge_of_the_set_is_that_of_numpy(lib: Library) -> N
     for direction, low, high in _edges():
         assert _decided(shield, low * (1.0 - 1e-13), direction).verdict == Verdict.ACCEPT
         assert _decided(shield, high * (1.0 + 1e-13), direction).verdict == Verdict.BACKUP
+
+
+def test_rounding_10_km_away_is_below_what_the_certificate_says(lib: Library) -> None:
+    near, far, done = make(lib), make(lib), 0
+    for seed in range(3):
+        near.engage(HOVER)
+        far.engage(HOVER)
+        for call in random_calls(seed, 25):
+            moved = None if call.predicted is None else [*(value + 1e4 for value in call.predicted[:3]), *call.predicted[3:]]
+            one = near.decide(call.predicted, call.disturbance, call.candidate, call.now_ns)
+            other = far.decide(moved, call.disturbance, call.candidate, call.now_ns)
+            assert (one.verdict, one.reason) == (other.verdict, other.reason)
+            if math.isfinite(one.margin):
+                assert abs(one.margin - other.margin) < 1e-10
+                done += 1
+    assert done > 20
 
 
 # --- set-points --------------------------------------------------------------------------------------------------
