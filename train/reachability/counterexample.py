@@ -18,6 +18,7 @@ from tubepilot.firmware_bridge.errors import CertificateError, InputError
 from .arb_program import program, working_precision
 from .arb_step import ball
 from .reference import Enclosure, Reference, integrate, reference
+from .simulation import Choices, checked_choices
 from .specification import Property, Specification
 
 Numbers = npt.NDArray[np.float64]
@@ -83,9 +84,10 @@ def load_counterexample(path: Path) -> Counterexample:
         wanted = {f.name for f in fields(Counterexample)}
         if set(table) != wanted:
             raise InputError(f"{path}: entries {sorted(set(table) ^ wanted)} are unknown or missing; save the counterexample again")
+        Fraction(table["instant"])
         types = {"received": np.bool_}
         return Counterexample(**{k: np.asarray(v, types.get(k, np.float64)) if isinstance(v, list) else v for k, v in table.items()})
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, TypeError, ValueError) as error:
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, TypeError, ValueError, ZeroDivisionError) as error:
         raise error if isinstance(error, InputError) else InputError(f"{path}: no counterexample: {error}") from error
 
 
@@ -125,6 +127,9 @@ def replay(of: Reference | Specification, found: Counterexample) -> Counterexamp
     spec = ready.spec
     if spec.name != found.specification or not 0 <= found.number < len(spec.properties):
         raise InputError(f"counterexample of {found.specification!r}, property {found.number}: {spec.name!r} is another specification")
+    given = (found.x0, found.parameters, found.disturbances, found.delays_s, found.received)
+    pieces = found.disturbances.shape[1] if found.disturbances.ndim == 3 else 1
+    checked_choices(spec, Choices(*(a[None] for a in given)), max(1, pieces))
     prop, instant = spec.properties[found.number], Fraction(found.instant)
     first, last = prop.window_periods[0], min(prop.window_periods[1], Fraction(spec.steps))
     needed = last if prop.kind == "reach" else instant

@@ -151,6 +151,12 @@ def test_a_wrong_simulation_is_not_believed() -> None:
     ready = reference(spec)
     assert replay(ready, replace(found, x0=np.array([0.95, 0.0]))).confirmed is False
     assert replay(ready, replace(found, instant="5")).confirmed is False
+    with pytest.raises(InputError, match="delays lie in"):
+        replay(ready, replace(found, delays_s=found.delays_s + 0.01))
+    with pytest.raises(InputError, match="never loses"):
+        replay(ready, replace(found, received=~found.received))
+    with pytest.raises(InputError, match="w has shape"):
+        replay(ready, replace(found, disturbances=found.disturbances[1:]))
     with pytest.raises(InputError, match="outside the box"):
         replay(ready, replace(found, x0=np.array([2.0, 0.0])))
     with pytest.raises(InputError, match="another specification"):
@@ -172,7 +178,7 @@ def test_files_read_back_equal(tmp_path: Path) -> None:
     assert (again.margin, again.instant, again.condition) == (found.margin, found.instant, found.condition)
     assert replay(spec, again).proven_margin == found.proven_margin
     table = json.loads(path.read_text())
-    for text in ("{", json.dumps(table | {"more": 1}), json.dumps(table | {"x0": ["a"]})):
+    for text in ("{", json.dumps(table | {"more": 1}), json.dumps(table | {"x0": ["a"]}), json.dumps(table | {"instant": "1/0"})):
         path.write_text(text)
         with pytest.raises(InputError, match=r"counterexample"):
             load_counterexample(path)
