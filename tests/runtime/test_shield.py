@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
+import sys
 import time
 import types
 from collections import Counter
@@ -612,13 +613,14 @@ def test_the_assumption_broken_for_longest_is_named(lib: Library) -> None:
     assert monitor.count(Reason.NO_STATE, False) == 0
 
 
+@pytest.mark.skipif(sys.gettrace() is not None, reason="a tracer (coverage, a debugger) slows Python down")
 def test_a_decision_is_cheap() -> None:
-    """Below 0.5 ms where the machine is not busy with something else: the fastest tenth says so on any machine."""
+    """Below 0.5 ms of processor time; the fastest tenth says so on a busy machine too."""
     tick, took = Clock(make(mutants.real())), []
     for _ in range(400):
-        start_ns = time.perf_counter_ns()
+        start_ns = time.thread_time_ns()
         same(tick(candidate=setpoint()), Verdict.ACCEPT, Reason.OK)
-        took.append(time.perf_counter_ns() - start_ns)
+        took.append(time.thread_time_ns() - start_ns)
     assert np.percentile(took, 10) < 500_000
 
 
