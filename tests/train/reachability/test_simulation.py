@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers.closed_loops import closed_loop
+from helpers.closed_loops import airplane, closed_loop, double_pendulum
 from scipy.linalg import expm
 
 from tubepilot.firmware_bridge.errors import InputError, ShapeError
 from tubepilot.train.reachability.simulation import ORDER, accurate_substeps, runge_kutta_step, simulate
+from tubepilot.train.reachability.specification_file import load_specification
 
+SPECS = Path(__file__).resolve().parents[3] / "benchmarks" / "specs"
 A = np.array([[-0.3, 2.0, 0.1], [-2.0, -0.2, 0.4], [0.0, 0.3, -1.0]])
 
 
@@ -116,3 +120,12 @@ def test_what_does_not_fit_is_refused(arguments, error, text) -> None:
     spec = closed_loop(lambda x, u, w, p: w - x, [(0, 1)], disturbances=[(-1, 1)], missed=1)
     with pytest.raises(error, match=text):
         simulate(spec, np.zeros((1, 1)), **arguments)
+
+
+@pytest.mark.parametrize(("file", "written"), [("Airplane", airplane), ("DoublePendulum_more", double_pendulum)])
+def test_benchmark_files_equal_equations_written_in_python(file, written, archcomp) -> None:
+    """Two transcriptions of the same benchmark, made apart from each other, give the same trajectories."""
+    spec = load_specification(SPECS / f"{file}.toml", archcomp)
+    box = spec.initial_box
+    x0 = box[:, 0] + np.random.default_rng(6).random((20, len(box))) * (box[:, 1] - box[:, 0])
+    np.testing.assert_allclose(simulate(spec, x0, substeps=1)[1], simulate(written(archcomp), x0, substeps=1)[1], rtol=0, atol=1e-12)
