@@ -1,74 +1,66 @@
-"""Compute the reachable tube of the closed loop under the backup policy of a certificate, and draw it.
+"""Decide a specification of a closed loop, or compute the tube of a certificate.
 
-Starts from a box of states around a hover or a given velocity and bounds position, velocity, thrust vector and jerk along one
-horizontal direction and along the vertical, at all times up to the horizon, with every disturbance that the certificate
-assumes, rounded outward. Over it: trajectories of the same loop with random disturbances inside the bounds.
-The verdict is `verified` if the initial box lies in the invariant set, so that the assumed bounds hold along the tube.
+PATH ending in .toml: a specification (docs/specification.md) of a plant with its sampled controller, often a neural network. The
+tube of all trajectories is computed with every rounding bounded, the initial box is cut where one tube does not suffice, and a
+counterexample is searched. The verdict is one line: verified, falsified, or unknown with the reason. Exit status: 0 verified, 1
+falsified or unknown, 2 an option, the specification or a network cannot be used. Worked example: docs/reachability.md.
+
+PATH of a folder: a certificate written by `tubepilot certify`. Starts from a box of states around a hover or a given velocity and
+bounds position, velocity, thrust vector and jerk along one horizontal direction and along the vertical, at all times up to the
+horizon, with every disturbance that the certificate assumes, rounded outward. Over it: trajectories of the same loop with random
+disturbances inside the bounds. The verdict is `verified` if the initial box lies in the invariant set, so that the assumed bounds
+hold along the tube. Exit status 0.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import sys
 from pathlib import Path
 
 from tubepilot.firmware_bridge.errors import InputError
 
+from . import cli_reach_certificate, cli_reach_specification
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options; pairs are (horizontal, vertical)."""
-    pair = {"type": float, "nargs": 2, "metavar": ("H", "V")}
-    parser.add_argument("certificate", type=Path, metavar="CERTIFICATE", help="folder written by `tubepilot certify`")
-    parser.add_argument("--velocity-m-s", default=[1.5, 0.3], **pair, help="centre of the initial velocity [m/s]")
-    parser.add_argument("--radius-m-s", default=[0.1, 0.05], **pair, help="half width of the initial velocity [m/s]")
-    parser.add_argument("--radius-m", default=[0.05, 0.05], **pair, help="half width of the initial position [m]")
-    parser.add_argument("--radius-m-s2", default=[0.2, 0.1], **pair, help="half width of the initial thrust vector [m/s^2]")
-    parser.add_argument("--horizon-s", type=float, default=3.0, help="length of the tube [s]")
-    parser.add_argument("--samples", type=int, default=200, help="trajectories drawn over the tube")
+    """Declare the options: shared ones, and a group for each kind of PATH."""
+    parser.add_argument("path", type=Path, metavar="PATH", help="specification (.toml), or folder written by `tubepilot certify`")
+    parser.add_argument("--json", type=Path, help="file to write verdict and tube to")
+    parser.add_argument("--plot", type=Path, help="picture: .png, for specifications also .html; of a certificate by default reach.png")
+    parser.add_argument(
+        "--samples", type=int,
+        help=f"simulated trajectories: {cli_reach_specification.SAMPLES} for a specification unless given, "
+        f"{cli_reach_certificate.SAMPLES} for a certificate",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="seed of the trajectories")
-    parser.add_argument("--json", type=Path, help="file to write the tube to")
-    parser.add_argument("--plot", type=Path, default=Path("reach.png"), help="picture to write")
+    cli_reach_specification.add_arguments(parser.add_argument_group("specification"))
+    cli_reach_certificate.add_arguments(parser.add_argument_group("certificate", "pairs are (horizontal, vertical)"))
 
 
 def run(args: argparse.Namespace) -> int:
-    """Compute, print, draw.
+    """Hand over to the kind of PATH.
 
     Raises:
-        InputError: an option cannot be used.
+        InputError: an option of a certificate cannot be used.
     """
-    import numpy as np
+    if args.path.suffix != ".toml" and args.path.is_dir():
+        _refuse(args, cli_reach_specification, "a specification, and {} is the folder of a certificate")
+        return cli_reach_certificate.run(args)
+    try:
+        if args.path.suffix != ".toml":
+            raise InputError(f"{args.path} is neither a specification (.toml) nor the folder of a certificate; give one of them")
+        _refuse(args, cli_reach_certificate, "a certificate, and {} is a specification")
+        return cli_reach_specification.run(args)
+    except InputError as error:
+        print(f"tubepilot reach: {error}", file=sys.stderr)
+        return 2
 
-    from .invariance.stored import load
-    from .invariance.tube import draw, sample, tube
 
-    if not 0.02 <= args.horizon_s <= 20.0:
-        raise InputError(f"--horizon-s is {args.horizon_s} s; it must lie between 0.02 and 20 s")
-    stored = load(args.certificate)
-    results = []
-    for axis, name in enumerate(("horizontal", "vertical")):
-        velocity = args.velocity_m_s[axis]
-        centre = np.array([0.0, velocity, 0.0, 0.0])
-        centre[0] = float(stored.anchor[axis] @ centre[1:])
-        radius = np.array([args.radius_m[axis], args.radius_m_s[axis], args.radius_m_s2[axis], 0.1])
-        result = tube(stored, axis, centre, radius, args.horizon_s)
-        seen = sample(stored, axis, centre, radius, args.horizon_s, args.samples, args.seed)
-        results.append((name, result, seen))
-        widths = result.hi[-1] - result.lo[-1]
-        spread = seen[:, -1].max(axis=0) - seen[:, -1].min(axis=0)
-        print(f"{name}: {'verified' if result.inside else 'unknown: the initial box is not inside the invariant set'}")
-        print(
-            f"  after {args.horizon_s:g} s: position {result.lo[-1, 0]:.3f} to {result.hi[-1, 0]:.3f} m from the anchor, "
-            f"velocity {result.lo[-1, 1]:.3f} to {result.hi[-1, 1]:.3f} m/s; width {widths[1]:.3f} m/s, "
-            f"sampled {spread[1]:.3f} m/s"
-        )
-        outside = int(((seen < result.lo[None]) | (seen > result.hi[None])).any(axis=(1, 2)).sum())
-        print(f"  {outside} of {args.samples} sampled trajectories leave the tube")
-    draw(results, args.plot)
-    if args.json is not None:
-        table = {
-            name: {"t_s": r.t_s.tolist(), "lo": r.lo.tolist(), "hi": r.hi.tolist(), "verified": r.inside}
-            for name, r, _ in results
-        }
-        args.json.write_text(json.dumps(table), encoding="utf-8")
-    print(f"picture: {args.plot}; next: docs/certificate.md says what the tube means")
-    return 0
+def _refuse(args: argparse.Namespace, module: object, reason: str) -> None:
+    """Options of the other kind would be without effect."""
+    parser = argparse.ArgumentParser(add_help=False)
+    module.add_arguments(parser.add_argument_group())  # type: ignore[attr-defined]
+    for action in parser._actions:
+        if getattr(args, action.dest) != action.default:
+            raise InputError(f"{action.option_strings[0]} belongs to {reason.format(args.path)}; leave it out")
