@@ -29,7 +29,7 @@ COMMANDS: dict[str, Command] = {
         "tubepilot.train.cli_train", "workstation", "learn the world model and the policy from flight logs"
     ),
     "reach": Command(
-        "tubepilot.train.cli_reach", "workstation", "compute a reachable tube of the closed loop and draw it"
+        "tubepilot.train.cli_reach", "workstation", "verify a closed loop with a neural network, or draw a certified tube"
     ),
     "certify": Command(
         "tubepilot.train.cli_certify", "workstation", "prove an invariant set of the closed loop"
@@ -50,7 +50,7 @@ COMMANDS: dict[str, Command] = {
     "report": Command(
         "tubepilot.runtime.cli_report", "workstation", "draw a flight log as one HTML page and a PNG"
     ),
-    "bench": Command("tubepilot.runtime.cli_bench", None, "measure: tracking, tick time, prediction"),
+    "bench": Command("tubepilot.runtime.cli_bench", None, "measure: tracking, tick time, reachability"),
     "doctor": Command("tubepilot.runtime.cli_doctor", None, "check this machine, each line with its remedy"),
 }
 

@@ -1,4 +1,4 @@
-"""Measure: how close the vehicle tracks (`track`), how evenly it ticks (`tick`).
+"""Measure: how close the vehicle tracks (`track`), how evenly it ticks (`tick`), what the reachability engine decides (`reach`).
 
 `tubepilot bench NAME --help` states the options of each.
 """
@@ -11,6 +11,7 @@ import importlib
 BENCHES: dict[str, tuple[str, str]] = {
     "track": ("tubepilot.runtime.bench_track", "figure-eight in wind against the simulator's own controller"),
     "tick": ("tubepilot.runtime.bench_tick", "timing of the ticks of a recorded flight, or of a bundle run live"),
+    "reach": ("tubepilot.train.bench_reach", "closed loops with neural networks, verified, timed, compared with simulation"),
 }
 
 
@@ -22,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Load the bench and run it with the rest of the options."""
+    """Load the bench and run it with the rest of the options. A bench says itself which extra it lacks."""
     module = importlib.import_module(BENCHES[arguments.bench][0])
     parser = argparse.ArgumentParser(
         prog=f"tubepilot bench {arguments.bench}",
