@@ -104,7 +104,7 @@ def _figure(spec: Specification, result: Result, sampled: Sampled) -> Figure:
         grid[(count - 1 - column) // columns, column].set_xlabel("time [s]")
         grid[(count - 1 - column) // columns, column].tick_params(labelbottom=True)
     some = "" if count == len(spec.states) else f" ({count} of {len(spec.states)} states)"
-    partly = "" if result.verdict.value == "verified" else "; the tube covers the proven boxes only, or the first one"
+    partly = "" if result.verdict.value == "verified" else "; the tube is that of the proven boxes, or of the first one"
     figure.suptitle(f"{spec.name}: {result.verdict.value}{partly}{some}", fontsize=11)
     handles: dict[str, object] = {}
     for panel in grid.ravel():

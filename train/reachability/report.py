@@ -78,19 +78,24 @@ def lines(spec: Specification, result: Result, sampled: Sampled | None) -> Itera
     """What a user reads: the verdict first."""
     yield f"{spec.name}: {result.verdict.value}" + (f": {result.reason}" if result.reason else "")
     proven = "" if result.verdict.value == "verified" else ", not proven for the whole initial box"
-    ratios = width_over_sampling(result, sampled)
-    title = "" if sampled is None else f"; width over that of {len(sampled.states)} simulated trajectories"
-    yield f"  states at the end{proven}{title}:"
-    wide = max(map(len, spec.states))
-    for name, (lo, hi), ratio in zip(spec.states, result.end_box, ratios, strict=True):
-        yield f"    {name:<{wide}}  [{lo:.6g}, {hi:.6g}]" + ("" if ratio is None else f"  {ratio:.3f}")
+    if np.isfinite(result.end_box).all():
+        ratios = width_over_sampling(result, sampled)
+        title = "" if sampled is None else f"; width over that of {len(sampled.states)} simulated trajectories"
+        yield f"  states at the end{proven}{title}:"
+        wide = max(map(len, spec.states))
+        for name, (lo, hi), ratio in zip(spec.states, result.end_box + 0.0, ratios, strict=True):
+            yield f"    {name:<{wide}}  [{lo:.6g}, {hi:.6g}]" + ("" if ratio is None else f"  {ratio:.3f}")
+    else:
+        known = np.isfinite(result.lo).all(axis=1) & np.isfinite(result.hi).all(axis=1)
+        steps = len(known) if known.all() else int(np.argmin(known))
+        yield f"  states at the end: no bound; the tube ends at t = {result.times_s[steps - 1, 1] if steps else 0.0:.4g} s"
     if sampled is not None:
         left = outside(sampled, result.times_s, result.lo, result.hi)
         part = "" if result.verdict.value == "verified" else " (it covers the proven boxes only)"
         yield f"  {left} of {len(sampled.states)} simulated trajectories leave the tube{part}"
     if result.counterexample is not None:
         found = result.counterexample
-        start = ", ".join(f"{name} = {value!r}" for name, value in zip(spec.states, found.x0.tolist(), strict=True))
+        start = ", ".join(f"{name} = {value!r}" for name, value in zip(spec.states, (found.x0 + 0.0).tolist(), strict=True))
         yield f"  counterexample{' (proven)' if found.confirmed else ' (simulated only)'}: {start}"
     s = result.settings
     chosen = f"order {s.order}, substeps {s.substeps}, degree {s.degree}, window {s.window}"
@@ -99,7 +104,7 @@ def lines(spec: Specification, result: Result, sampled: Sampled | None) -> Itera
 
 
 def _plain(values: Numbers) -> list[float | None]:
-    return [_finite(v) for v in values.tolist()]
+    return [_finite(v) for v in (values + 0.0).tolist()]  # no -0.0
 
 
 def _finite(value: float) -> float | None:
