@@ -35,8 +35,8 @@ class Affine:
 
     @property
     def key(self) -> tuple[object, ...]:
-        """Equal for equal expressions."""
-        return (self.constant[0], tuple(sorted((i, c) for i, (c, _) in self.terms.items())))
+        """Equal for expressions of equal numbers and equal bounds of their rounding."""
+        return (self.constant, self.roundings, tuple(sorted(self.terms.items())))
 
     def __add__(self, other: Affine | float) -> Affine:
         o = other if isinstance(other, Affine) else Affine.number(other)
@@ -50,15 +50,16 @@ class Affine:
 
     __radd__ = __add__
 
-    def times(self, factor: float, roundings: int = 1) -> Affine:
-        """Product with a number that itself carries `roundings`."""
-        f = float(factor)
-        terms = {i: (c * f, s * abs(f)) for i, (c, s) in self.terms.items()}
-        exact = f in (1.0, -1.0, 2.0, 0.5)
-        return Affine(terms, (self.constant[0] * f, self.constant[1] * abs(f)), self.roundings + (0 if exact else roundings + 1))
+    def times(self, number: Affine) -> Affine:
+        """Product with a number; sizes multiply: |c f - c~ f~| <= 2 U (r_c + r_f + 1) s_c s_f."""
+        value, magnitude = number.constant
+        terms = {i: (c * value, s * magnitude) for i, (c, s) in self.terms.items()}
+        exact = number.roundings == 0 and value in (1.0, -1.0, 2.0, 0.5)
+        roundings = self.roundings + (0 if exact else number.roundings + 1)
+        return Affine(terms, (self.constant[0] * value, self.constant[1] * magnitude), roundings)
 
     def __neg__(self) -> Affine:
-        return self.times(-1.0)
+        return self.times(Affine.number(-1.0))
 
     def __sub__(self, other: Affine | float) -> Affine:
         return self + (-(other if isinstance(other, Affine) else Affine.number(other)))

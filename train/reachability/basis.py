@@ -52,27 +52,19 @@ class Basis:
 
     @cached_property
     def pairs(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-        """Indices (left, right), shape (monomials, K): product monomial m is the sum over k of a[left[m, k]] b[right[m, k]].
+        """Indices (left, right), shape (polynomial, K): y monomial m of a product is the sum over k of a[left[m, k]] b[right[m, k]].
 
-        Unused places point at index `monomials`, a column of zeros that `multiply` appends.
+        Unused places point at index `polynomial`, a column of zeros that `multiply` appends.
         """
         index = {e: i for i, e in enumerate(self.exponents)}
-        found: list[list[tuple[int, int]]] = [[] for _ in range(self.monomials)]
-        for product, i in index.items():
-            seen = set()
-            for mask in range(2 ** len(product)):
-                left = tuple(v for k, v in enumerate(product) if mask >> k & 1)
-                right = tuple(v for k, v in enumerate(product) if not mask >> k & 1)
-                if left not in seen:
-                    seen.add(left)
-                    found[i].append((index[left], index[right]))
-        for z in range(self.polynomial, self.monomials):
-            found[z] = [(0, z), (z, 0)]
-        width = max(len(f) for f in found)
-        table = np.full((2, self.monomials, width), self.monomials, dtype=np.int32)
-        for i, f in enumerate(found):
-            for k, (left, right) in enumerate(f):
-                table[:, i, k] = left, right
+        found: list[list[tuple[int, int]]] = []
+        for product in self.exponents:
+            masks = range(2 ** len(product))
+            parts = {tuple(tuple(v for k, v in enumerate(product) if (mask >> k & 1) == side) for side in (1, 0)) for mask in masks}
+            found.append(sorted((index[left], index[right]) for left, right in parts))
+        table = np.full((2, self.polynomial, max(len(f) for f in found)), self.polynomial, dtype=np.int32)
+        for m, pairs in enumerate(found):
+            table[:, m, : len(pairs)] = np.array(pairs).T
         return table[0], table[1]
 
     @cached_property

@@ -10,13 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 from jaxtyping import Array, Bool, Float
+
+from tubepilot.firmware_bridge.errors import InputError
 
 from .basis import Basis, basis
 from .error_model import TINY, U, raised
@@ -81,12 +85,14 @@ class Analysis:
     Attributes:
         settings: numerical settings.
         basis: monomials over one step.
+        spans: start and end of each step within a period, in periods.
         tube: (network, centre (n,), half widths (n,), parameter centre (k,), parameter half widths (k,)) -> Tube; pure JAX, to be
             jitted, batched and differentiated. Boxes must lie within the widths for which symbols were declared.
     """
 
     settings: Settings
     basis: Basis
+    spans: tuple[tuple[Fraction, Fraction], ...]
     tube: Callable[..., Tube]
 
 
@@ -96,6 +102,7 @@ def prepare(spec: Specification, settings: Settings) -> Analysis:
     Raises:
         InputError: a function uses a primitive without enclosure.
     """
+    _check(spec)
     n, m, q, k = len(spec.states), len(spec.inputs), len(spec.disturbances), len(spec.parameters)
     dynamics = trace(spec.dynamics, n, m, q, k)
     read = trace(spec.network_input, n)
@@ -114,6 +121,7 @@ def prepare(spec: Specification, settings: Settings) -> Analysis:
     instant = basis(len(moving) + len(unknown), settings.degree, columns, 0)
     timed = basis(instant.symbols, settings.degree, instant.generators, settings.order)
     first = instant.polynomial
+    phases = _phases(spec, settings.substeps)
     axes_at = slice(first, first + rows)
     symbols_at = slice(first + rows, first + columns)
     fresh = slice(first + columns - m, first + columns)
@@ -165,9 +173,18 @@ def prepare(spec: Specification, settings: Settings) -> Analysis:
         lo, hi = bounds(monomials, over)
         lo, hi = lo - radius * (1 + 4 * U) - 4 * U * jnp.abs(lo), hi + radius * (1 + 4 * U) + 4 * U * jnp.abs(hi)
         end_lo, end_hi = bounds(instant, end[:, None, :])
-        end_lo, end_hi = end_lo - end_radius * (1 + 4 * U) - 4 * U * jnp.abs(end_lo), end_hi + end_radius * (1 + 4 * U) + 4 * U * jnp.abs(end_hi)
+        end_lo, end_hi = (
+            end_lo - end_radius * (1 + 4 * U) - 4 * U * jnp.abs(end_lo),
+            end_hi + end_radius * (1 + 4 * U) + 4 * U * jnp.abs(end_hi),
+        )
         held_to = tuple(_condition_bounds(c, monomials, over, radius) for c in conditions)
         end_to = tuple(_condition_bounds(c, instant, end[:, None, :], end_radius) for c in conditions)
+        if spec.discrete:  # a step lasts from one instant to the next, so the set before it belongs to it
+            before_lo, before_hi = bounds(instant, x[:, None, :])
+            lo = jnp.minimum(lo, before_lo - x_radius * (1 + 4 * U) - 4 * U * jnp.abs(before_lo))
+            hi = jnp.maximum(hi, before_hi + x_radius * (1 + 4 * U) + 4 * U * jnp.abs(before_hi))
+            before = [_condition_bounds(c, instant, x[:, None, :], x_radius) for c in conditions]
+            held_to = tuple((jnp.minimum(a[0], b[0]), jnp.maximum(a[1], b[1])) for a, b in zip(held_to, before, strict=True))
         following = _Set(state.coefs.at[:n].set(end), state.radius.at[:n].set(end_radius))
         good = jnp.all(contracted) & jnp.all(jnp.isfinite(end)) & jnp.all(jnp.isfinite(end_radius))
         following = jax.tree.map(lambda new, old: jnp.where(good, new, old), following, state)
@@ -180,8 +197,7 @@ def prepare(spec: Specification, settings: Settings) -> Analysis:
         parameter_centre: Float[Array, "parameter"],
         parameter_half: Float[Array, "parameter"],
     ) -> Tube:
-        w_centre = jnp.asarray(0.5 * (spec.disturbance_box[:, 0] + spec.disturbance_box[:, 1]) if q else np.zeros(0))
-        w_half = jnp.asarray(np.nextafter(0.5 * (spec.disturbance_box[:, 1] - spec.disturbance_box[:, 0]) * (1 + 2**-50), np.inf) if q else np.zeros(0))
+        w_centre, w_half = (jnp.asarray(v) for v in middle_and_radius(spec.disturbance_box))
         w = jnp.zeros((q, instant.monomials)).at[:, 0].set(w_centre)
         p, p_radius = unknowns(parameter_centre, parameter_half)
 
@@ -204,14 +220,11 @@ def prepare(spec: Specification, settings: Settings) -> Analysis:
             u = controlled(network, state)
             new = (u, jnp.zeros(m))
             parts = [(state.coefs[n + i * m : n + (i + 1) * m], state.radius[n + i * m : n + (i + 1) * m]) for i in range(history)]
-            early, last = spec.delay_s
             reports = []
-            phases = [(early, parts), (last - early, [new, *parts]), (spec.period_s - last, [new, *parts] if spec.missed else [new])]
-            for length_s, candidates in phases:
-                if length_s > 0:
-                    steps = max(1, round(settings.substeps * length_s / spec.period_s)) if not spec.discrete else 1
-                    state, alive, report = run(state, *_hull(candidates), length_s, steps, alive)
-                    reports.append(report)
+            acting = {"earlier": parts, "either": [new, *parts], "new": [new, *parts] if spec.missed else [new]}
+            for name, length, steps in phases:
+                state, alive, report = run(state, *_hull(acting[name]), float(length) * spec.period_s, steps, alive)
+                reports.append(report)
             latest = [new, *parts][:history]
             coefs = jnp.concatenate([state.coefs[:n], *[c for c, _ in latest]])
             radius = jnp.concatenate([state.radius[:n], *[r for _, r in latest]])
@@ -228,7 +241,54 @@ def prepare(spec: Specification, settings: Settings) -> Analysis:
         _, reports = jax.lax.scan(period, (initial, jnp.asarray(True)), None, length=spec.steps)
         return Tube(*reports)
 
-    return Analysis(settings, timed, tube)
+    return Analysis(settings, timed, _spans(phases), tube)
+
+
+def _phases(spec: Specification, substeps: int) -> tuple[tuple[str, Fraction, int], ...]:
+    """What acts on the plant in the parts of a period: (which inputs, length in periods, number of steps)."""
+    if spec.discrete:
+        late = "earlier" if spec.delay_s[0] > 0 else "either" if spec.delay_s[1] > 0 else "new"
+        return ((late, Fraction(1), 1),)
+    period = Fraction(spec.period_s)
+    early, last = (min(Fraction(d) / period, Fraction(1)) for d in spec.delay_s)
+    parts = (("earlier", early), ("either", last - early), ("new", 1 - last))
+    return tuple((name, length, max(1, round(substeps * length))) for name, length in parts if length > 0)
+
+
+def _spans(phases: tuple[tuple[str, Fraction, int], ...]) -> tuple[tuple[Fraction, Fraction], ...]:
+    """Start and end of every step within a period."""
+    spans, start = [], Fraction(0)
+    for _, length, steps in phases:
+        spans += [(start + length * i / steps, start + length * (i + 1) / steps) for i in range(steps)]
+        start += length
+    return tuple(spans)
+
+
+def _check(spec: Specification) -> None:
+    """Refuse what would make a verdict meaningless."""
+    for prop in spec.properties:
+        begin, end = prop.window_periods
+        if not 0 <= begin <= end <= spec.steps:
+            raise InputError(
+                f"{spec.name}: the window of '{prop.kind}' is {float(begin):g} to {float(end):g} periods; it must lie within 0 to {spec.steps}"
+            )
+    if not 0 <= spec.delay_s[0] <= spec.delay_s[1] <= spec.period_s:
+        raise InputError(f"{spec.name}: the delay is {spec.delay_s} s; it must lie within 0 to the period of {spec.period_s} s")
+    if spec.missed < 0 or spec.steps < 1:
+        raise InputError(f"{spec.name}: missed is {spec.missed} and steps is {spec.steps}; at least 0 and 1 are needed")
+    for name, box in (("initial", spec.initial_box), ("disturbance", spec.disturbance_box), ("parameter", spec.parameter_box)):
+        if box.size and not (np.all(np.isfinite(box)) and np.all(box[:, 0] <= box[:, 1])):
+            raise InputError(
+                f"{spec.name}: the {name} box {box.tolist()} is empty or not finite; each lower bound must not exceed its upper bound"
+            )
+
+
+def middle_and_radius(box: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Centre and half width of boxes, shape (..., n, 2), such that centre +- half width contains the box."""
+    box = np.asarray(box, np.float64).reshape(*np.shape(box)[:-1], 2)
+    centre = 0.5 * box[..., 0] + 0.5 * box[..., 1]
+    half = np.maximum(box[..., 1] - centre, centre - box[..., 0])
+    return centre, np.where(half > 0, np.nextafter(half, np.inf), half)
 
 
 def _condition_bounds(program: Program, monomials: Basis, coefs: Array, radius: Array) -> tuple[Array, Array]:

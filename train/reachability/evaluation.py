@@ -58,7 +58,10 @@ def apply_map(linear: LinearMap, values: Coefs, sizes: Float[Array, "values"]) -
 
 def map_remainders(linear: LinearMap, error: Float[Array, "rows"], radii: Float[Array, "values"]) -> Float[Array, "rows"]:
     """Remainders of the rows of an affine map."""
-    return raised(jnp.sum(jnp.asarray(linear.size) * radii[jnp.asarray(linear.index)], axis=1) + error, 2 * linear.index.shape[1] + linear.roundings + 4)
+    return raised(
+        jnp.sum(jnp.asarray(linear.size) * radii[jnp.asarray(linear.index)], axis=1) + error,
+        2 * linear.index.shape[1] + linear.roundings + 4,
+    )
 
 
 def polynomials(program: Program, basis: Basis, inputs: Coefs) -> tuple[Coefs, tuple[Trail, ...], Float[Array, "results"]]:
@@ -111,7 +114,7 @@ def remainders(
         left, right, rest = arguments[:count], arguments[count : 2 * count], arguments[2 * count :]
         products = raised(trail.left * right + trail.right * left + left * right + trail.product_error, 6)
         functions = raised((trail.slope + trail.curvature * rest) * rest + trail.function_error, 6)
-        functions = jnp.where(rest <= trail.room, functions, jnp.inf)
+        functions = jnp.where(rest <= trail.room * (1.0 - 1e-6), functions, jnp.inf)
         radii = jnp.concatenate([radii, products, functions])
     return map_remainders(program.results, error, radii)
 
@@ -125,7 +128,8 @@ def _functions(
     centre = 0.5 * lo + 0.5 * hi
     shifted = arguments.at[:, 0, 0].add(-centre)
     reach = raised(jnp.maximum(hi - centre, centre - lo), 4) + 4 * U * jnp.abs(centre)
-    size = magnitude(shifted) + 2 * U * jnp.abs(centre)
+    moved = 2 * U * (jnp.abs(centre) + jnp.abs(shifted[:, 0, 0]))  # rounding of the shift
+    size = magnitude(shifted) + moved
     room = 0.25 * (hi - lo) + 1e-3 * (1.0 + jnp.abs(centre)) * (hi - lo < jnp.inf)
     columns: list[list[Float[Array, "count"]]] = [[] for _ in range(smooth_order + 1)]
     errors, slopes, curvatures = [], [], []
@@ -154,12 +158,12 @@ def _functions(
     result = a[1][:, None, None] * shifted
     error = jnp.concatenate(errors)
     total = jnp.abs(a[0]) + jnp.abs(a[1]) * size
-    power, power_error = shifted, 2 * U * jnp.abs(centre)
+    power, power_error = shifted, moved
     error = error + jnp.abs(a[1]) * power_error
     for k in range(2, smooth_order + 1):
         product, cut = multiply(basis, power, shifted)
         # |power * shifted - product| with both factors known up to their own errors
-        power_error = raised(cut + power_error * size + magnitude(power) * 2 * U * jnp.abs(centre), 8)
+        power_error = raised(cut + power_error * size + magnitude(power) * moved, 8)
         power = product
         result = result + a[k][:, None, None] * power
         error = error + jnp.abs(a[k]) * power_error
@@ -167,7 +171,13 @@ def _functions(
     result = result.at[:, 0, 0].add(a[0])
     error = raised(error + 16 * U * total, 32)
     known = jnp.isfinite(error)
-    return jnp.where(known[:, None, None], result, 0.0), jnp.concatenate(slopes), jnp.concatenate(curvatures), room, jnp.where(known, error, jnp.inf)
+    return (
+        jnp.where(known[:, None, None], result, 0.0),
+        jnp.concatenate(slopes),
+        jnp.concatenate(curvatures),
+        room,
+        jnp.where(known, error, jnp.inf),
+    )
 
 
 def finite(values: Float[Array, "..."]) -> Bool[Array, ""]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from math import cos, factorial, pi
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -36,19 +37,23 @@ def candidates(name: str, centre: Row, lo: Row, hi: Row, degree: int) -> list[tu
         per polynomial degree + 1 arrays of coefficients, and the bound (count,).
     """
     if name not in KINKED:
-        return [_padded(_smooth(name, centre, lo, hi, d), degree) for d in range(1, degree + 1)]
+        return [_padded(found, degree) for found in _smooth(name, centre, lo, hi, degree)]
     found = [_padded(_relu(centre, lo, hi, weight), degree) for weight in ((0.0,) if degree == 1 else (0.0, 0.25, 0.5, 0.75, 1.0))]
     if name == "relu":
         return found
     # |x| = 2 relu(x) - x, and leaky relu = (1 - s) relu(x) + s x, s its slope below zero
     outer, inner = (2.0, -1.0) if name == "abs" else (1.0 - LEAK, LEAK)
     slack = 16 * U * (jnp.abs(lo) + jnp.abs(hi)) + TINY
-    return [([outer * c[0] + inner * centre, outer * c[1] + inner, *(outer * k for k in c[2:])], raised(outer * e, 2) + slack) for c, e in found]
+    return [
+        ([outer * c[0] + inner * centre, outer * c[1] + inner, *(outer * k for k in c[2:])], raised(outer * e, 2) + slack)
+        for c, e in found
+    ]
 
 
 def fit(name: str, centre: Row, lo: Row, hi: Row, degree: int) -> tuple[list[Row], Row]:
     """The closest of `candidates`, per row."""
-    return choose(candidates(name, centre, lo, hi, degree), [error for _, error in candidates(name, centre, lo, hi, degree)])
+    found = candidates(name, centre, lo, hi, degree)
+    return choose(found, [error for _, error in found])
 
 
 def choose(found: list[tuple[list[Row], Row]], costs: list[Row]) -> tuple[list[Row], Row]:
@@ -90,51 +95,58 @@ def _relu(centre: Row, lo: Row, hi: Row, weight: float) -> tuple[list[Row], Row]
     return [*coefficients, c] if weight > 0.0 else coefficients, raised(jnp.where(crosses, error, 0.0), 8) + slack
 
 
-def _smooth(name: str, centre: Row, lo: Row, hi: Row, degree: int) -> tuple[list[Row], Row]:
-    half = 0.5 * (hi - lo)
-    middle = 0.5 * lo + 0.5 * hi
+def _smooth(name: str, centre: Row, lo: Row, hi: Row, degree: int) -> list[tuple[list[Row], Row]]:
+    """One polynomial per degree 1 to `degree`: the Chebyshev series through degree + 1 nodes, cut; in narrow intervals Taylor's."""
+    half, middle = 0.5 * (hi - lo), 0.5 * lo + 0.5 * hi
     narrow = half < NARROW
-    taylor, wrong = elementary.taylor(name, middle, degree)
-    top = elementary.derivative_bound(name, lo, hi, degree + 1)
-    remainder = raised(top * half ** (degree + 1) / factorial(degree + 1), 12)
-    # interpolation in t = (x - middle) / half at Chebyshev nodes, by the discrete cosine sums of the nodes
     safe = jnp.where(narrow, 1.0, half)
     angles = [(2 * j + 1) * pi / (2 * (degree + 1)) for j in range(degree + 1)]
-    nodes = jnp.asarray([cos(a) for a in angles])
-    at, at_error = elementary.value(name, middle + safe * nodes[:, None])
-    cheb = [sum(at[j] * cos(k * a) for j, a in enumerate(angles)) * ((1.0 if k == 0 else 2.0) / (degree + 1)) for k in range(degree + 1)]
-    powers = [cheb[0], cheb[1]]
-    if degree >= 2:
-        powers = [cheb[0] - cheb[2], cheb[1], 2.0 * cheb[2]]
-    if degree == 3:
-        powers = [powers[0], cheb[1] - 3.0 * cheb[3], powers[2], 4.0 * cheb[3]]
-    lagrange = raised(2.0 * top * half ** (degree + 1) / (factorial(degree + 1) * 2.0 ** (degree + 1)), 12)
-    scale = jnp.max(jnp.abs(at), axis=0) + jnp.max(at_error, axis=0) + elementary.derivative_bound(name, lo, hi, 1) * 8 * U * (jnp.abs(middle) + half)
-    noise = 64 * (degree + 1) * (U * scale + jnp.max(at_error, axis=0)) + TINY
-    # the distance on a grid
-    t = jnp.linspace(-1.0, 1.0, GRID + 1)[:, None]
-    seen, seen_error = elementary.value(name, middle + safe * t)
-    polynomial = powers[-1] * jnp.ones_like(t)
-    for p in powers[-2::-1]:
-        polynomial = polynomial * t + p
-    distance = seen - polynomial
-    second = elementary.derivative_bound(name, lo, hi, 2) * half * half
-    bend = sum((k * (k - 1) * jnp.abs(p) for k, p in enumerate(powers) if k >= 2), start=jnp.zeros_like(half))
-    between = (2.0 / GRID) ** 2 / 8.0 * (second + bend)
-    high, low = jnp.max(distance, axis=0), jnp.min(distance, axis=0)
-    shift = jnp.where(0.5 * (high - low) + between < lagrange, 0.5 * (high + low), 0.0)
-    on_grid = jnp.maximum(high - shift, shift - low) + between + jnp.max(seen_error, axis=0)
-    wide_error = raised(jnp.minimum(on_grid, lagrange + jnp.abs(shift)), 16) + noise
-    wide = [powers[0] + shift, *powers[1:]]
-    # back to powers of (x - centre): first in x - middle, then shifted
-    in_middle = [jnp.where(narrow, tk, w / safe**k) for k, (tk, w) in enumerate(zip(taylor, wide, strict=True))]
-    narrow_error = remainder + sum((raised(w * half**k, 8) for k, w in enumerate(wrong)), start=jnp.zeros_like(half))
-    error = jnp.where(narrow, narrow_error, wide_error)
-    offset = centre - middle
-    total = sum((jnp.abs(c) * (half + jnp.abs(offset)) ** k for k, c in enumerate(in_middle)), start=jnp.zeros_like(half))
-    slope = sum((k * jnp.abs(c) * (half + jnp.abs(offset)) ** (k - 1) for k, c in enumerate(in_middle) if k), start=jnp.zeros_like(half))
-    coefficients = _shifted(in_middle, offset)
-    return coefficients, raised(error, 4) + 64 * (degree + 2) * U * (total + slope * (jnp.abs(middle) + half)) + TINY
+    places = jnp.concatenate([jnp.asarray([cos(a) for a in angles]), jnp.linspace(-1.0, 1.0, GRID + 1)])[:, None]
+    seen, seen_error = elementary.value(name, middle + safe * places)
+    taylor, wrong = elementary.taylor(name, middle, degree)
+    top = [elementary.derivative_bound(name, lo, hi, order) for order in range(1, degree + 2)]
+    # the compiler would copy these long expressions into everything that uses them
+    seen, seen_error, taylor, wrong, top = jax.lax.optimization_barrier((seen, seen_error, taylor, wrong, top))
+    at, grid, t = seen[: degree + 1], seen[degree + 1 :], places[degree + 1 :]
+    error_there = jnp.max(seen_error, axis=0)
+    cheb = [
+        sum(at[j] * cos(k * a) for j, a in enumerate(angles)) * ((1.0 if k == 0 else 2.0) / (degree + 1)) for k in range(degree + 1)
+    ]
+    noise = 64 * (degree + 1) * (U * jnp.max(jnp.abs(seen), axis=0) + error_there) + TINY
+    noise = noise + 16 * (degree + 1) * U * top[0] * (jnp.abs(middle) + half)  # nodes and grid points are rounded
+    found = []
+    for d in range(1, degree + 1):
+        powers = [cheb[0], cheb[1]]
+        if d >= 2:
+            powers = [cheb[0] - cheb[2], cheb[1], 2.0 * cheb[2]]
+        if d == 3:
+            powers = [powers[0], cheb[1] - 3.0 * cheb[3], powers[2], 4.0 * cheb[3]]
+        polynomial = powers[-1] * jnp.ones_like(t)
+        for p in powers[-2::-1]:
+            polynomial = polynomial * t + p
+        distance = grid - polynomial
+        bend = sum((k * (k - 1) * jnp.abs(p) for k, p in enumerate(powers) if k >= 2), start=jnp.zeros_like(half))
+        between = (2.0 / GRID) ** 2 / 8.0 * (top[1] * half * half + bend)
+        high, low = jnp.max(distance, axis=0), jnp.min(distance, axis=0)
+        # interpolation error of the whole series, plus the terms that were cut off it
+        lagrange = raised(top[degree] * half ** (degree + 1) / (factorial(degree + 1) * 2.0**degree), 12)
+        lagrange = lagrange + sum((jnp.abs(cheb[k]) for k in range(d + 1, degree + 1)), start=jnp.zeros_like(half))
+        shift = jnp.where(0.5 * (high - low) + between < lagrange, 0.5 * (high + low), 0.0)
+        on_grid = jnp.maximum(high - shift, shift - low) + between + error_there
+        wide_error = raised(jnp.minimum(on_grid, lagrange + jnp.abs(shift)), 16) + noise
+        wide = [powers[0] + shift, *powers[1:]]
+        narrow_error = raised(top[d] * half ** (d + 1) / factorial(d + 1), 12)
+        narrow_error = narrow_error + sum((raised(w * half**k, 8) for k, w in enumerate(wrong[: d + 1])), start=jnp.zeros_like(half))
+        # in powers of x - middle, then of x - centre
+        in_middle = [jnp.where(narrow, tk, w / safe**k) for k, (tk, w) in enumerate(zip(taylor, wide, strict=False))]
+        offset = centre - middle
+        far = half + jnp.abs(offset)
+        total = sum((jnp.abs(c) * far**k for k, c in enumerate(in_middle)), start=jnp.zeros_like(half))
+        slope = sum((k * jnp.abs(c) * far ** (k - 1) for k, c in enumerate(in_middle) if k), start=jnp.zeros_like(half))
+        error = raised(jnp.where(narrow, narrow_error, wide_error), 4)
+        in_middle, total, slope, error = jax.lax.optimization_barrier((in_middle, total, slope, error))
+        found.append((_shifted(in_middle, offset), error + 64 * (d + 2) * U * (total + slope * (jnp.abs(middle) + half)) + TINY))
+    return found
 
 
 def _shifted(coefficients: list[Row], offset: Row) -> list[Row]:

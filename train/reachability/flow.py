@@ -20,7 +20,8 @@ from .evaluation import polynomials, remainders
 from .polynomials import Coefs, magnitude
 from .program import Program
 
-ROUNDS = 8
+ROUNDS = 10
+LARGEST = 1e15  # beyond it, a denormal that was flushed to zero could matter more than TINY
 
 
 class FlowStep(NamedTuple):
@@ -89,15 +90,17 @@ def flow_step(
         inside = remainders(program, trails, error, jnp.concatenate([guess, held_radius]))
         return raised(fixed + duration * inside, 8)
 
-    first = operator(fixed)
-    guess = raised(operator(1.1 * first), 4) * 1.1 + TINY
-
-    def enlarge(carry: tuple[Float[Array, "state"], Bool[Array, "state"]], _: None) -> tuple[tuple[Float[Array, "state"], Bool[Array, "state"]], None]:
+    def enlarge(
+        carry: tuple[Float[Array, "state"], Bool[Array, "state"]], attempt: Array
+    ) -> tuple[tuple[Float[Array, "state"], Bool[Array, "state"]], None]:
+        """The first two rounds only find the size; later ones test, enlarge while the test fails, and shrink once it has held."""
         guess, closed = carry
         new = operator(guess)
-        done = jnp.all(closed)
-        closed = jnp.where(done, closed, new <= guess)
-        return (jnp.where(jnp.all(closed), jnp.minimum(new, guess), 2.0 * new), closed), None
+        held = jnp.all(closed)
+        closed = jnp.where(held, closed, (new <= guess) & (attempt >= 2))
+        grown = jnp.where(attempt < 2, 1.1 * new, 2.0 * new) + TINY
+        return (jnp.where(jnp.all(closed), jnp.minimum(new, guess), grown), closed), None
 
-    (remainder, closed), _ = jax.lax.scan(enlarge, (guess, jnp.zeros(n, dtype=bool)), None, length=ROUNDS)
-    return FlowStep(x, remainder, closed & jnp.isfinite(remainder))
+    (remainder, closed), _ = jax.lax.scan(enlarge, (fixed, jnp.zeros(n, dtype=bool)), jnp.arange(ROUNDS))
+    known = jnp.all(jnp.isfinite(x)) & jnp.all(magnitude(x) < LARGEST)
+    return FlowStep(x, remainder, closed & jnp.isfinite(remainder) & known)

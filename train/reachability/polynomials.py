@@ -25,17 +25,24 @@ def magnitude(coefs: Coefs) -> Radius:
 def multiply(basis: Basis, a: Coefs, b: Coefs) -> tuple[Coefs, Radius]:
     """Product cut to the basis, and the bound of what was cut and rounded."""
     left, right = basis.pairs
-    pad = [(0, 0)] * (a.ndim - 1) + [(0, 1)]
-    left_terms = jnp.pad(a, pad)[..., left]
-    right_terms = jnp.pad(b, pad)[..., right]
-    steps = basis.time_order + 1
-    rows = [sum(jnp.sum(left_terms[..., i, :, :] * right_terms[..., t - i, :, :], axis=-1) for i in range(t + 1)) for t in range(steps)]
+    count, steps = basis.polynomial, basis.time_order + 1
+    left_terms = jnp.pad(a[..., :count], [(0, 0)] * (a.ndim - 1) + [(0, 1)])[..., left]
+    right_terms = jnp.pad(b[..., :count], [(0, 0)] * (b.ndim - 1) + [(0, 1)])[..., right]
+    a_linear, b_linear, a_constant, b_constant = a[..., count:], b[..., count:], a[..., :1], b[..., :1]
+    rows = []
+    for t in range(steps):  # written out: much faster than one gather over time and monomials, or a matrix product
+        at = [(i, t - i) for i in range(t + 1)]
+        row = sum(jnp.sum(left_terms[..., i, :, :] * right_terms[..., j, :, :], axis=-1) for i, j in at)
+        if basis.generators:
+            linear = sum(a_constant[..., i, :] * b_linear[..., j, :] + a_linear[..., i, :] * b_constant[..., j, :] for i, j in at)
+            row = jnp.concatenate([row, linear], axis=-1)
+        rows.append(row)
     product = jnp.stack(rows, axis=-2)
     member = jnp.asarray(basis.classes)
     a_norms, b_norms = jnp.abs(a) @ member, jnp.abs(b) @ member
     cut = jnp.einsum("...ic,icjd,...jd->...", a_norms, jnp.asarray(basis.dropped), b_norms)
     whole = jnp.sum(a_norms, axis=(-2, -1)) * jnp.sum(b_norms, axis=(-2, -1))
-    terms = steps * left.shape[-1]
+    terms = steps * max(left.shape[-1], 2)
     sums = 2 * (basis.monomials + member.shape[-1] * steps) + 8
     return product, raised(cut, 2 * sums) + raised(2.0 * terms * U * whole, 2 * sums) + terms * TINY
 

@@ -22,9 +22,36 @@ from .affine_form import Affine
 
 Objects = npt.NDArray[np.object_]
 
-UNARY = {"sin": "sin", "cos": "cos", "tan": "tan", "exp": "exp", "log": "log", "sqrt": "sqrt", "tanh": "tanh", "logistic": "sigmoid", "atan": "atan"}
+UNARY = {
+    "sin": "sin",
+    "cos": "cos",
+    "tan": "tan",
+    "exp": "exp",
+    "log": "log",
+    "sqrt": "sqrt",
+    "tanh": "tanh",
+    "logistic": "sigmoid",
+    "atan": "atan",
+}
 NESTED = ("jit", "pjit", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call", "remat", "checkpoint")
-MOVES = ("reshape", "squeeze", "expand_dims", "broadcast_in_dim", "transpose", "slice", "concatenate", "rev", "gather", "dynamic_slice", "copy", "copy_p", "split", "pad", "stack", "unstack")
+MOVES = (
+    "reshape",
+    "squeeze",
+    "expand_dims",
+    "broadcast_in_dim",
+    "transpose",
+    "slice",
+    "concatenate",
+    "rev",
+    "gather",
+    "dynamic_slice",
+    "copy",
+    "copy_p",
+    "split",
+    "pad",
+    "stack",
+    "unstack",
+)
 PASSED = ("convert_element_type", "stop_gradient", "optimization_barrier", "device_put")
 
 
@@ -96,7 +123,7 @@ class _Builder:
     def product(self, left: Affine, right: Affine) -> Affine:
         if left.is_number or right.is_number:
             number, other = (left, right) if left.is_number else (right, left)
-            return other.times(number.constant[0], number.roundings)
+            return other.times(number)
         if len(left.terms) == 1 and left.constant[1] == 0.0 and not left.roundings:  # a factor stays outside: more products are shared
             (index, (coefficient, _)) = next(iter(left.terms.items()))
             if coefficient == -1.0:
@@ -123,9 +150,12 @@ class _Builder:
         return self.product(square, base) if exponent % 2 else square
 
     def reciprocal(self, a: Affine) -> Affine:
-        if a.is_number:
-            value = 1.0 / a.constant[0]
-            return Affine({}, (value, abs(value)), a.roundings + 2)
+        value, size = a.constant
+        if (
+            a.is_number and value != 0.0 and size <= abs(value) * (1 + 1e-9)
+        ):  # a number that cancellation made is bounded like a function
+            inverse = 1.0 / value
+            return Affine({}, (inverse, abs(inverse) * (1 + 1e-6)), a.roundings + 2)
         return self.function("reciprocal", a)
 
     def divide(self, a: Affine, b: Affine) -> Affine:
@@ -217,9 +247,14 @@ def _move(equation: core.JaxprEqn, values: list[npt.NDArray[np.generic]]) -> lis
             positions.append(jnp.asarray(np.arange(start, len(operands)).reshape(value.shape), dtype=jnp.int32))
         else:
             positions.append(jnp.asarray(value))
-    params = {k: (0 if k == "fill_value" else v) for k, v in equation.params.items()}
+    if "fill" in str(equation.params.get("mode", "")).lower():
+        raise InputError("the dynamics index with a fill value (jnp.take without mode, or mode='fill'); use x[index], or mode='clip'")
+    params = equation.params
     moved = equation.primitive.bind(*positions, **params)
-    return [_objects([operands[i] for i in np.ravel(np.asarray(m))], np.shape(m)) for m in (moved if equation.primitive.multiple_results else [moved])]
+    return [
+        _objects([operands[i] for i in np.ravel(np.asarray(m))], np.shape(m))
+        for m in (moved if equation.primitive.multiple_results else [moved])
+    ]
 
 
 def _elementwise(rule: Callable[..., Affine], *values: npt.NDArray[np.generic]) -> Objects:
@@ -255,6 +290,10 @@ def _compute(builder: _Builder, name: str, equation: core.JaxprEqn, values: list
     if name == "select_n" and values[0].dtype != object:
         cases = np.broadcast_arrays(values[0], *(_lift(v) for v in values[1:]))
         return _objects([c[1 + int(c[0])] for c in zip(*(np.ravel(a) for a in cases), strict=True)], cases[0].shape)
+    if name == "convert_element_type" and np.dtype(equation.params["new_dtype"]) != np.float64:
+        raise InputError(
+            f"the dynamics convert a computed value to {np.dtype(equation.params['new_dtype'])}; write them in float64 throughout"
+        )
     if name in PASSED:
         return _lift(values[0])
     if name == "reduce_sum":
@@ -301,7 +340,9 @@ def _levels(builder: _Builder, flat: list[Affine]) -> Program:
     for depth in sorted({builder.depth[i] for i in needed}):
         here = [i for i in sorted(needed) if builder.depth[i] == depth]
         products = [i for i in here if builder.atoms[i - builder.inputs][0] == "*"]
-        functions = sorted((i for i in here if builder.atoms[i - builder.inputs][0] != "*"), key=lambda i: (builder.atoms[i - builder.inputs][0], i))
+        functions = sorted(
+            (i for i in here if builder.atoms[i - builder.inputs][0] != "*"), key=lambda i: (builder.atoms[i - builder.inputs][0], i)
+        )
         atoms = [builder.atoms[i - builder.inputs] for i in (*products, *functions)]
         count = len(products)
         rows = [a[1] for a in atoms[:count]] + [a[2] for a in atoms[:count]] + [a[1] for a in atoms[count:]]

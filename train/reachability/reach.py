@@ -1,0 +1,418 @@
+"""Decide a specification: tubes of boxes, cut where they do not suffice, and a search for a counterexample.
+
+Boxes that are left to do are computed in batches, on as many devices as JAX has (on a CPU, on two threads). A box whose tube does not show the
+properties is cut in two along the state that, halved, brings the tube closest to a proof.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import resource
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+
+from tubepilot.firmware_bridge.errors import InputError
+
+from ..atomic import write_file
+from .closed_loop import Analysis, Settings, Tube, middle_and_radius, prepare
+from .counterexample import Counterexample
+from .program import trace
+from .specification import Specification
+from .verdict import Finding, Verdict, judge
+
+Numbers = npt.NDArray[np.float64]
+ENGINE = 1  # raised whenever tubes of earlier versions must not be reused
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When to give up.
+
+    Attributes:
+        boxes: most boxes whose tube is computed.
+        seconds: no new batch starts after this time [s].
+        batch: boxes per call.
+        attack: whether a counterexample is searched when the first tubes do not suffice.
+    """
+
+    boxes: int = 4096
+    seconds: float = 3600.0
+    batch: int = 16
+    attack: bool = True
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Result:
+    """Outcome of `reach`.
+
+    Attributes:
+        verdict, reason: what was found; the reason is empty when verified.
+        seconds: time of computation without compilation [s]; compile_seconds: tracing and compiling [s].
+        peak_mb: largest resident memory of the process so far [MB].
+        boxes: pieces of the initial box that were proven, shape (b, n, 2), and how many tubes were computed in all.
+        tubes: number of tubes computed.
+        lo, hi: union over the proven pieces of the states per step, shape (steps, n).
+        times_s: start and end of each step, shape (steps, 2).
+        end_box: states at the end, shape (n, 2).
+        settings: as used in the end.
+        counterexample: a violation, if one was found.
+        unproven: bounds of the initial box, shape (u, n, 2), for which nothing was shown.
+    """
+
+    verdict: Verdict
+    reason: str
+    seconds: float
+    compile_seconds: float
+    peak_mb: float
+    boxes: Numbers
+    tubes: int
+    lo: Numbers
+    hi: Numbers
+    times_s: Numbers
+    end_box: Numbers
+    settings: Settings
+    counterexample: Counterexample | None = None
+    unproven: Numbers = field(default_factory=lambda: np.zeros((0, 0, 2)))
+
+
+def reach(
+    spec: Specification,
+    settings: Settings | None = None,
+    limits: Limits | None = None,
+    resume: Path | None = None,
+    progress: Callable[[float, str], None] | None = None,
+) -> Result:
+    """Decide the properties of a specification.
+
+    Args:
+        spec: the closed loop and its properties.
+        settings: numerical settings; None: chosen from the size and speed of the system and the hints of the specification.
+        limits: when to give up.
+        resume: file to keep the finished boxes in after every batch; if it exists and fits, the work goes on from there.
+        progress: called with the share of the initial box that is decided, and a line of text.
+
+    Returns:
+        the result; `Verdict.UNKNOWN` says why.
+
+    Raises:
+        InputError: a function of the specification has no enclosure, or `resume` belongs to another analysis.
+    """
+    with jax.enable_x64(True):
+        return _Search(spec, settings or automatic(spec), limits or Limits(), resume, progress or (lambda _share, _text: None)).run()
+
+
+def automatic(spec: Specification) -> Settings:
+    """Settings from the hints, and where there are none from the number of symbols and the fastest rate of the plant."""
+    hints = spec.hints
+    symbols = int(np.sum(np.ptp(spec.initial_box, axis=1) > 0)) + int(np.sum(np.ptp(spec.parameter_box, axis=1) > 0))
+    degree = hints.degree or (2 if symbols <= 24 else 1)
+    order = hints.order or 4
+    substeps = hints.substeps or (1 if spec.discrete else int(np.clip(np.ceil(_rate(spec) * spec.period_s / 0.25), 1, 64)))
+    return Settings(order, substeps, degree, hints.generators or 50)
+
+
+def _rate(spec: Specification) -> float:
+    """Largest row sum of the Jacobian of the plant with respect to its states along the middle trajectory [1/s]."""
+    from .simulation import nominal, simulate
+
+    centre = 0.5 * spec.initial_box.sum(axis=1)
+    given = nominal(spec, centre[None])
+    _, states = simulate(spec, centre[None], samples_per_period=1)
+    w, p = jnp.asarray(given.w[0, 0, 0]), jnp.asarray(given.p[0])
+    points = jnp.asarray(states[0][:: max(1, len(states[0]) // 64)])
+    jacobian = jax.jit(jax.vmap(lambda x: jax.jacfwd(lambda y: spec.dynamics(y, spec.control(x), w, p))(x)))(points)
+    rates = np.abs(np.asarray(jacobian)).sum(axis=-1).max(axis=-1)
+    return float(np.median(rates[np.isfinite(rates)])) if np.isfinite(rates).any() else 1.0
+
+
+class _Search:
+    """State of one analysis."""
+
+    def __init__(
+        self, spec: Specification, settings: Settings, limits: Limits, resume: Path | None, progress: Callable[[float, str], None]
+    ) -> None:
+        self.spec, self.settings, self.limits, self.resume, self.progress = spec, settings, limits, resume, progress
+        self.compile_seconds = self.seconds = 0.0
+        self.tubes = 0
+        self.begun = time.perf_counter()
+        self.calls: dict[int, Callable[..., Tube]] = {}
+        self.analysis: Analysis = prepare(spec, settings)
+        self.done: list[Numbers] = []
+        self.union: Tube | None = None
+
+    def run(self) -> Result:
+        root = self.spec.initial_box
+        queue = [root]
+        if self.resume is not None and self.resume.exists():
+            queue = self._load()
+        first = self._findings(self._halved(root, self.spec.hints.splits) if len(queue) == 1 and not self.done else queue)
+        queue = [box for box, finding in first if not finding.proven]
+        attacked = False
+        reason = next((f.reason for _, f in first if not f.proven), "")
+        volume = self._volume(root)
+        while queue:
+            if self.limits.attack and not attacked:
+                attacked = True
+                found = self._attack()
+                if found is not None:
+                    return self._result(
+                        Verdict.FALSIFIED,
+                        f"{found.kind}: '{found.condition}' is broken by {found.margin:.4g} at t = {found.time_s:.4g} s",
+                        queue,
+                        found,
+                    )
+            if self.tubes + 2 * len(queue) > self.limits.boxes or time.perf_counter() - self.begun > self.limits.seconds:
+                return self._result(Verdict.UNKNOWN, f"{reason}; gave up after {self.tubes} tubes with {len(queue)} boxes open", queue)
+            dimension = self._cut(queue)
+            if dimension is None:
+                return self._result(Verdict.UNKNOWN, f"{reason}; no state is wide enough to be cut", queue)
+            halves = [half for box in queue for half in _bisect(box, dimension)]
+            found_now = self._findings(halves)
+            queue = [box for box, finding in found_now if not finding.proven]
+            reason = next((f.reason for _, f in found_now if not f.proven), "")
+            self._save(queue)
+            left = sum(self._volume(b) for b in queue) / volume
+            self.progress(1.0 - left, f"{len(self.done)} boxes proven, {len(queue)} open, cut along {self.spec.states[dimension]}")
+        return self._result(Verdict.VERIFIED, "", [])
+
+    def _halved(self, box: Numbers, splits: tuple[int, ...] | None) -> list[Numbers]:
+        pieces = [box]
+        for state, count in enumerate(splits or ()):
+            pieces = [piece for b in pieces for piece in _slices(b, state, count)]
+        return pieces
+
+    def _volume(self, box: Numbers) -> float:
+        widths = np.ptp(self.spec.initial_box, axis=1)
+        return float(np.prod(np.ptp(box, axis=1)[widths > 0] / widths[widths > 0])) if (widths > 0).any() else 1.0
+
+    def _call(self, count: int) -> Callable[..., Tube]:
+        """The compiled tube of `count` boxes, sharded over the devices when there are several."""
+        if count not in self.calls:
+            begun = time.perf_counter()
+            n, k = len(self.spec.states), len(self.spec.parameters)
+            batched = jax.vmap(self.analysis.tube, in_axes=(None, 0, 0, None, None)) if count > 1 else self.analysis.tube
+            lead = (count,) if count > 1 else ()
+            shapes = [jax.ShapeDtypeStruct((*lead, n), jnp.float64)] * 2 + [jax.ShapeDtypeStruct((k,), jnp.float64)] * 2
+            devices = jax.devices()
+            if count > 1 and len(devices) > 1 and count % len(devices) == 0:
+                mesh = jax.sharding.Mesh(np.array(devices), ("boxes",))
+                spread, whole = (
+                    jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("boxes")),
+                    jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()),
+                )
+                batched = jax.jit(batched, in_shardings=(whole, spread, spread, whole, whole))
+            self.calls[count] = jax.jit(batched).lower(self.spec.network, *shapes).compile()
+            self.compile_seconds += time.perf_counter() - begun
+        return self.calls[count]
+
+    def _tubes(self, boxes: list[Numbers]) -> list[Tube]:
+        """Tubes of boxes, in batches; the last batch is padded."""
+        if not boxes:
+            return []
+        centre, half = middle_and_radius(np.stack(boxes))
+        p_centre, p_half = middle_and_radius(self.spec.parameter_box)
+        size = 1 if len(boxes) == 1 else min(self.limits.batch, 1 << (len(boxes) - 1).bit_length())
+        call = self._call(size)
+        begun = time.perf_counter()
+
+        def one(start: int) -> list[Tube]:
+            chosen = np.minimum(np.arange(start, start + size), len(boxes) - 1)
+            picked = (centre[chosen], half[chosen]) if size > 1 else (centre[start], half[start])
+            tube = jax.tree.map(np.asarray, call(self.spec.network, *picked, p_centre, p_half))
+            count = min(size, len(boxes) - start)
+            return [tube] if size == 1 else [jax.tree.map(lambda leaf, i=i: leaf[i], tube) for i in range(count)]
+
+        with ThreadPoolExecutor(2 if jax.default_backend() == "cpu" and len(jax.devices()) == 1 else 1) as pool:
+            tubes = [t for part in pool.map(partial(_in_double, one), range(0, len(boxes), size)) for t in part]
+        self.seconds += time.perf_counter() - begun
+        self.tubes += len(boxes)
+        return tubes
+
+    def _findings(self, boxes: list[Numbers]) -> list[tuple[Numbers, Finding]]:
+        found = []
+        for box, tube in zip(boxes, self._tubes(boxes), strict=True):
+            finding = judge(self.spec, tube, self.analysis.spans)
+            found.append((box, finding))
+            if finding.proven or self.union is None:
+                self.union = tube if not self.done else _union(self.union, tube)
+            if finding.proven:
+                self.done.append(box)
+        return found
+
+    def _cut(self, queue: list[Numbers]) -> int | None:
+        """The state along which the open boxes are cut: that of the largest box among them, each state tried."""
+        box = max(queue, key=self._volume)
+        widths = np.ptp(self.spec.initial_box, axis=1)
+        wide = [int(i) for i in np.flatnonzero(np.ptp(box, axis=1) > np.maximum(1e-9 * widths, 1e-13))]
+        if len(wide) <= 1:
+            return wide[0] if wide else None
+        trials = []
+        for state in wide:
+            centre, quarter = box[state].mean(), 0.25 * np.ptp(box[state])
+            trial = box.copy()
+            trial[state] = centre - quarter, centre + quarter
+            trials.append(trial)
+        scores = [(judge(self.spec, tube, self.analysis.spans).badness, _size(tube)) for tube in self._tubes(trials)]
+        return wide[min(range(len(wide)), key=lambda i: scores[i])]
+
+    def _attack(self) -> Counterexample | None:
+        from .falsify import falsify
+
+        found = falsify(self.spec, samples=64, ascents=4, iterations=20)
+        return found if found is not None and found.confirmed else None
+
+    def _result(self, verdict: Verdict, reason: str, queue: list[Numbers], found: Counterexample | None = None) -> Result:
+        tube = self.union
+        assert tube is not None
+        n = len(self.spec.states)
+        lo, hi = tube.lo.reshape(-1, n), tube.hi.reshape(-1, n)
+        edges = [
+            (float(k + a) * self.spec.period_s, float(k + b) * self.spec.period_s)
+            for k in range(self.spec.steps)
+            for a, b in self.analysis.spans
+        ]
+        end = np.stack([tube.end_lo[-1, -1], tube.end_hi[-1, -1]], axis=-1)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
+        done = np.stack(self.done) if self.done else np.zeros((0, n, 2))
+        left = np.stack(queue) if queue else np.zeros((0, n, 2))
+        return Result(
+            verdict,
+            reason,
+            self.seconds,
+            self.compile_seconds,
+            peak,
+            done,
+            self.tubes,
+            lo,
+            hi,
+            np.array(edges),
+            end,
+            self.settings,
+            found,
+            left,
+        )
+
+    def _key(self) -> str:
+        """Digest of everything that the finished boxes depend on."""
+        spec, s = self.spec, self.settings
+        n, m, q, k = len(spec.states), len(spec.inputs), len(spec.disturbances), len(spec.parameters)
+        outputs = spec.network.outputs if spec.network is not None else trace(spec.network_input, n).results.rows
+        traced = [
+            (spec.dynamics, (n, m, q, k)),
+            (spec.network_input, (n,)),
+            (spec.law, (outputs, n)),
+            *((p.conditions, (n,)) for p in spec.properties),
+        ]
+        digest = hashlib.sha256()
+        for function, sizes in traced:
+            closed = jax.make_jaxpr(function)(*(jax.ShapeDtypeStruct((size,), jnp.float64) for size in sizes))
+            digest.update(str(closed.jaxpr).encode())
+            digest.update(b"".join(np.asarray(c).tobytes() for c in closed.consts))
+        for leaf in jax.tree.leaves(spec.network):
+            digest.update(np.asarray(leaf).tobytes())
+        layers = [(layer.activation, layer.residual) for layer in spec.network.layers] if spec.network is not None else []
+        windows = [(p.kind, str(p.window_periods)) for p in spec.properties]
+        boxes = [b.tolist() for b in (spec.initial_box, spec.disturbance_box, spec.parameter_box)]
+        rest = (
+            ENGINE,
+            spec.discrete,
+            spec.period_s,
+            spec.steps,
+            spec.delay_s,
+            spec.missed,
+            layers,
+            windows,
+            boxes,
+            s.order,
+            s.substeps,
+            s.degree,
+            s.window,
+        )
+        digest.update(repr(rest).encode())
+        return digest.hexdigest()
+
+    def _save(self, queue: list[Numbers]) -> None:
+        if self.resume is not None and self.union is not None:
+            union = [np.asarray(leaf).tolist() for leaf in jax.tree.leaves(self.union)]
+            table = {
+                "analysis": self._key(),
+                "proven": [b.tolist() for b in self.done],
+                "open": [b.tolist() for b in queue],
+                "union": union,
+            }
+            write_file(self.resume, json.dumps(table).encode())
+
+    def _load(self) -> list[Numbers]:
+        assert self.resume is not None
+        table = json.loads(self.resume.read_text("utf-8"))
+        if table.get("analysis") != self._key():
+            raise InputError(
+                f"{self.resume} belongs to another analysis: the specification, the network or the settings differ; delete it or name another file"
+            )
+        self.done = [np.array(b) for b in table["proven"]]
+        shapes = jax.eval_shape(
+            self.analysis.tube,
+            self.spec.network,
+            *middle_and_radius(self.spec.initial_box),
+            *middle_and_radius(self.spec.parameter_box),
+        )
+        leaves = [np.array(v).reshape(s.shape).astype(s.dtype) for v, s in zip(table["union"], jax.tree.leaves(shapes), strict=True)]
+        self.union = jax.tree.unflatten(jax.tree.structure(shapes), leaves)
+        return [np.array(b) for b in table["open"]]
+
+
+def _in_double(function: Callable[[int], list[Tube]], start: int) -> list[Tube]:
+    with jax.enable_x64(True):  # the switch belongs to the thread
+        return function(start)
+
+
+def _bisect(box: Numbers, state: int) -> list[Numbers]:
+    return _slices(box, state, 2)
+
+
+def _slices(box: Numbers, state: int, count: int) -> list[Numbers]:
+    edges = np.linspace(box[state, 0], box[state, 1], count + 1)
+    edges[0], edges[-1] = box[state]
+    pieces = []
+    for lo, hi in zip(edges[:-1], edges[1:], strict=True):
+        piece = box.copy()
+        piece[state] = lo, hi
+        pieces.append(piece)
+    return pieces
+
+
+def _size(tube: Tube) -> float:
+    """Sum of log widths at the last step that is known for every trial: a measure of how fast a tube grows."""
+    widths = np.asarray(tube.end_hi - tube.end_lo).reshape(-1, tube.end_hi.shape[-1])
+    return float(np.sum(np.log(np.maximum(np.nan_to_num(widths, nan=1e30, posinf=1e30), 1e-300))))
+
+
+def _union(a: Tube, b: Tube) -> Tube:
+    low = {"lo", "end_lo"}
+    merged = {
+        name: (np.minimum if name in low else np.maximum)(getattr(a, name), getattr(b, name))
+        for name in ("lo", "hi", "end_lo", "end_hi")
+    }
+    pairs = {
+        name: tuple((np.minimum(x[0], y[0]), np.maximum(x[1], y[1])) for x, y in zip(getattr(a, name), getattr(b, name), strict=True))
+        for name in ("conditions", "end_conditions")
+    }
+    return replace_tube(a, contracted=a.contracted & b.contracted, **merged, **pairs)
+
+
+def replace_tube(tube: Tube, **changes: object) -> Tube:
+    """A tube with other fields."""
+    return tube._replace(**changes)
+
+
+__all__ = ["Limits", "Result", "automatic", "middle_and_radius", "reach", "replace"]
