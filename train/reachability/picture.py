@@ -124,7 +124,7 @@ def _panel(panel: Axes, spec: Specification, result: Result, sampled: Sampled, s
     panel.plot(sampled.times_s, shown.T, color="0.35", linewidth=0.35)
     panel.plot([], [], color="0.35", linewidth=0.8, label=f"{len(shown)} simulated trajectories")
     for prop in spec.properties:
-        side = simple_bounds(prop, sampled.states[0, 0]).get(state)
+        side = simple_bounds(prop, spec.initial_box.mean(axis=1)).get(state)
         if side is not None:
             _region(panel, spec, prop, side, low, high)
     found = result.counterexample
@@ -164,7 +164,7 @@ def _limits(spec: Specification, result: Result, sampled: Sampled, state: int, k
         low = max(min(low, float(result.lo[known, state].min())), low - _WIDEST * span)
         high = min(max(high, float(result.hi[known, state].max())), high + _WIDEST * span)
     for prop in spec.properties:
-        side = simple_bounds(prop, sampled.states[0, 0]).get(state)
+        side = simple_bounds(prop, spec.initial_box.mean(axis=1)).get(state)
         for edge in () if side is None else side:
             if low - span <= edge <= high + span:
                 low, high = min(low, edge), max(high, edge)
