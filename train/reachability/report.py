@@ -68,7 +68,7 @@ def table(spec: Specification, result: Result, sampled: Sampled | None) -> dict[
             "x0": _plain(found.x0),
             "time": found.time_s,
             "condition": found.condition,
-            "margin": found.margin,
+            "margin": _finite(found.margin),
             "proven": found.confirmed,
         }
     return said
