@@ -151,7 +151,7 @@ def _row(outcome: Outcome) -> str:
     ratios = [r for r in outcome["width_over_sampling"] if r is not None]
     scale = f"  scale {outcome['scale']:g}" if "scale" in outcome else ""
     reason = f"  {outcome['reason']}" if outcome["reason"] else ""
-    width = f"{max(ratios):.3f}" if ratios else "-"
+    width = f"{max(ratios):.4g}" if ratios else "-"
     return (
         f"{outcome['case']:<20} {outcome['verdict']:<10} {outcome['seconds']:>9.3f} {outcome['compile_seconds']:>11.1f} "
         f"{outcome['peak_mb']:>9.0f} {width:>14} {outcome['step']:>9.4g}{scale}{reason}"

@@ -84,7 +84,7 @@ def lines(spec: Specification, result: Result, sampled: Sampled | None) -> Itera
         yield f"  states at the end{proven}{title}:"
         wide = max(map(len, spec.states))
         for name, (lo, hi), ratio in zip(spec.states, result.end_box + 0.0, ratios, strict=True):
-            yield f"    {name:<{wide}}  [{lo:.6g}, {hi:.6g}]" + ("" if ratio is None else f"  {ratio:.3f}")
+            yield f"    {name:<{wide}}  [{lo:.6g}, {hi:.6g}]" + ("" if ratio is None else f"  {ratio:.4g}")
     else:
         known = np.isfinite(result.lo).all(axis=1) & np.isfinite(result.hi).all(axis=1)
         steps = len(known) if known.all() else int(np.argmin(known))
