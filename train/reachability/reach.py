@@ -31,6 +31,7 @@ from .specification import Specification
 from .verdict import Finding, Verdict, judge
 
 Numbers = npt.NDArray[np.float64]
+FEW = 128
 ENGINE = 1  # raised whenever tubes of earlier versions must not be reused
 
 
@@ -43,12 +44,14 @@ class Limits:
         seconds: no new batch starts after this time [s].
         batch: boxes per call.
         attack: whether a counterexample is searched when the first tubes do not suffice.
+        refine: whether more steps per period are tried then.
     """
 
     boxes: int = 4096
     seconds: float = 3600.0
     batch: int = 16
     attack: bool = True
+    refine: bool = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,7 +120,9 @@ def automatic(spec: Specification) -> Settings:
     symbols = int(np.sum(np.ptp(spec.initial_box, axis=1) > 0)) + int(np.sum(np.ptp(spec.parameter_box, axis=1) > 0))
     degree = hints.degree or (2 if symbols <= 24 else 1)
     order = hints.order or 4
-    substeps = hints.substeps or (1 if spec.discrete else int(np.clip(np.ceil(_rate(spec) * spec.period_s / 0.25), 1, 64)))
+    # several conditions take turns in keeping a set off a region, so the steps there must be short
+    fewest = 4 if any(p.kind == "avoid" for p in spec.properties) else 1
+    substeps = hints.substeps or (1 if spec.discrete else int(np.clip(np.ceil(_rate(spec) * spec.period_s / 0.25), fewest, 64)))
     return Settings(order, substeps, degree, hints.generators or 50)
 
 
@@ -155,7 +160,9 @@ class _Search:
         queue = [root]
         if self.resume is not None and self.resume.exists():
             queue = self._load()
-        first = self._findings(self._halved(root, self.spec.hints.splits) if len(queue) == 1 and not self.done else queue)
+        if len(queue) == 1 and not self.done:
+            queue = self._halved(root, self.spec.hints.splits)
+        first = self._findings(queue)
         queue = [box for box, finding in first if not finding.proven]
         attacked = False
         reason = next((f.reason for _, f in first if not f.proven), "")
@@ -171,6 +178,9 @@ class _Search:
                         queue,
                         found,
                     )
+                if self.limits.refine and self._finer(queue[0], next(f for _, f in first if not f.proven)):
+                    queue = [box for box, finding in self._findings(queue) if not finding.proven]
+                    continue
             if self.tubes + 2 * len(queue) > self.limits.boxes or time.perf_counter() - self.begun > self.limits.seconds:
                 return self._result(Verdict.UNKNOWN, f"{reason}; gave up after {self.tubes} tubes with {len(queue)} boxes open", queue)
             dimension = self._cut(queue)
@@ -212,6 +222,11 @@ class _Search:
                 )
                 batched = jax.jit(batched, in_shardings=(whole, spread, spread, whole, whole))
             self.calls[count] = jax.jit(batched).lower(self.spec.network, *shapes).compile()
+            if count == 1:  # the first run of a program touches its memory for the first time
+                centre, half = middle_and_radius(self.spec.initial_box)
+                jax.block_until_ready(
+                    self.calls[count](self.spec.network, centre, 0.0 * half, *middle_and_radius(self.spec.parameter_box))
+                )
             self.compile_seconds += time.perf_counter() - begun
         return self.calls[count]
 
@@ -221,7 +236,9 @@ class _Search:
             return []
         centre, half = middle_and_radius(np.stack(boxes))
         p_centre, p_half = middle_and_radius(self.spec.parameter_box)
-        size = 1 if len(boxes) == 1 else min(self.limits.batch, 1 << (len(boxes) - 1).bit_length())
+        # on one CPU, boxes run one by one on two threads: a batched program only pays for its compilation when there are many
+        alone = jax.default_backend() == "cpu" and len(jax.devices()) == 1
+        size = 1 if len(boxes) == 1 or (alone and len(boxes) <= FEW) else self.limits.batch
         call = self._call(size)
         begun = time.perf_counter()
 
@@ -232,7 +249,7 @@ class _Search:
             count = min(size, len(boxes) - start)
             return [tube] if size == 1 else [jax.tree.map(lambda leaf, i=i: leaf[i], tube) for i in range(count)]
 
-        with ThreadPoolExecutor(2 if jax.default_backend() == "cpu" and len(jax.devices()) == 1 else 1) as pool:
+        with ThreadPoolExecutor(2 if alone else 1) as pool:
             tubes = [t for part in pool.map(partial(_in_double, one), range(0, len(boxes), size)) for t in part]
         self.seconds += time.perf_counter() - begun
         self.tubes += len(boxes)
@@ -265,10 +282,29 @@ class _Search:
         scores = [(judge(self.spec, tube, self.analysis.spans).badness, _size(tube)) for tube in self._tubes(trials)]
         return wide[min(range(len(wide)), key=lambda i: scores[i])]
 
+    def _finer(self, box: Numbers, finding: Finding) -> bool:
+        """Try twice as many steps per period on a box; keep them if they bring its tube clearly closer to a proof."""
+        if self.spec.discrete:
+            return False
+        before = self.settings, self.analysis, self.calls, self.union
+        self.settings = replace(self.settings, substeps=2 * self.settings.substeps)
+        self.analysis, self.calls = prepare(self.spec, self.settings), {}
+        tube = self._tubes([box])[0]
+        steps, miss = judge(self.spec, tube, self.analysis.spans).badness
+        # a tube that fails has as many steps left as periods times steps per period
+        better = steps < 1.6 * finding.badness[0] if finding.badness[0] else steps == 0 and miss < 0.7 * finding.badness[1]
+        if better and not self.done:
+            self.union = None
+            return True
+        self.settings, self.analysis, self.calls, self.union = before
+        return False
+
     def _attack(self) -> Counterexample | None:
         from .falsify import falsify
 
+        begun = time.perf_counter()
         found = falsify(self.spec, samples=64, ascents=4, iterations=20)
+        self.seconds += time.perf_counter() - begun
         return found if found is not None and found.confirmed else None
 
     def _result(self, verdict: Verdict, reason: str, queue: list[Numbers], found: Counterexample | None = None) -> Result:
@@ -315,9 +351,11 @@ class _Search:
         ]
         digest = hashlib.sha256()
         for function, sizes in traced:
-            closed = jax.make_jaxpr(function)(*(jax.ShapeDtypeStruct((size,), jnp.float64) for size in sizes))
-            digest.update(str(closed.jaxpr).encode())
-            digest.update(b"".join(np.asarray(c).tobytes() for c in closed.consts))
+            program = trace(function, *sizes)
+            digest.update(repr([(level.products, level.functions) for level in program.levels]).encode())
+            for part in (*(level.arguments for level in program.levels), program.results):
+                arrays = (part.index, part.coefficient, part.size, part.constant, part.constant_size)
+                digest.update(b"".join(a.tobytes() for a in arrays) + repr((part.rows, part.roundings)).encode())
         for leaf in jax.tree.leaves(spec.network):
             digest.update(np.asarray(leaf).tobytes())
         layers = [(layer.activation, layer.residual) for layer in spec.network.layers] if spec.network is not None else []
