@@ -13,11 +13,12 @@ NEWER := import sys; sys.exit(sys.version_info < (3, 11))
 export JAX_PLATFORMS ?= cpu
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help demo test check types package lock clean
+.PHONY: help demo test test-all check types package lock clean
 
 help:
 	@echo "make demo    collect -> train -> certify -> export -> flash -> sim-fc -> fly -> report, into demo/"
-	@echo "make test    all tests"
+	@echo "make test    the tests"
+	@echo "make test-all  the tests and the slow ones: long attacks, long training"
 	@echo "make check   ruff, strict mypy on the on-board parts, packaging"
 	@echo "make lock    write requirements.lock anew from the newest versions that pyproject.toml allows"
 	@echo "make clean   remove the environment and everything that was built"
@@ -35,8 +36,14 @@ $(STAMP): pyproject.toml requirements.lock
 demo: $(STAMP)
 	$(PY) benchmarks/demo.py --out demo
 
+# What needs real time runs alone; the rest shares the cores.
 test: $(STAMP)
-	$(PY) -m pytest -q --durations=10
+	$(PY) -m pytest -q -n 2 --dist loadfile --durations=15 -m "not realtime and not slow"
+	$(PY) -m pytest -q --durations=5 -m "realtime and not slow"
+
+test-all: $(STAMP)
+	$(PY) -m pytest -q -n 2 --dist loadfile --durations=15 -m "not realtime"
+	$(PY) -m pytest -q --durations=5 -m realtime
 
 check: $(STAMP) types package
 	$(PY) -m ruff check .

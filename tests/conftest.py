@@ -13,6 +13,17 @@ DATA = Path(os.environ.get("TUBEPILOT_DATA", ROOT.parent / "shared" / "data"))
 BENCH = Path(os.environ.get("TUBEPILOT_BENCH", ROOT.parent / "shared" / "bench"))
 
 
+# Files whose tests fly in real time or depend on deadlines; they run alone (see the Makefile).
+REALTIME = ("test_fly_link.py", "test_tick.py", "test_realtime.py", "test_recorder.py", "test_flight.py", "test_bench.py", "test_timesync.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what must not share the machine."""
+    for item in items:
+        if item.path.name in REALTIME:
+            item.add_marker(pytest.mark.realtime)
+
+
 def _folder(base: Path, name: str, variable: str) -> Path:
     path = base / name
     if not path.is_dir():

@@ -283,20 +283,21 @@ class _Search:
         return wide[min(range(len(wide)), key=lambda i: scores[i])]
 
     def _finer(self, box: Numbers, finding: Finding) -> bool:
-        """Try twice as many steps per period on a box; keep them if they bring its tube clearly closer to a proof."""
-        if self.spec.discrete:
-            return False
-        before = self.settings, self.analysis, self.calls, self.union
-        self.settings = replace(self.settings, substeps=2 * self.settings.substeps)
-        self.analysis, self.calls = prepare(self.spec, self.settings), {}
-        tube = self._tubes([box])[0]
-        steps, miss = judge(self.spec, tube, self.analysis.spans).badness
-        # a tube that fails has as many steps left as periods times steps per period
-        better = steps < 1.6 * finding.badness[0] if finding.badness[0] else steps == 0 and miss < 0.7 * finding.badness[1]
-        if better and not self.done:
-            self.union = None
-            return True
-        self.settings, self.analysis, self.calls, self.union = before
+        """Try polynomials of higher degree, then twice as many steps per period, on one box; keep what brings its tube clearly closer to a proof."""
+        s, symbols = self.settings, self.analysis.basis.symbols
+        trials = [replace(s, degree=3)] if s.degree == 2 and symbols <= 8 else []
+        trials += [] if self.spec.discrete else [replace(s, substeps=2 * s.substeps)]
+        for trial in trials:
+            before = self.settings, self.analysis, self.calls
+            self.settings, self.analysis, self.calls = trial, prepare(self.spec, trial), {}
+            steps, miss = judge(self.spec, self._tubes([box])[0], self.analysis.spans).badness
+            # steps that are not validated are counted in steps, of which there may now be more
+            factor = trial.substeps / s.substeps
+            closer = steps < 0.8 * factor * finding.badness[0] if finding.badness[0] else steps == 0 and miss < 0.7 * finding.badness[1]
+            if closer and not self.done:
+                self.union = None
+                return True
+            self.settings, self.analysis, self.calls = before
         return False
 
     def _attack(self) -> Counterexample | None:
