@@ -23,16 +23,16 @@ import numpy as np
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from helpers.containment import Spans, batch_of_tubes, escapes, tube_of  # noqa: E402
-from helpers.random_systems import Family, choices, families, simulate_cases  # noqa: E402
+from helpers.containment import Spans, batch_of_tubes, escapes, tube_of
+from helpers.random_systems import Family, choices, families, simulate_cases
 
-from tubepilot.firmware_bridge.errors import CertificateError  # noqa: E402
-from tubepilot.train.reachability.closed_loop import Settings, Tube  # noqa: E402
-from tubepilot.train.reachability.reach import automatic  # noqa: E402
-from tubepilot.train.reachability.reference import Reference, integrate, reference  # noqa: E402
-from tubepilot.train.reachability.simulation import Choices  # noqa: E402
-from tubepilot.train.reachability.specification import Specification  # noqa: E402
-from tubepilot.train.reachability.specification_file import load_specification  # noqa: E402
+from tubepilot.firmware_bridge.errors import CertificateError
+from tubepilot.train.reachability.closed_loop import Settings, Tube
+from tubepilot.train.reachability.reach import automatic
+from tubepilot.train.reachability.reference import Reference, integrate, reference
+from tubepilot.train.reachability.simulation import Choices
+from tubepilot.train.reachability.specification import Specification
+from tubepilot.train.reachability.specification_file import load_specification
 
 SUSPICIOUS = 1e-8
 WAYS = 8
@@ -93,7 +93,9 @@ def groups(cases: Sequence[Specification]) -> list[list[int]]:
     return list(keys.values())
 
 
-def attack_family(family: Family, count: int, seed: int, report: Report, settings: Settings | None = None, proven_every: int = 10) -> None:
+def attack_family(
+    family: Family, count: int, seed: int, report: Report, settings: Settings | None = None, proven_every: int = 10
+) -> None:
     """Attack cases `seed * count` ... of one family."""
     rng = np.random.default_rng([seed, len(family.name)])
     cases = [family.case(seed * count + i) for i in range(count)]
@@ -123,7 +125,12 @@ def attack_family(family: Family, count: int, seed: int, report: Report, setting
 
 
 def attack(
-    cases: int, seed: int = 0, chosen: Sequence[Family] | None = None, proven_every: int = 10, say: bool = False, settings: Settings | None = None
+    cases: int,
+    seed: int = 0,
+    chosen: Sequence[Family] | None = None,
+    proven_every: int = 10,
+    say: bool = False,
+    settings: Settings | None = None,
 ) -> Report:
     """Attack about `cases` random closed loops, equally many of every family.
 
@@ -140,8 +147,11 @@ def attack(
         begun = time.perf_counter()
         attack_family(family, -(-cases // len(chosen)), seed, report, settings, proven_every)
         if say:
-            print(f"{family.name}: {time.perf_counter() - begun:.0f} s, {report.cases} cases, {report.proven} proven, "
-                  f"width / spread {report.widths.get(family.name, float('nan')):.2f}, {len(report.found)} escapes", flush=True)  # fmt: skip
+            print(
+                f"{family.name}: {time.perf_counter() - begun:.0f} s, {report.cases} cases, {report.proven} proven, "
+                f"width / spread {report.widths.get(family.name, float('nan')):.2f}, {len(report.found)} escapes",
+                flush=True,
+            )
     report.validated /= max(1, report.cases)
     return report
 
@@ -158,7 +168,9 @@ def attack_benchmark(path: Path, networks: Path, count: int, scale: float, seed:
     states = simulate_cases([spec], [given], samples, substeps=8)[0]
     ways = {int(v) for v in np.flatnonzero(suspicious(tube, spans, states, samples))[:2]} | set(range(proven))
     ready = reference(spec)
-    return float(np.asarray(tube.contracted).all(axis=-1).mean()), [e for way in ways for e in prove(ready, tube, spans, given, way, rng)]
+    return float(np.asarray(tube.contracted).all(axis=-1).mean()), [
+        e for way in ways for e in prove(ready, tube, spans, given, way, rng)
+    ]
 
 
 def main() -> int:
@@ -176,13 +188,18 @@ def main() -> int:
     if args.cases:
         report = attack(args.cases, args.seed, families(count=args.families), args.proven_every, say=True)
         found += report.found
-        print(f"{report.cases} cases, {report.trajectories} simulated and {report.proven} proven trajectories, "
-              f"{100 * report.validated:.1f} % of the steps validated, {len(report.found)} escapes")  # fmt: skip
+        print(
+            f"{report.cases} cases, {report.trajectories} simulated and {report.proven} proven trajectories, "
+            f"{100 * report.validated:.1f} % of the steps validated, {len(report.found)} escapes"
+        )
     for path in sorted(SPECS.glob("*.toml")) if args.networks else ():
         begun = time.perf_counter()
         share, escaped = attack_benchmark(path, args.networks, args.trajectories, args.scale, args.seed)
         found += escaped
-        print(f"{path.stem}: {time.perf_counter() - begun:.0f} s, {100 * share:.0f} % of the steps validated, {len(escaped)} escapes", flush=True)
+        print(
+            f"{path.stem}: {time.perf_counter() - begun:.0f} s, {100 * share:.0f} % of the steps validated, {len(escaped)} escapes",
+            flush=True,
+        )
     print("\n".join(found[:20]))
     return 1 if found else 0
 

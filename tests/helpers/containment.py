@@ -37,8 +37,13 @@ def exact(basis: Basis, coefs: np.ndarray, at: tuple[Fraction, list[Fraction], l
             value *= y[index]
         monomials.append(value)
     monomials += z
-    return sum((s**i * sum((Fraction(float(c)) * m for c, m in zip(row, monomials, strict=True) if c), start=Fraction(0))
-                for i, row in enumerate(np.asarray(coefs))), start=Fraction(0))  # fmt: skip
+    return sum(
+        (
+            s**i * sum((Fraction(float(c)) * m for c, m in zip(row, monomials, strict=True) if c), start=Fraction(0))
+            for i, row in enumerate(np.asarray(coefs))
+        ),
+        start=Fraction(0),
+    )
 
 
 def ball(value: Fraction) -> arb:
@@ -69,9 +74,7 @@ def batch_of_tubes(cases: Sequence[Specification], settings: Settings) -> tuple[
         return jax.tree.map(np.asarray, tubes), ready.spans
 
 
-def escapes(
-    spec: Specification, tube: Tube, spans: Spans, path: Enclosure, inner: Iterable[Fraction] = (Fraction(1, 3),)
-) -> list[str]:
+def escapes(spec: Specification, tube: Tube, spans: Spans, path: Enclosure, inner: Iterable[Fraction] = (Fraction(1, 3),)) -> list[str]:
     """Where a proven trajectory is not certainly inside a tube: states at the ends and inside of every step, and conditions.
 
     Steps after one that was not validated claim nothing. Returns texts; empty if the tube contains the trajectory.
@@ -95,6 +98,9 @@ def escapes(
                         for number, condition in enumerate(conditions):
                             bounds = zip(held[number][0][k, j], held[number][1][k, j], condition.run(state), strict=True)
                             pairs += [(f"condition {number}.{i}", a, b, v) for i, (a, b, v) in enumerate(bounds)]
-                        found += [f"{spec.name}: {word}{what} at {float(k + time):.4g} periods: {v} is not in [{a!r}, {b!r}]"
-                                  for what, a, b, v in pairs if not within(a, b, v)]  # fmt: skip
+                        found += [
+                            f"{spec.name}: {word}{what} at {float(k + time):.4g} periods: {v} is not in [{a!r}, {b!r}]"
+                            for what, a, b, v in pairs
+                            if not within(a, b, v)
+                        ]
     return found

@@ -29,24 +29,47 @@ WITHIN = proper("stay", (0, 3), 0.2, lambda x: x[:1] - 99, 1)
 @functools.cache
 def flowing() -> tuple[Specification, list[Enclosure]]:
     """A disturbed flow with a product, under a bent law; its corners."""
-    spec = closed_loop(lambda x, u, w, p: x * x / 2 + u + w, [(0.5, 1.0)], inputs=1, control=lambda y, x: -jnp.sin(2 * x),
-                       disturbances=[(-0.3, 0.3)], period_s=0.2, steps=3, properties=(WITHIN,))  # fmt: skip
+    spec = closed_loop(
+        lambda x, u, w, p: x * x / 2 + u + w,
+        [(0.5, 1.0)],
+        inputs=1,
+        control=lambda y, x: -jnp.sin(2 * x),
+        disturbances=[(-0.3, 0.3)],
+        period_s=0.2,
+        steps=3,
+        properties=(WITHIN,),
+    )
     return spec, [integrate(spec, [x], w=np.full((3, 1, 1), w)) for x, w in product((0.5, 1.0), (-0.3, 0.3))]
 
 
 @functools.cache
 def late() -> tuple[Specification, list[Enclosure]]:
     """The same law, up to half a period late."""
-    spec = closed_loop(lambda x, u, w, p: 3 * u - x, [(0.5, 0.6)], inputs=1, control=lambda y, x: -3 * x, period_s=0.2, steps=3,
-                       delay_s=(0.0, 0.1), properties=(WITHIN,))  # fmt: skip
+    spec = closed_loop(
+        lambda x, u, w, p: 3 * u - x,
+        [(0.5, 0.6)],
+        inputs=1,
+        control=lambda y, x: -3 * x,
+        period_s=0.2,
+        steps=3,
+        delay_s=(0.0, 0.1),
+        properties=(WITHIN,),
+    )
     return spec, [integrate(spec, [x], delays_s=np.full(3, d)) for x, d in product((0.5, 0.6), (0.0, 0.1))]
 
 
 @functools.cache
 def jumping() -> tuple[Specification, list[Enclosure]]:
     """s+ = |t| - s, while t and r change places: errors of successive periods would cancel if they were the same symbol."""
-    spec = closed_loop(lambda x, u, w, p: jnp.stack([u[0] - x[0], x[2], x[1]]), [(0.0, 0.0), (-1.0, 1.0), (-1.0, 1.0)], inputs=1,
-                       control=lambda y, x: jnp.abs(x[1:2]), discrete=True, steps=3, properties=(WITHIN,))  # fmt: skip
+    spec = closed_loop(
+        lambda x, u, w, p: jnp.stack([u[0] - x[0], x[2], x[1]]),
+        [(0.0, 0.0), (-1.0, 1.0), (-1.0, 1.0)],
+        inputs=1,
+        control=lambda y, x: jnp.abs(x[1:2]),
+        discrete=True,
+        steps=3,
+        properties=(WITHIN,),
+    )
     return spec, [integrate(spec, [0.0, t, r]) for t, r in product((-1.0, 0.0, 0.4, 1.0), repeat=2)]
 
 
@@ -77,7 +100,13 @@ def test_a_dropped_truncation_term(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_remainders_rounded_to_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (evaluation, polynomials, wrapping, loop, flow, fit, network_bounds):
-        for name, value in {"U": 0.0, "TINY": 0.0, "raised": lambda r, n: r, "lifted": lambda v, m, n: v, "lowered": lambda v, m, n: v}.items():
+        for name, value in {
+            "U": 0.0,
+            "TINY": 0.0,
+            "raised": lambda r, n: r,
+            "lifted": lambda v, m, n: v,
+            "lowered": lambda v, m, n: v,
+        }.items():
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, value)
     assert found(point)
@@ -95,8 +124,11 @@ def test_outward_rounding_is_noticed_one_by_one(name: str, monkeypatch: pytest.M
             spread, middle = sum(abs(Fraction(float(c))) for c in coefs[1:]), Fraction(float(coefs[0]))
             lo, hi = polynomials.bounds_of(made, jnp.asarray(coefs))
             whole = polynomials.magnitude(jnp.asarray(coefs)[None])
-            count += {"raised": Fraction(float(whole)) < size, "lowered": Fraction(float(lo)) > middle - spread,
-                      "lifted": Fraction(float(hi)) < middle + spread}[name]  # fmt: skip
+            count += {
+                "raised": Fraction(float(whole)) < size,
+                "lowered": Fraction(float(lo)) > middle - spread,
+                "lifted": Fraction(float(hi)) < middle + spread,
+            }[name]
         return count
 
     assert missed() == 0
@@ -105,7 +137,10 @@ def test_outward_rounding_is_noticed_one_by_one(name: str, monkeypatch: pytest.M
 
 
 def test_a_wrong_slope_at_a_kink(monkeypatch: pytest.MonkeyPatch) -> None:
-    network, made = Network((Layer(np.array([[1.0], [-0.7]]), np.array([0.1, 0.3]), "relu"), Layer(np.array([[1.0, 0.8]]), np.zeros(1), "linear"))), basis(1, 1, 0, 0)  # fmt: skip
+    network, made = (
+        Network((Layer(np.array([[1.0], [-0.7]]), np.array([0.1, 0.3]), "relu"), Layer(np.array([[1.0, 0.8]]), np.zeros(1), "linear"))),
+        basis(1, 1, 0, 0),
+    )
     rng = np.random.default_rng(1)
 
     def outside() -> int:
@@ -160,7 +195,9 @@ def test_a_retired_symbol_that_is_still_used(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_retired_symbol_that_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "fold", lambda axes, columns, radius, retired: wrapping.fold(axes, columns.at[:, :retired].set(0.0), radius, retired))
+    monkeypatch.setattr(
+        loop, "fold", lambda axes, columns, radius, retired: wrapping.fold(axes, columns.at[:, :retired].set(0.0), radius, retired)
+    )
     assert found(jumping)
 
 

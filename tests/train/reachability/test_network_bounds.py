@@ -54,10 +54,11 @@ def excess(made: Basis, network: Network, rng: np.random.Generator, model: objec
 
 @pytest.mark.parametrize("name", sorted(set(ACTIVATIONS) - {"linear"}))
 def test_outputs_lie_inside(name: str) -> None:
-    """Three equal hidden layers, which are computed as one loop, or with skip connections between them."""
-    rng = np.random.default_rng(sorted(ACTIVATIONS).index(name))
-    for residual in ({}, {1: 1, 2: 1}):
-        assert not excess(basis(2, 2, 2, 0), random_network(rng, [name, name, name, "linear"], residual), rng)
+    """Three equal hidden layers, which are computed as one loop, or (every other activation) with skip connections between them."""
+    number = sorted(ACTIVATIONS).index(name)
+    rng = np.random.default_rng(number)
+    residual = {1: 1, 2: 1} if number % 2 else {}
+    assert not excess(basis(2, 2, 2, 0), random_network(rng, [name, name, name, "linear"], residual), rng)
 
 
 @pytest.mark.parametrize("degree", [1, 3])

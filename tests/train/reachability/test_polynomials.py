@@ -32,7 +32,9 @@ def test_the_tables_of_products_hold_every_pair_once() -> None:
         made = basis(*sizes)
         left, right = made.pairs
         index = {e: i for i, e in enumerate(made.exponents)}
-        found = [(m, int(a), int(b)) for m in range(made.polynomial) for a, b in zip(left[m], right[m], strict=True) if a < made.polynomial]
+        found = [
+            (m, int(a), int(b)) for m in range(made.polynomial) for a, b in zip(left[m], right[m], strict=True) if a < made.polynomial
+        ]
         wanted = [(index[tuple(sorted(p + q))], index[p], index[q]) for p in made.exponents for q in made.exponents
                   if len(p) + len(q) <= made.degree]  # fmt: skip
         assert sorted(found) == sorted(wanted)

@@ -43,8 +43,14 @@ def inside(axes: np.ndarray, box: np.ndarray, v: Vector) -> bool:
 def examples(rng: np.random.Generator, n: int) -> list[tuple[np.ndarray, np.ndarray]]:
     main, others = rng.normal(size=(n, n)), rng.normal(size=(n, 3))
     flat = np.outer(rng.normal(size=n), rng.normal(size=n))
-    return [(main, others), (flat, 1e-12 * others), (np.zeros((n, n)), others), (np.diag(10.0 ** -np.arange(0, 9 * n, 9)), 1e-9 * others),
-            (1e-150 * main, 1e-155 * others), (np.zeros((n, n)), np.zeros((n, 3)))]  # fmt: skip
+    return [
+        (main, others),
+        (flat, 1e-12 * others),
+        (np.zeros((n, n)), others),
+        (np.diag(10.0 ** -np.arange(0, 9 * n, 9)), 1e-9 * others),
+        (1e-150 * main, 1e-155 * others),
+        (np.zeros((n, n)), np.zeros((n, 3))),
+    ]
 
 
 @pytest.mark.parametrize("n", [1, 2, 4])
