@@ -1,19 +1,18 @@
 """Decide a specification: tubes of boxes, cut where they do not suffice, and a search for a counterexample.
 
-Boxes that are left to do are computed in batches, on as many devices as JAX has (on a CPU, on two threads). A box whose tube does not show the
-properties is cut in two along the state that, halved, brings the tube closest to a proof.
+Boxes that are left to do are computed in batches, on as many devices as JAX has (on a CPU, on two threads). A box whose tube does not
+show the properties is cut in two along the state that, halved, brings the tube closest to a proof.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import resource
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import partial, reduce
+from itertools import pairwise
 from pathlib import Path
 
 import jax
@@ -21,18 +20,14 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
-from tubepilot.firmware_bridge.errors import InputError
-
-from ..atomic import write_file
+from . import finished
 from .closed_loop import Analysis, Settings, Tube, middle_and_radius, prepare
 from .counterexample import Counterexample
-from .program import trace
 from .specification import Specification
 from .verdict import Finding, Verdict, judge
 
 Numbers = npt.NDArray[np.float64]
 FEW = 128
-ENGINE = 1  # raised whenever tubes of earlier versions must not be reused
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,47 +148,53 @@ class _Search:
         self.calls: dict[int, Callable[..., Tube]] = {}
         self.analysis: Analysis = prepare(spec, settings)
         self.done: list[Numbers] = []
-        self.union: Tube | None = None
+        self.union: Tube | None = None  # of the proven boxes
+        self.tried: Tube | None = None  # of the boxes of the first round that were not
+        self.tried_all = False
 
     def run(self) -> Result:
         root = self.spec.initial_box
         queue = [root]
         if self.resume is not None and self.resume.exists():
-            queue = self._load()
+            settings, self.done, queue = finished.load(self.resume, self.spec)
+            self.settings, self.analysis = settings, prepare(self.spec, settings)
+            self.union = finished.union(self.resume, jax.eval_shape(self.analysis.tube, *self._arguments())) if self.done else None
         if len(queue) == 1 and not self.done:
             queue = self._halved(root, self.spec.hints.splits)
-        first = self._findings(queue)
-        queue = [box for box, finding in first if not finding.proven]
-        attacked = False
-        reason = next((f.reason for _, f in first if not f.proven), "")
+        findings = self._findings(queue)
+        attacked, finer_left = False, 3 if self.limits.refine else 0
         volume = self._volume(root)
-        while queue:
+        while True:
+            self.tried_all = True
+            open_now = [(box, finding) for box, finding in findings if not finding.proven]
+            queue = [box for box, _ in open_now]
+            if not queue:
+                return self._result(Verdict.VERIFIED, "", [])
+            reason = open_now[0][1].reason
             if self.limits.attack and not attacked:
                 attacked = True
                 found = self._attack()
                 if found is not None:
-                    return self._result(
-                        Verdict.FALSIFIED,
-                        f"{found.kind}: '{found.condition}' is broken by {found.margin:.4g} at t = {found.time_s:.4g} s",
-                        queue,
-                        found,
-                    )
-                if self.limits.refine and self._finer(queue[0], next(f for _, f in first if not f.proven)):
-                    queue = [box for box, finding in self._findings(queue) if not finding.proven]
+                    text = f"{found.kind}: '{found.condition}' is broken by {found.margin:.4g} at t = {found.time_s:.4g} s"
+                    return self._result(Verdict.FALSIFIED, text, queue, found)
+            if finer_left and not self.done:
+                finer_left -= 1
+                if self._finer(*open_now[0]):
+                    findings = self._findings(queue)
                     continue
+                finer_left = 0
             if self.tubes + 2 * len(queue) > self.limits.boxes or time.perf_counter() - self.begun > self.limits.seconds:
                 return self._result(Verdict.UNKNOWN, f"{reason}; gave up after {self.tubes} tubes with {len(queue)} boxes open", queue)
             dimension = self._cut(queue)
             if dimension is None:
                 return self._result(Verdict.UNKNOWN, f"{reason}; no state is wide enough to be cut", queue)
             halves = [half for box in queue for half in _bisect(box, dimension)]
-            found_now = self._findings(halves)
-            queue = [box for box, finding in found_now if not finding.proven]
-            reason = next((f.reason for _, f in found_now if not f.proven), "")
-            self._save(queue)
+            findings = self._findings(halves)
+            queue = [box for box, finding in findings if not finding.proven]
+            if self.resume is not None:
+                finished.save(self.resume, self.spec, self.settings, self.done, queue, self.union)
             left = sum(self._volume(b) for b in queue) / volume
             self.progress(1.0 - left, f"{len(self.done)} boxes proven, {len(queue)} open, cut along {self.spec.states[dimension]}")
-        return self._result(Verdict.VERIFIED, "", [])
 
     def _halved(self, box: Numbers, splits: tuple[int, ...] | None) -> list[Numbers]:
         pieces = [box]
@@ -260,10 +261,11 @@ class _Search:
         for box, tube in zip(boxes, self._tubes(boxes), strict=True):
             finding = judge(self.spec, tube, self.analysis.spans)
             found.append((box, finding))
-            if finding.proven or self.union is None:
-                self.union = tube if not self.done else _union(self.union, tube)
             if finding.proven:
+                self.union = tube if self.union is None else _union(self.union, tube)
                 self.done.append(box)
+            elif not self.tried_all:
+                self.tried = tube if self.tried is None else _union(self.tried, tube)
         return found
 
     def _cut(self, queue: list[Numbers]) -> int | None:
@@ -283,7 +285,7 @@ class _Search:
         return wide[min(range(len(wide)), key=lambda i: scores[i])]
 
     def _finer(self, box: Numbers, finding: Finding) -> bool:
-        """Try polynomials of higher degree, then twice as many steps per period, on one box; keep what brings its tube clearly closer to a proof."""
+        """Try a higher degree, then twice as many steps per period, on one box; keep what brings its tube clearly closer to a proof."""
         s, symbols = self.settings, self.analysis.basis.symbols
         trials = [replace(s, degree=3)] if s.degree == 2 and symbols <= 8 else []
         trials += [] if self.spec.discrete else [replace(s, substeps=2 * s.substeps)]
@@ -295,7 +297,7 @@ class _Search:
             factor = trial.substeps / s.substeps
             closer = steps < 0.8 * factor * finding.badness[0] if finding.badness[0] else steps == 0 and miss < 0.7 * finding.badness[1]
             if closer and not self.done:
-                self.union = None
+                self.tried, self.tried_all = None, False
                 return True
             self.settings, self.analysis, self.calls = before
         return False
@@ -305,12 +307,13 @@ class _Search:
 
         begun = time.perf_counter()
         found = falsify(self.spec, samples=64, ascents=4, iterations=20)
-        self.seconds += time.perf_counter() - begun
+        if found is not None and found.confirmed:
+            self.seconds += time.perf_counter() - begun
         return found if found is not None and found.confirmed else None
 
     def _result(self, verdict: Verdict, reason: str, queue: list[Numbers], found: Counterexample | None = None) -> Result:
-        tube = self.union
-        assert tube is not None
+        known = [t for t in (self.union, None if verdict is Verdict.VERIFIED else self.tried) if t is not None]
+        tube = _known(reduce(_union, known)) if known else self._nothing()
         n = len(self.spec.states)
         lo, hi = tube.lo.reshape(-1, n), tube.hi.reshape(-1, n)
         edges = [
@@ -339,80 +342,31 @@ class _Search:
             left,
         )
 
-    def _key(self) -> str:
-        """Digest of everything that the finished boxes depend on."""
-        spec, s = self.spec, self.settings
-        n, m, q, k = len(spec.states), len(spec.inputs), len(spec.disturbances), len(spec.parameters)
-        outputs = spec.network.outputs if spec.network is not None else trace(spec.network_input, n).results.rows
-        traced = [
-            (spec.dynamics, (n, m, q, k)),
-            (spec.network_input, (n,)),
-            (spec.law, (outputs, n)),
-            *((p.conditions, (n,)) for p in spec.properties),
-        ]
-        digest = hashlib.sha256()
-        for function, sizes in traced:
-            program = trace(function, *sizes)
-            digest.update(repr([(level.products, level.functions) for level in program.levels]).encode())
-            for part in (*(level.arguments for level in program.levels), program.results):
-                arrays = (part.index, part.coefficient, part.size, part.constant, part.constant_size)
-                digest.update(b"".join(a.tobytes() for a in arrays) + repr((part.rows, part.roundings)).encode())
-        for leaf in jax.tree.leaves(spec.network):
-            digest.update(np.asarray(leaf).tobytes())
-        layers = [(layer.activation, layer.residual) for layer in spec.network.layers] if spec.network is not None else []
-        windows = [(p.kind, str(p.window_periods)) for p in spec.properties]
-        boxes = [b.tolist() for b in (spec.initial_box, spec.disturbance_box, spec.parameter_box)]
-        rest = (
-            ENGINE,
-            spec.discrete,
-            spec.period_s,
-            spec.steps,
-            spec.delay_s,
-            spec.missed,
-            layers,
-            windows,
-            boxes,
-            s.order,
-            s.substeps,
-            s.degree,
-            s.window,
-        )
-        digest.update(repr(rest).encode())
-        return digest.hexdigest()
+    def _arguments(self) -> tuple[object, ...]:
+        """Arguments of the tube of the whole initial box."""
+        return (self.spec.network, *middle_and_radius(self.spec.initial_box), *middle_and_radius(self.spec.parameter_box))
 
-    def _save(self, queue: list[Numbers]) -> None:
-        if self.resume is not None and self.union is not None:
-            union = [np.asarray(leaf).tolist() for leaf in jax.tree.leaves(self.union)]
-            table = {
-                "analysis": self._key(),
-                "proven": [b.tolist() for b in self.done],
-                "open": [b.tolist() for b in queue],
-                "union": union,
-            }
-            write_file(self.resume, json.dumps(table).encode())
-
-    def _load(self) -> list[Numbers]:
-        assert self.resume is not None
-        table = json.loads(self.resume.read_text("utf-8"))
-        if table.get("analysis") != self._key():
-            raise InputError(
-                f"{self.resume} belongs to another analysis: the specification, the network or the settings differ; delete it or name another file"
-            )
-        self.done = [np.array(b) for b in table["proven"]]
+    def _nothing(self) -> Tube:
+        """A tube about which nothing is known."""
         shapes = jax.eval_shape(
             self.analysis.tube,
             self.spec.network,
             *middle_and_radius(self.spec.initial_box),
             *middle_and_radius(self.spec.parameter_box),
         )
-        leaves = [np.array(v).reshape(s.shape).astype(s.dtype) for v, s in zip(table["union"], jax.tree.leaves(shapes), strict=True)]
-        self.union = jax.tree.unflatten(jax.tree.structure(shapes), leaves)
-        return [np.array(b) for b in table["open"]]
+        return _known(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes))
 
 
 def _in_double(function: Callable[[int], list[Tube]], start: int) -> list[Tube]:
     with jax.enable_x64(True):  # the switch belongs to the thread
         return function(start)
+
+
+def _known(tube: Tube) -> Tube:
+    """The same with NaN in every state from the first step on that was not validated."""
+    bad = ~np.asarray(tube.contracted).all(axis=-1)
+    lost = (np.cumsum(bad.ravel()) > 0).reshape(bad.shape)[..., None]
+    return tube._replace(**{name: np.where(lost, np.nan, getattr(tube, name)) for name in ("lo", "hi", "end_lo", "end_hi")})
 
 
 def _bisect(box: Numbers, state: int) -> list[Numbers]:
@@ -423,7 +377,7 @@ def _slices(box: Numbers, state: int, count: int) -> list[Numbers]:
     edges = np.linspace(box[state, 0], box[state, 1], count + 1)
     edges[0], edges[-1] = box[state]
     pieces = []
-    for lo, hi in zip(edges[:-1], edges[1:], strict=True):
+    for lo, hi in pairwise(edges):
         piece = box.copy()
         piece[state] = lo, hi
         pieces.append(piece)
