@@ -127,7 +127,7 @@ def prepare(spec: Specification, settings: Settings) -> Analysis:
     fresh = slice(first + columns - m, first + columns)
 
     def program_at(program: Program, monomials: Basis, coefs: Array, radius: Array) -> tuple[Array, Array]:
-        results, trails, error = polynomials(program, monomials, coefs)
+        results, trails, error = polynomials(program, monomials, coefs, radius)
         return results, remainders(program, trails, error, radius)
 
     def starting(centre: Array, half: Array) -> _Set:
@@ -269,18 +269,15 @@ def _check(spec: Specification) -> None:
     for prop in spec.properties:
         begin, end = prop.window_periods
         if not 0 <= begin <= end <= spec.steps:
-            raise InputError(
-                f"{spec.name}: the window of '{prop.kind}' is {float(begin):g} to {float(end):g} periods; it must lie within 0 to {spec.steps}"
-            )
+            window = f"{float(begin):g} to {float(end):g} periods"
+            raise InputError(f"{spec.name}: the window of '{prop.kind}' is {window}; it must lie within 0 to {spec.steps}")
     if not 0 <= spec.delay_s[0] <= spec.delay_s[1] <= spec.period_s:
         raise InputError(f"{spec.name}: the delay is {spec.delay_s} s; it must lie within 0 to the period of {spec.period_s} s")
     if spec.missed < 0 or spec.steps < 1:
         raise InputError(f"{spec.name}: missed is {spec.missed} and steps is {spec.steps}; at least 0 and 1 are needed")
     for name, box in (("initial", spec.initial_box), ("disturbance", spec.disturbance_box), ("parameter", spec.parameter_box)):
         if box.size and not (np.all(np.isfinite(box)) and np.all(box[:, 0] <= box[:, 1])):
-            raise InputError(
-                f"{spec.name}: the {name} box {box.tolist()} is empty or not finite; each lower bound must not exceed its upper bound"
-            )
+            raise InputError(f"{spec.name}: the {name} box {box.tolist()} is empty or not finite; lo must not exceed hi")
 
 
 def middle_and_radius(box: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -292,7 +289,7 @@ def middle_and_radius(box: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.floa
 
 
 def _condition_bounds(program: Program, monomials: Basis, coefs: Array, radius: Array) -> tuple[Array, Array]:
-    results, trails, error = polynomials(program, monomials, coefs)
+    results, trails, error = polynomials(program, monomials, coefs, radius)
     slack = remainders(program, trails, error, radius)
     lo, hi = bounds(monomials, results)
     return lo - slack * (1 + 4 * U) - 4 * U * jnp.abs(lo), hi + slack * (1 + 4 * U) + 4 * U * jnp.abs(hi)

@@ -2,8 +2,8 @@
 
 XLA on CPU and GPU computes + - * / and sqrt of float64 with one rounding to nearest, or fuses a product into a sum (FMA), which
 rounds less often; it may turn a division by a constant into a product with the rounded reciprocal (two roundings, 1.5 ulp), fold
-sums in any order, and take operands and results below 2^-1022 for zero. Hence, for one operation on numbers below 1e15 (a flushed operand
-is worth at most 2^-1022 times the other one; `flow` refuses larger numbers),
+sums in any order, and take operands and results below 2^-1022 for zero. Hence, for one operation on numbers below 1e15 (a flushed
+operand is worth at most 2^-1022 times the other one; `flow` refuses larger numbers),
 
     |computed - exact| <= 2 U |exact| + TINY,        U = 2^-53,
 

@@ -18,7 +18,7 @@ from .basis import Basis
 from .error_model import TINY, U, raised
 from .fit import KINKED, fit
 from .polynomials import Coefs, bounds, magnitude, multiply
-from .program import LinearMap, Program
+from .program import Level, LinearMap, Program
 
 
 class Trail(NamedTuple):
@@ -64,18 +64,23 @@ def map_remainders(linear: LinearMap, error: Float[Array, "rows"], radii: Float[
     )
 
 
-def polynomials(program: Program, basis: Basis, inputs: Coefs) -> tuple[Coefs, tuple[Trail, ...], Float[Array, "results"]]:
+def polynomials(
+    program: Program, basis: Basis, inputs: Coefs, known: Float[Array, "inputs"] | None = None
+) -> tuple[Coefs, tuple[Trail, ...], Float[Array, "results"]]:
     """Polynomials of the results.
 
     Args:
         program: what to compute.
         basis: the monomials.
         inputs: coefficients, shape (inputs, time_order + 1, monomials).
+        known: remainders of the inputs as far as they are known (None: 0), shape (inputs,); the trail is made for about
+            that size.
 
     Returns:
         coefficients of the results, one trail per level, and the error of the last affine map, shape (results,).
     """
     values, sizes = inputs, magnitude(inputs)
+    radii = jnp.zeros(program.inputs) if known is None else known
     trails = []
     for level in program.levels:
         arguments, argument_error = apply_map(level.arguments, values, sizes)
@@ -89,11 +94,13 @@ def polynomials(program: Program, basis: Basis, inputs: Coefs) -> tuple[Coefs, t
             new.append(product)
         slope, curvature, room, function_error = (jnp.zeros(0),) * 4
         if level.functions:
-            result, slope, curvature, room, function_error = _functions(basis, level.functions, rest)
+            expected = map_remainders(level.arguments, argument_error, radii)[2 * count :]
+            result, slope, curvature, room, function_error = _functions(basis, level.functions, rest, expected)
             new.append(result)
         added = jnp.concatenate(new)
         values, sizes = jnp.concatenate([values, added]), jnp.concatenate([sizes, magnitude(added)])
         trails.append(Trail(argument_error, left_size, right_size, product_error, slope, curvature, room, function_error))
+        radii = _grown(level, trails[-1], radii)
     results, error = apply_map(program.results, values, sizes)
     return results, tuple(trails), error
 
@@ -109,18 +116,23 @@ def remainders(
     """Remainders of the results for remainders of the inputs; +inf where they leave the range for which the trail was made."""
     radii = inputs
     for level, trail in zip(program.levels, trails, strict=True):
-        arguments = map_remainders(level.arguments, trail.argument_error, radii)
-        count = level.products
-        left, right, rest = arguments[:count], arguments[count : 2 * count], arguments[2 * count :]
-        products = raised(trail.left * right + trail.right * left + left * right + trail.product_error, 6)
-        functions = raised((trail.slope + trail.curvature * rest) * rest + trail.function_error, 6)
-        functions = jnp.where(rest <= trail.room * (1.0 - 1e-6), functions, jnp.inf)
-        radii = jnp.concatenate([radii, products, functions])
+        radii = _grown(level, trail, radii)
     return map_remainders(program.results, error, radii)
 
 
+def _grown(level: Level, trail: Trail, radii: Float[Array, "values"]) -> Float[Array, "more"]:
+    """Remainders with those of a level's results behind them."""
+    arguments = map_remainders(level.arguments, trail.argument_error, radii)
+    count = level.products
+    left, right, rest = arguments[:count], arguments[count : 2 * count], arguments[2 * count :]
+    products = raised(trail.left * right + trail.right * left + left * right + trail.product_error, 6)
+    functions = raised((trail.slope + trail.curvature * rest) * rest + trail.function_error, 6)
+    functions = jnp.where(rest <= trail.room * (1.0 - 1e-6), functions, jnp.inf)
+    return jnp.concatenate([radii, products, functions])
+
+
 def _functions(
-    basis: Basis, functions: tuple[tuple[str, int], ...], arguments: Coefs
+    basis: Basis, functions: tuple[tuple[str, int], ...], arguments: Coefs, expected: Float[Array, "rows"]
 ) -> tuple[Coefs, Float[Array, "rows"], Float[Array, "rows"], Float[Array, "rows"], Float[Array, "rows"]]:
     """Expand functions of one argument about the middle of its range; powers are shared by all of a level."""
     lo, hi = bounds(basis, arguments)
@@ -130,7 +142,8 @@ def _functions(
     reach = raised(jnp.maximum(hi - centre, centre - lo), 4) + 4 * U * jnp.abs(centre)
     moved = 2 * U * (jnp.abs(centre) + jnp.abs(shifted[:, 0, 0]))  # rounding of the shift
     size = magnitude(shifted) + moved
-    room = 0.25 * (hi - lo) + 1e-3 * (1.0 + jnp.abs(centre)) * (hi - lo < jnp.inf)
+    room = jnp.maximum(0.25 * (hi - lo) + 1e-3 * (1.0 + jnp.abs(centre)), 2.0 * expected)
+    room = jnp.where(jnp.isfinite(room), room, 0.0)
     columns: list[list[Float[Array, "count"]]] = [[] for _ in range(smooth_order + 1)]
     errors, slopes, curvatures = [], [], []
     start = 0

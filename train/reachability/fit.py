@@ -72,7 +72,7 @@ def _padded(found: tuple[list[Row], Row], degree: int) -> tuple[list[Row], Row]:
 
 
 def _relu(centre: Row, lo: Row, hi: Row, weight: float) -> tuple[list[Row], Row]:
-    """Between the chord (weight 0) and the parabola through (lo, 0), (0, 0), (hi, hi) (weight 1), moved so that it errs equally on both sides.
+    """Between the chord (weight 0) and the parabola through (lo, 0), (0, 0), (hi, hi) (weight 1), moved to err equally on both sides.
 
     p(x) = c x^2 + b x + a with c = weight / (hi - lo); relu - p is a parabola on each side of the kink, so its extremes are at the
     ends, at the kink or at a vertex.

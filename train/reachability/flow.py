@@ -66,8 +66,10 @@ def flow_step(
     start = jnp.zeros((n, order + 1, basis.monomials)).at[:, 0].set(coefs)
     powers = jnp.arange(1, order + 1, dtype=coefs.dtype)
 
+    known = jnp.concatenate([radius, held_radius])
+
     def picard(x: Coefs) -> tuple[Coefs, Coefs, object]:
-        derivative, trails, error = polynomials(program, basis, jnp.concatenate([x, constant]))
+        derivative, trails, error = polynomials(program, basis, jnp.concatenate([x, constant]), known)
         new = start.at[:, 1:].set(duration * derivative[:, :order] / powers[:, None])
         return new, derivative, (trails, error)
 

@@ -199,7 +199,7 @@ def _objects(items: Sequence[object], shape: tuple[int, ...]) -> Objects:
 def _constant(value: object) -> npt.NDArray[np.generic]:
     if isinstance(value, jax.core.Tracer):
         raise InputError(
-            "the dynamics close over an array that is being transformed by JAX (a traced value); pass it as a parameter or as a Network instead"
+            "the dynamics close over an array that JAX is transforming (a traced value); pass it as a parameter or as a Network instead"
         )
     return np.asarray(value)
 

@@ -55,7 +55,8 @@ def judge(spec: Specification, tube: Tube, spans: tuple[tuple[Fraction, Fraction
         over = _overshoot(prop, tube, number, starts, ends, valid)
         if over is None:
             which = int(np.argmin(np.asarray(tube.contracted).reshape(len(good), -1)[valid]))
-            text = f"step {valid + 1} of {len(good)} (t = {float(starts[valid]) * spec.period_s:.4g} s), state {spec.states[which]}: no remainder was found that the Picard operator maps into itself"
+            place = f"step {valid + 1} of {len(good)} (t = {float(starts[valid]) * spec.period_s:.4g} s), state {spec.states[which]}"
+            text = f"{place}: no remainder was found that the Picard operator maps into itself"
             return Finding(False, text, (len(good) - valid, np.inf))
         amount, index, condition = over
         if not amount <= 0.0:

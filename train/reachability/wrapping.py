@@ -29,7 +29,8 @@ def merge(main: Matrix, others: Matrix) -> tuple[Matrix, Float[Array, "state"]]:
     n = main.shape[0]
     lengths = jnp.sum(main * main, axis=0)
     order = jnp.argsort(-lengths)
-    scale = jnp.sqrt(jnp.max(lengths)) + TINY
+    longest = jnp.max(lengths)
+    scale = jnp.where(longest > 0, jnp.sqrt(jnp.where(longest > 0, longest, 1.0)), 1.0)  # differentiable at zero
     # a little of the identity keeps the factorisation defined when columns vanish
     q, _ = jnp.linalg.qr(main[:, order] / scale + 1e-9 * jnp.eye(n))
     columns = jnp.concatenate([main, others], axis=1)
