@@ -14,6 +14,7 @@ from tubepilot.train.reachability.fit import candidates, fit
 
 BALLS = {**ACTIVATIONS, "leaky_relu": lambda v: v if v >= 0 else arb(0.01) * v}
 NAMES = ("relu", "abs", "leaky_relu", "tanh", "sigmoid", "softplus", "elu", "silu", "atan", "sin")
+QUICK = ("relu", "abs", "tanh", "elu")
 
 
 def intervals(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -25,7 +26,7 @@ def intervals(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndar
     return lo, hi, np.clip(lo + rng.random(count) * (hi - lo), lo, hi)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*QUICK, *(pytest.param(n, marks=pytest.mark.slow) for n in NAMES if n not in QUICK)])
 def test_the_distance_is_never_exceeded(name: str) -> None:
     """At ends, centre, kink and random points of 80 intervals, every candidate of degree 2 and 3."""
     rng = np.random.default_rng(NAMES.index(name))

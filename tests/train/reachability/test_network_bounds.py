@@ -52,7 +52,9 @@ def excess(made: Basis, network: Network, rng: np.random.Generator, model: objec
     return found
 
 
-@pytest.mark.parametrize("name", sorted(set(ACTIVATIONS) - {"linear"}))
+@pytest.mark.parametrize(
+    "name", ["relu", "tanh", *(pytest.param(n, marks=pytest.mark.slow) for n in sorted(set(ACTIVATIONS) - {"linear", "relu", "tanh"}))]
+)
 def test_outputs_lie_inside(name: str) -> None:
     """Three equal hidden layers, which are computed as one loop, or (every other activation) with skip connections between them."""
     number = sorted(ACTIVATIONS).index(name)
@@ -61,6 +63,7 @@ def test_outputs_lie_inside(name: str) -> None:
     assert not excess(basis(2, 2, 2, 0), random_network(rng, [name, name, name, "linear"], residual), rng)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("degree", [1, 3])
 def test_mixed_activations_and_a_skip_to_the_output(degree: int) -> None:
     rng = np.random.default_rng(7)
