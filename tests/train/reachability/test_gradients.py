@@ -80,10 +80,10 @@ def directions(given: Given, seed: int) -> list[Given]:
 
 
 CASES = [
-    (pendulum, "tanh", Settings(order=3, substeps=2, degree=1), False),
+    pytest.param(pendulum, "tanh", Settings(order=3, substeps=2, degree=1), False, marks=pytest.mark.slow),
     (oscillator, "sigmoid", Settings(order=3, substeps=1, degree=2), False),
     (sampled_oscillator, "relu", Settings(degree=1, window=1), True),
-    (sampled_oscillator, "tanh", Settings(degree=2, window=2), False),
+    pytest.param(sampled_oscillator, "tanh", Settings(degree=2, window=2), False, marks=pytest.mark.slow),
 ]
 
 
