@@ -20,8 +20,9 @@ class Affine:
 
     @staticmethod
     def number(value: float) -> Affine:
-        """A literal."""
-        return Affine({}, (float(value), abs(float(value))), 0 if float(value).is_integer() else 1)
+        """A literal; only integers up to 2^53 are certainly the number that was written."""
+        exact = float(value).is_integer() and abs(value) <= 2.0**53
+        return Affine({}, (float(value), abs(float(value))), 0 if exact else 1)
 
     @staticmethod
     def atom(index: int) -> Affine:

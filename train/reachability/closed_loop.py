@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -25,7 +24,7 @@ from tubepilot.firmware_bridge.errors import InputError
 from .basis import Basis, basis
 from .error_model import TINY, U, raised
 from .evaluation import polynomials, remainders
-from .flow import flow_step
+from .flow import LARGEST, flow_step
 from .network import Network
 from .network_bounds import network_model
 from .polynomials import at_end, bounds, magnitude
@@ -164,7 +163,8 @@ def prepare(spec: Specification, settings: Settings) -> Analysis:
         if spec.discrete:
             everything = jnp.concatenate([x, held])[:, None, :]
             over, radius = program_at(dynamics, instant, everything, jnp.concatenate([x_radius, held_radius]))
-            contracted, end, end_radius, monomials = jnp.isfinite(radius), over[:, 0], radius, instant
+            end, end_radius, monomials = over[:, 0], radius, instant
+            contracted = jnp.isfinite(radius) & (magnitude(over) < LARGEST)
         else:
             step = flow_step(dynamics, timed, x, x_radius, held, held_radius, duration)
             over, radius, contracted, monomials = step.coefs, step.radius, step.contracted, timed
@@ -250,7 +250,7 @@ def _phases(spec: Specification, substeps: int) -> tuple[tuple[str, Fraction, in
         late = "earlier" if spec.delay_s[0] > 0 else "either" if spec.delay_s[1] > 0 else "new"
         return ((late, Fraction(1), 1),)
     period = Fraction(spec.period_s)
-    early, last = (min(Fraction(d) / period, Fraction(1)) for d in spec.delay_s)
+    early, last = (Fraction(d) / period for d in spec.delay_s)
     parts = (("earlier", early), ("either", last - early), ("new", 1 - last))
     return tuple((name, length, max(1, round(substeps * length))) for name, length in parts if length > 0)
 
@@ -301,4 +301,4 @@ def _hull(candidates: list[tuple[Array, Array]]) -> tuple[Array, Array]:
         return candidates[0]
     middle = sum((c for c, _ in candidates[1:]), start=candidates[0][0]) / len(candidates)
     radii = [raised(magnitude((c - middle)[:, None, :]) + r + 8 * U * magnitude(middle[:, None, :]), 8) for c, r in candidates]
-    return middle, partial(jnp.max, axis=0)(jnp.stack(radii)) + TINY
+    return middle, jnp.max(jnp.stack(radii), axis=0) + TINY

@@ -11,7 +11,7 @@ from math import factorial
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from . import elementary
 from .basis import Basis
@@ -191,8 +191,3 @@ def _functions(
         room,
         jnp.where(known, error, jnp.inf),
     )
-
-
-def finite(values: Float[Array, "..."]) -> Bool[Array, ""]:
-    """Every entry is a finite number."""
-    return jnp.all(jnp.isfinite(values))

@@ -55,7 +55,8 @@ class Result:
 
     Attributes:
         verdict, reason: what was found; the reason is empty when verified.
-        seconds: time of computation without compilation [s]; compile_seconds: tracing and compiling [s].
+        seconds: time of all tubes and of the search for a counterexample, without compiling the tubes [s].
+        compile_seconds: lowering and compiling the tubes [s].
         peak_mb: largest resident memory of the process so far [MB].
         boxes: pieces of the initial box that were proven, shape (b, n, 2), and how many tubes were computed in all.
         tubes: number of tubes computed.
@@ -307,8 +308,7 @@ class _Search:
 
         begun = time.perf_counter()
         found = falsify(self.spec, samples=64, ascents=4, iterations=20)
-        if found is not None and found.confirmed:
-            self.seconds += time.perf_counter() - begun
+        self.seconds += time.perf_counter() - begun
         return found if found is not None and found.confirmed else None
 
     def _result(self, verdict: Verdict, reason: str, queue: list[Numbers], found: Counterexample | None = None) -> Result:
@@ -400,12 +400,4 @@ def _union(a: Tube, b: Tube) -> Tube:
         name: tuple((np.minimum(x[0], y[0]), np.maximum(x[1], y[1])) for x, y in zip(getattr(a, name), getattr(b, name), strict=True))
         for name in ("conditions", "end_conditions")
     }
-    return replace_tube(a, contracted=a.contracted & b.contracted, **merged, **pairs)
-
-
-def replace_tube(tube: Tube, **changes: object) -> Tube:
-    """A tube with other fields."""
-    return tube._replace(**changes)
-
-
-__all__ = ["Limits", "Result", "automatic", "middle_and_radius", "reach", "replace"]
+    return a._replace(contracted=a.contracted & b.contracted, **merged, **pairs)
