@@ -14,7 +14,15 @@ BENCH = Path(os.environ.get("TUBEPILOT_BENCH", ROOT.parent / "shared" / "bench")
 
 
 # Files whose tests fly in real time or depend on deadlines; they run alone (see the Makefile).
-REALTIME = ("test_fly_link.py", "test_tick.py", "test_realtime.py", "test_recorder.py", "test_flight.py", "test_bench.py", "test_timesync.py")
+REALTIME = (
+    "test_fly_link.py",
+    "test_tick.py",
+    "test_realtime.py",
+    "test_recorder.py",
+    "test_flight.py",
+    "test_bench.py",
+    "test_timesync.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
