@@ -2,8 +2,10 @@
 
 A set at an instant is a Taylor model without time: polynomials in the initial set and in the unknown parameters, and error symbols.
 The rows of the set are the states, then the inputs of earlier periods where a delay or missed samples make them act on. The columns of
-the error symbols are the axes of merged errors (see `wrapping`), then one symbol per input for what the control law's enclosure added
-in each of the last periods, newest last: within one period that error is one unknown constant, so it is one symbol.
+the error symbols are the axes of merged errors (see `wrapping`), then a group per period of the window, newest last: one symbol per
+input for what the control law's enclosure added (within one period that error is one unknown constant), and one per row for the
+remainder with which the period began. The control law sees all columns; the flow carries one axis per row and input, and the columns
+are recovered from these after every step.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from .network_bounds import network_model
 from .polynomials import at_end, bounds, magnitude
 from .program import Program, trace
 from .specification import Specification
-from .wrapping import fold
+from .wrapping import carried, fold, parallelotope
 
 NEGLIGIBLE = 1e-12  # a side narrower than this is no symbol, only a remainder
 
@@ -43,13 +45,16 @@ class Settings:
         order: highest power of time in one step.
         substeps: steps per control period.
         degree: degree of the polynomials in the initial set: 1 affine, 2 quadratic, 3 cubic.
-        window: for how many periods the errors of the control law stay symbols of their own.
+        window: for how many periods errors stay symbols of their own.
     """
 
     order: int = 3
     substeps: int = 4
     degree: int = 2
     window: int = 50
+
+
+Pairs = tuple[tuple[Array, Array], ...]
 
 
 class Tube(NamedTuple):
@@ -73,8 +78,18 @@ class Tube(NamedTuple):
 
 
 class _Set(NamedTuple):
-    coefs: Float[Array, "row monomial"]
+    coefs: Float[Array, "row polynomial"]
+    errors: Float[Array, "row column"]
     radius: Float[Array, "row"]
+
+    def rows(self, start: int, stop: int) -> _Set:
+        """Some rows."""
+        return _Set(self.coefs[start:stop], self.errors[start:stop], self.radius[start:stop])
+
+    @property
+    def whole(self) -> Array:
+        """Polynomials and columns side by side: coefficients, shape (row, 1, polynomial + column)."""
+        return jnp.concatenate([self.coefs, self.errors], axis=1)[:, None, :]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,27 +130,29 @@ def prepare(spec: Specification, settings: Settings) -> Analysis:
     moving = tuple(int(i) for i in np.flatnonzero(widths > NEGLIGIBLE))
     parameter_widths = spec.parameter_box[:, 1] - spec.parameter_box[:, 0] if k else np.zeros(0)
     unknown = tuple(int(i) for i in np.flatnonzero(parameter_widths > NEGLIGIBLE))
-    window = max(1, min(settings.window, spec.steps))
-    columns = rows + window * m
-    instant = basis(len(moving) + len(unknown), settings.degree, columns, 0)
-    timed = basis(instant.symbols, settings.degree, instant.generators, settings.order)
-    first = instant.polynomial
+    merged = rows if settings.window < spec.steps else 0  # columns of merged errors
+    columns = merged + (max(1, min(settings.window, spec.steps)) + 1) * (m + rows)
+    fresh = slice(columns - rows - m, columns - rows)
+    known = basis(len(moving) + len(unknown), settings.degree, columns, 0)  # as the control law and the reports see a set
+    known_over = basis(known.symbols, settings.degree, columns, settings.order)
+    count = known.polynomial
+    instant = basis(known.symbols, settings.degree, rows + m, 0)  # as the flow sees it
+    timed = basis(known.symbols, settings.degree, rows + m, settings.order)
     phases = _phases(spec, settings.substeps)
-    axes_at = slice(first, first + rows)
-    symbols_at = slice(first + rows, first + columns)
-    fresh = slice(first + columns - m, first + columns)
 
     def program_at(program: Program, monomials: Basis, coefs: Array, radius: Array) -> tuple[Array, Array]:
         results, trails, error = polynomials(program, monomials, coefs, radius)
         return results, remainders(program, trails, error, radius)
 
     def starting(centre: Array, half: Array) -> _Set:
-        coefs = jnp.zeros((rows, instant.monomials)).at[:n, 0].set(centre)
-        radius = jnp.zeros(rows).at[:n].set(half)
+        coefs = jnp.zeros((rows, count)).at[:n, 0].set(centre)
+        radius = half
         for symbol, state in enumerate(moving):
             coefs = coefs.at[state, 1 + symbol].set(half[state])
             radius = radius.at[state].set(0.0)
-        return _Set(coefs, radius)
+        return _Set(
+            coefs, jnp.zeros((rows, columns)).at[:n, columns - rows : columns - rows + n].set(jnp.diag(radius)), jnp.zeros(rows)
+        )
 
     def unknowns(centre: Array, half: Array) -> tuple[Array, Array]:
         coefs = jnp.zeros((k, instant.monomials)).at[:, 0].set(centre)
@@ -145,49 +162,52 @@ def prepare(spec: Specification, settings: Settings) -> Analysis:
             radius = radius.at[index].set(0.0)
         return coefs, radius
 
-    def controlled(network: Network | None, state: _Set) -> Array:
+    def controlled(network: Network | None, state: _Set) -> _Set:
         """The input computed from a sampled state; its remainder becomes the fresh symbols."""
-        x, x_radius = state.coefs[:n, None, :], state.radius[:n]
-        inputs, input_radius = program_at(read, instant, x, x_radius)
+        x = state.rows(0, n)
+        inputs, input_radius = program_at(read, known, x.whole, x.radius)
         if network is None:
             y, y_radius = inputs, input_radius
         else:
-            y, y_radius = network_model(instant, network, inputs[:, 0], input_radius)
+            y, y_radius = network_model(known, network, inputs[:, 0], input_radius)
             y = y[:, None, :]
-        u, u_radius = program_at(law, instant, jnp.concatenate([y, x]), jnp.concatenate([y_radius, x_radius]))
-        return u[:, 0].at[:, fresh].set(jnp.diag(u_radius))
+        u, u_radius = program_at(law, known, jnp.concatenate([y, x.whole]), jnp.concatenate([y_radius, x.radius]))
+        return _Set(u[:, 0, :count], u[:, 0, count:].at[:, fresh].set(jnp.diag(u_radius)), jnp.zeros(m))
 
-    def advanced(state: _Set, held: Array, held_radius: Array, duration: Array) -> tuple[_Set, tuple[Array, ...]]:
-        """One step, and what is reported of it."""
-        x, x_radius = state.coefs[:n], state.radius[:n]
+    def reported(
+        coefs: Array, radius: Array, coordinates: Array, over_time: bool
+    ) -> tuple[Array, Array, tuple[tuple[Array, Array], ...]]:
+        """Bounds of the states and of the conditions, from all columns."""
+        errors, rounding = carried(coefs[..., count:], coordinates)
+        monomials = known_over if over_time else known
+        coefs, radius = jnp.concatenate([coefs[..., :count], errors], axis=-1), raised(radius + rounding, 2)
+        lo, hi = bounds(monomials, coefs)
+        return (*_widened(lo, hi, radius), tuple(_condition_bounds(c, monomials, coefs, radius) for c in conditions))
+
+    def advanced(
+        state: tuple[Array, Array], held: Array, held_radius: Array, duration: Array, coordinates: Array
+    ) -> tuple[tuple[Array, Array], tuple[Array, ...]]:
+        """One step of the states (coefs, radius), and what is reported of it."""
+        x, x_radius = state
         if spec.discrete:
             everything = jnp.concatenate([x, held])[:, None, :]
             over, radius = program_at(dynamics, instant, everything, jnp.concatenate([x_radius, held_radius]))
-            end, end_radius, monomials = over[:, 0], radius, instant
+            end, end_radius = over[:, 0], radius
             contracted = jnp.isfinite(radius) & (magnitude(over) < LARGEST)
         else:
             step = flow_step(dynamics, timed, x, x_radius, held, held_radius, duration)
-            over, radius, contracted, monomials = step.coefs, step.radius, step.contracted, timed
+            over, radius, contracted = step.coefs, step.radius, step.contracted
             end, rounding = at_end(over)
             end_radius = raised(radius + rounding, 2)
-        lo, hi = bounds(monomials, over)
-        lo, hi = lo - radius * (1 + 4 * U) - 4 * U * jnp.abs(lo), hi + radius * (1 + 4 * U) + 4 * U * jnp.abs(hi)
-        end_lo, end_hi = bounds(instant, end[:, None, :])
-        end_lo, end_hi = (
-            end_lo - end_radius * (1 + 4 * U) - 4 * U * jnp.abs(end_lo),
-            end_hi + end_radius * (1 + 4 * U) + 4 * U * jnp.abs(end_hi),
-        )
-        held_to = tuple(_condition_bounds(c, monomials, over, radius) for c in conditions)
-        end_to = tuple(_condition_bounds(c, instant, end[:, None, :], end_radius) for c in conditions)
+        end_lo, end_hi, end_to = reported(end[:, None, :], end_radius, coordinates, False)
         if spec.discrete:  # a step lasts from one instant to the next, so the set before it belongs to it
-            before_lo, before_hi = bounds(instant, x[:, None, :])
-            lo = jnp.minimum(lo, before_lo - x_radius * (1 + 4 * U) - 4 * U * jnp.abs(before_lo))
-            hi = jnp.maximum(hi, before_hi + x_radius * (1 + 4 * U) + 4 * U * jnp.abs(before_hi))
-            before = [_condition_bounds(c, instant, x[:, None, :], x_radius) for c in conditions]
-            held_to = tuple((jnp.minimum(a[0], b[0]), jnp.maximum(a[1], b[1])) for a, b in zip(held_to, before, strict=True))
-        following = _Set(state.coefs.at[:n].set(end), state.radius.at[:n].set(end_radius))
+            before_lo, before_hi, before = reported(x[:, None, :], x_radius, coordinates, False)
+            lo, hi = jnp.minimum(end_lo, before_lo), jnp.maximum(end_hi, before_hi)
+            held_to = tuple((jnp.minimum(a[0], b[0]), jnp.maximum(a[1], b[1])) for a, b in zip(end_to, before, strict=True))
+        else:
+            lo, hi, held_to = reported(over, radius, coordinates, True)
         good = jnp.all(contracted) & jnp.all(jnp.isfinite(end)) & jnp.all(jnp.isfinite(end_radius))
-        following = jax.tree.map(lambda new, old: jnp.where(good, new, old), following, state)
+        following = jax.tree.map(lambda new, old: jnp.where(good, new, old), (end, end_radius), state)
         return following, (lo, hi, end_lo, end_hi, held_to, end_to, contracted & good)
 
     def tube(
@@ -201,13 +221,15 @@ def prepare(spec: Specification, settings: Settings) -> Analysis:
         w = jnp.zeros((q, instant.monomials)).at[:, 0].set(w_centre)
         p, p_radius = unknowns(parameter_centre, parameter_half)
 
-        def run(state: _Set, u: Array, u_radius: Array, length_s: float, steps: int, alive: Array) -> tuple[_Set, Array, object]:
-            held = jnp.concatenate([u, w, p])
-            held_radius = jnp.concatenate([u_radius, w_half, p_radius])
+        def run(
+            state: tuple[Array, Array], acting: _Set, coordinates: Array, length_s: float, steps: int, alive: Array
+        ) -> tuple[tuple[Array, Array], Array, object]:
+            held = jnp.concatenate([jnp.concatenate([acting.coefs, acting.errors], axis=1), w, p])
+            held_radius = jnp.concatenate([acting.radius, w_half, p_radius])
 
-            def substep(carry: tuple[_Set, Array], _: None) -> tuple[tuple[_Set, Array], object]:
+            def substep(carry: tuple[tuple[Array, Array], Array], _: None) -> tuple[tuple[tuple[Array, Array], Array], object]:
                 state, alive = carry
-                state, report = advanced(state, held, held_radius, jnp.asarray(length_s / steps))
+                state, report = advanced(state, held, held_radius, jnp.asarray(length_s / steps), coordinates)
                 report = (*report[:-1], report[-1] & alive)
                 return (state, alive & jnp.all(report[-1])), report
 
@@ -218,26 +240,31 @@ def prepare(spec: Specification, settings: Settings) -> Analysis:
             """All sets of one period are polynomials in the same symbols; only at its end are errors folded into new ones."""
             state, alive = carry
             u = controlled(network, state)
-            new = (u, jnp.zeros(m))
-            parts = [(state.coefs[n + i * m : n + (i + 1) * m], state.radius[n + i * m : n + (i + 1) * m]) for i in range(history)]
+            axes, coordinates, box = parallelotope(jnp.concatenate([state.errors, u.errors]))
+            seen = _Set(jnp.concatenate([state.coefs, u.coefs]), axes, raised(jnp.concatenate([state.radius, u.radius]) + box, 1))
+            parts = [seen.rows(start, start + m) for start in (rows, *(n + i * m for i in range(history)))]  # newest first
+            moved = (jnp.concatenate([seen.coefs[:n], seen.errors[:n]], axis=1), seen.radius[:n])
+            acting = {"earlier": parts[1:], "either": parts, "new": parts if spec.missed else parts[:1]}
             reports = []
-            acting = {"earlier": parts, "either": [new, *parts], "new": [new, *parts] if spec.missed else [new]}
             for name, length, steps in phases:
-                state, alive, report = run(state, *_hull(acting[name]), float(length) * spec.period_s, steps, alive)
+                moved, alive, report = run(moved, _hull(acting[name]), coordinates, float(length) * spec.period_s, steps, alive)
                 reports.append(report)
-            latest = [new, *parts][:history]
-            coefs = jnp.concatenate([state.coefs[:n], *[c for c, _ in latest]])
-            radius = jnp.concatenate([state.radius[:n], *[r for _, r in latest]])
-            axes, symbols, box = fold(coefs[:, axes_at], coefs[:, symbols_at], radius, m)
-            state = _Set(coefs.at[:, axes_at].set(axes).at[:, symbols_at].set(symbols), box)
+            errors, rounding = carried(moved[0][:, count:], coordinates)
+            latest = [u, *(state.rows(n + i * m, n + (i + 1) * m) for i in range(history))][:history]
+            coefs = jnp.concatenate([moved[0][:, :count], *[part.coefs for part in latest]])
+            errors = jnp.concatenate([errors, *[part.errors for part in latest]])
+            radius = jnp.concatenate([raised(moved[1] + rounding, 1), *[part.radius for part in latest]])
+            old, symbols, box = fold(errors[:, :merged], errors[:, merged:], radius, m)
+            state = _Set(coefs, jnp.concatenate([old, symbols], axis=1), box)
             return (state, alive), jax.tree.map(lambda *r: jnp.concatenate(r), *reports)
 
         initial = starting(centre, half)
         if late:  # before the first sample takes effect, the input of the first sample's state is held
             u = controlled(network, initial)
-            plain = u.at[:, fresh].set(0.0)
-            wide = jnp.sum(jnp.abs(u[:, fresh]), axis=1)
-            initial = _Set(initial.coefs.at[n:].set(jnp.tile(plain, (history, 1))), initial.radius.at[n:].set(jnp.tile(wide, history)))
+            wide = jnp.tile(raised(jnp.sum(jnp.abs(u.errors[:, fresh]), axis=1), m), history)
+            errors = initial.errors.at[n:].set(jnp.tile(u.errors.at[:, fresh].set(0.0), (history, 1)))
+            errors = errors.at[n:, columns - rows + n :].add(jnp.diag(wide))
+            initial = _Set(initial.coefs.at[n:].set(jnp.tile(u.coefs, (history, 1))), errors, initial.radius)
         _, reports = jax.lax.scan(period, (initial, jnp.asarray(True)), None, length=spec.steps)
         return Tube(*reports)
 
@@ -288,17 +315,22 @@ def middle_and_radius(box: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.floa
     return centre, np.where(half > 0, np.nextafter(half, np.inf), half)
 
 
+def _widened(lo: Array, hi: Array, radius: Array) -> tuple[Array, Array]:
+    return lo - radius * (1 + 4 * U) - 4 * U * jnp.abs(lo), hi + radius * (1 + 4 * U) + 4 * U * jnp.abs(hi)
+
+
 def _condition_bounds(program: Program, monomials: Basis, coefs: Array, radius: Array) -> tuple[Array, Array]:
     results, trails, error = polynomials(program, monomials, coefs, radius)
     slack = remainders(program, trails, error, radius)
-    lo, hi = bounds(monomials, results)
-    return lo - slack * (1 + 4 * U) - 4 * U * jnp.abs(lo), hi + slack * (1 + 4 * U) + 4 * U * jnp.abs(hi)
+    return _widened(*bounds(monomials, results), slack)
 
 
-def _hull(candidates: list[tuple[Array, Array]]) -> tuple[Array, Array]:
+def _hull(candidates: list[_Set]) -> _Set:
     """Middle of several inputs, and the radius that reaches all of them at any time."""
     if len(candidates) == 1:
         return candidates[0]
-    middle = sum((c for c, _ in candidates[1:]), start=candidates[0][0]) / len(candidates)
-    radii = [raised(magnitude((c - middle)[:, None, :]) + r + 8 * U * magnitude(middle[:, None, :]), 8) for c, r in candidates]
-    return middle, jnp.max(jnp.stack(radii), axis=0) + TINY
+    all_of = [c.whole for c in candidates]
+    middle = sum(all_of[1:], start=all_of[0]) / len(candidates)
+    radii = [raised(magnitude(c - middle) + r.radius + 8 * U * magnitude(middle), 8) for c, r in zip(all_of, candidates, strict=True)]
+    polynomial = candidates[0].coefs.shape[1]
+    return _Set(middle[:, 0, :polynomial], middle[:, 0, polynomial:], jnp.max(jnp.stack(radii), axis=0) + TINY)

@@ -1,63 +1,90 @@
-"""Fold new remainders into error symbols without letting them wrap.
+"""Keep errors apart for as long as it pays, so that they do not wrap.
 
-The error part of a set is E z, z in [-1, 1]. The small errors of integration are merged, period by period, into one parallelotope whose
-axes are those of a QR factorisation (Lohner, Computation and visualization of solutions, 1988; columns sorted by length). The larger
-ones, of the control law, stay symbols of their own for a window of periods before they are merged, so that the feedback that undoes
-them is seen ("symbolic remainders": Chen and Sankaranarayanan, RTSS 2016).
+The error part of a set is E z, z in [-1, 1]: one column of E per error. The errors of a control period (of the control law, and the
+remainders of integration) stay columns of their own for a window of periods, so that the feedback that undoes them is seen ("symbolic
+remainders": Chen and Sankaranarayanan, RTSS 2016). The oldest are merged into one parallelotope whose axes are those of a QR
+factorisation (Lohner, Computation and visualization of solutions, 1988; columns sorted by length). The same parallelotope serves within
+a period: only its axes go through the flow, and E is what they become times the coordinates of E in them.
 """
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .error_model import TINY, U, raised
 
-Matrix = Float[Array, "state column"]
+Matrix = Float[Array, "row column"]
+SMALL = 1e-200  # rows that are smaller are not scaled
+EXPONENT = 0x7FF0000000000000  # of a float64; sign and mantissa cut off
 
 
-def merge(main: Matrix, others: Matrix) -> tuple[Matrix, Float[Array, "state"]]:
-    """Parallelotope that contains {main z + others z'}, z and z' in unit boxes.
+def parallelotope(columns: Matrix) -> tuple[Matrix, Matrix, Float[Array, "row"]]:
+    """Axes A and coordinates Z with {E z} in {A y + b : y = Z z}, where every y stays in [-1, 1] and b in a box.
+
+    Nothing is assumed of the factorisation: whatever A and Z are, E z = A (Z z) + (E - A Z) z, and the last term is bounded.
 
     Args:
-        main: the columns that give the axes, shape (n, n).
-        others: further columns, shape (n, k).
+        columns: E, shape (n, k).
 
     Returns:
-        axes (n, n), and a small box (n,) that covers the rounding.
+        axes (n, n), coordinates (n, k) whose rows have absolute sums of at most 1, and the box (n,), of the size of rounding.
     """
-    n = main.shape[0]
-    lengths = jnp.sum(main * main, axis=0)
-    order = jnp.argsort(-lengths)
-    longest = jnp.max(lengths)
-    scale = jnp.where(longest > 0, jnp.sqrt(jnp.where(longest > 0, longest, 1.0)), 1.0)  # differentiable at zero
+    n, count = columns.shape
+    scale = _power_of_two(jnp.sum(jnp.abs(columns), axis=1))  # rows may have unlike units
+    scaled = columns / scale[:, None]
+    lengths = jnp.sum(scaled * scaled, axis=0)
+    main = scaled[:, jnp.argsort(-lengths)[:n]]
+    main = jnp.pad(main, [(0, 0), (0, n - main.shape[1])])
+    longest = jnp.max(lengths, initial=0.0)
+    size = jnp.where(longest > 0, jnp.sqrt(jnp.where(longest > 0, longest, 1.0)), 1.0)  # differentiable at zero
     # a little of the identity keeps the factorisation defined when columns vanish
-    q, _ = jnp.linalg.qr(main[:, order] / scale + 1e-9 * jnp.eye(n))
-    columns = jnp.concatenate([main, others], axis=1)
-    turned = q.T @ columns
-    count = columns.shape[1]
-    sizes = jnp.sum(jnp.abs(columns), axis=1)
-    reach = raised(jnp.sum(jnp.abs(turned), axis=1), count + n)
-    # rounding of q.T @ columns, seen in q's coordinates
-    reach = reach + raised(2.0 * n * U * (jnp.abs(q).T @ sizes), 4 * n + count) + n * TINY
-    # v = q (q.T v) + (I - q q.T) v: q is orthogonal only to rounding
-    defect = jnp.abs(jnp.eye(n) - q @ q.T) + 2.0 * (n + 1) * U * (jnp.abs(q) @ jnp.abs(q).T + jnp.eye(n))
-    axes = q * reach[None, :]
-    box = raised(defect @ sizes + 2.0 * U * jnp.sum(jnp.abs(axes), axis=1), 8 * n + count) + n * TINY
-    return axes, box
+    q, _ = jnp.linalg.qr(main / size + 1e-9 * jnp.eye(n))
+    turned = q.T @ scaled
+    reach = raised(jnp.sum(jnp.abs(turned), axis=1), count)
+    axes, coordinates = q * reach[None, :], turned / jnp.where(reach > 0, reach, 1.0)[:, None]
+    left = jnp.sum(jnp.abs(scaled - axes @ coordinates), axis=1)
+    sizes = jnp.sum(jnp.abs(scaled), axis=1) + jnp.sum(jnp.abs(axes), axis=1)
+    box = raised(left + 2.0 * (n + 3) * U * sizes, 8 * (n + count)) + (n + 2) * count * TINY
+    return axes * scale[:, None], coordinates, raised(box * scale, 1)
 
 
-def fold(axes: Matrix, symbols: Matrix, radius: Float[Array, "row"], retired: int) -> tuple[Matrix, Matrix, Float[Array, "row"]]:
-    """Merge the remainder box and the oldest symbols into the axes, and make room for new symbols.
+def carried(axes: Float[Array, "*time row axis"], coordinates: Matrix) -> tuple[Float[Array, "*time row column"], Float[Array, "row"]]:
+    """Columns A Z of axes that went through a step, and the rounding of their sum (over time as well).
 
     Args:
-        axes: parallelotope of merged errors, shape (n, n).
-        symbols: columns of error symbols that are kept as they are, oldest first, shape (n, c).
-        radius: remainder, shape (n,).
-        retired: how many of the oldest columns are merged.
+        axes: shape (row, ..., n); its rows are the first axis.
+        coordinates: Z, shape (n, k), rows with absolute sums of at most 1.
+    """
+    others = tuple(range(1, axes.ndim))
+    n = coordinates.shape[0]
+    return axes @ coordinates, raised(2.0 * n * U * jnp.sum(jnp.abs(axes), axis=others), 8 * axes.size) + axes.size * TINY
+
+
+def fold(axes: Matrix, symbols: Matrix, radius: Float[Array, "row"], inputs: int) -> tuple[Matrix, Matrix, Float[Array, "row"]]:
+    """End of a period: remainders become columns, the oldest group of columns is merged, and room is made for new ones.
+
+    Args:
+        axes: parallelotope of merged errors, shape (n, n); of shape (n, 0), nothing is merged: the oldest group must then be zero.
+        symbols: groups of inputs + n columns, oldest first, shape (n, c).
+        radius: remainders, shape (n,).
+        inputs: columns per period for errors of the control law.
 
     Returns:
-        axes (n, n), symbols (n, c) whose last `retired` columns are zero, and the left-over rounding box (n,).
+        axes, symbols whose last group is zero but for its last n columns, the remainders, and the left-over rounding box (n,).
     """
-    axes, box = merge(axes, jnp.concatenate([symbols[:, :retired], jnp.diag(radius)], axis=1))
-    return axes, jnp.concatenate([symbols[:, retired:], jnp.zeros((axes.shape[0], retired))], axis=1), box
+    n = symbols.shape[0]
+    group = inputs + n
+    new = jnp.concatenate([symbols[:, group:], jnp.zeros((n, inputs)), jnp.diag(radius)], axis=1)
+    if not axes.shape[1]:
+        return axes, new, jnp.zeros(n)
+    axes, _, box = parallelotope(jnp.concatenate([axes, symbols[:, :group]], axis=1))
+    return axes, new, box
+
+
+def _power_of_two(size: Float[Array, "row"]) -> Float[Array, "row"]:
+    """The power of two below a positive number; 1 where it is too small or not finite. Exact, and constant for differentiation."""
+    size = jax.lax.stop_gradient(size)
+    bits = jax.lax.bitcast_convert_type(size, jnp.uint64) & jnp.uint64(EXPONENT)
+    return jnp.where((size > SMALL) & jnp.isfinite(size), jax.lax.bitcast_convert_type(bits, jnp.float64), 1.0)

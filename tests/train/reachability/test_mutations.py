@@ -63,17 +63,17 @@ def late() -> tuple[Specification, list[Enclosure]]:
 
 @functools.cache
 def jumping() -> tuple[Specification, list[Enclosure]]:
-    """s+ = |t| - s, while t and r change places: errors of successive periods would cancel if they were the same symbol."""
+    """s+ = |t| - v, v+ = s, while t, r, q change places: errors two periods apart would cancel if they were the same symbol."""
     spec = closed_loop(
-        lambda x, u, w, p: jnp.stack([u[0] - x[0], x[2], x[1]]),
-        [(0.0, 0.0), (-1.0, 1.0), (-1.0, 1.0)],
+        lambda x, u, w, p: jnp.stack([u[0] - x[1], x[0], x[3], x[4], x[2]]),
+        [(0.0, 0.0), (0.0, 0.0), *[(-1.0, 1.0)] * 3],
         inputs=1,
-        control=lambda y, x: jnp.abs(x[1:2]),
+        control=lambda y, x: jnp.abs(x[2:3]),
         discrete=True,
         steps=3,
         properties=(WITHIN,),
     )
-    return spec, [integrate(spec, [0.0, t, r]) for t, r in product((-1.0, 0.0, 0.4, 1.0), repeat=2)]
+    return spec, [integrate(spec, [0.0, 0.0, t, 0.3, q]) for t, q in product((-1.0, 0.0, 0.4, 1.0), repeat=2)]
 
 
 @functools.cache
@@ -189,18 +189,26 @@ def test_end_points_instead_of_tubes(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_retired_symbol_that_is_still_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest column is not merged, and its place is given to a new error."""
 
-    def keep(axes: jnp.ndarray, columns: jnp.ndarray, radius: jnp.ndarray, retired: int) -> object:
-        merged, box = wrapping.merge(axes, jnp.diag(radius))
-        return merged, jnp.roll(columns, -retired, axis=1), box
+    def keep(axes: jnp.ndarray, columns: jnp.ndarray, radius: jnp.ndarray, inputs: int) -> object:
+        rows = columns.shape[0]
+        merged, _, box = wrapping.parallelotope(axes)
+        return merged, jnp.roll(columns, -(inputs + rows), axis=1).at[:, -rows:].add(jnp.diag(radius)), box
 
     monkeypatch.setattr(loop, "fold", keep)
     assert found(jumping)
 
 
 def test_a_retired_symbol_that_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        loop, "fold", lambda axes, columns, radius, retired: wrapping.fold(axes, columns.at[:, :retired].set(0.0), radius, retired)
-    )
+    def forget(axes: jnp.ndarray, columns: jnp.ndarray, radius: jnp.ndarray, inputs: int) -> object:
+        return wrapping.fold(axes, columns.at[:, : inputs + len(radius)].set(0.0), radius, inputs)
+
+    monkeypatch.setattr(loop, "fold", forget)
+    assert found(jumping)
+
+
+def test_coordinates_that_leave_the_unit_box(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = wrapping.parallelotope
+    monkeypatch.setattr(loop, "parallelotope", lambda columns: (lambda a, z, b: (0.5 * a, z, b))(*right(columns)))
     assert found(jumping)
 
 
