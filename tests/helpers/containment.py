@@ -12,6 +12,7 @@ from flint import arb, fmpq
 from tubepilot.train.reachability.arb_program import program, working_precision
 from tubepilot.train.reachability.basis import Basis
 from tubepilot.train.reachability.closed_loop import Analysis, Settings, Tube, middle_and_radius, prepare
+from tubepilot.train.reachability.compiling import compiled
 from tubepilot.train.reachability.reference import Enclosure
 from tubepilot.train.reachability.specification import Specification
 
@@ -61,7 +62,7 @@ def tube_of(spec: Specification, settings: Settings, analysis: Analysis | None =
     with jax.enable_x64(True):
         ready = analysis or prepare(spec, settings)
         boxes = (*middle_and_radius(spec.initial_box), *middle_and_radius(spec.parameter_box))
-        return jax.tree.map(np.asarray, jax.jit(ready.tube)(spec.network, *boxes)), ready.spans
+        return jax.tree.map(np.asarray, compiled(ready.tube)(spec.network, *boxes)), ready.spans
 
 
 def batch_of_tubes(cases: Sequence[Specification], settings: Settings) -> tuple[Tube, Spans]:
@@ -70,7 +71,7 @@ def batch_of_tubes(cases: Sequence[Specification], settings: Settings) -> tuple[
         ready = prepare(cases[0], settings)
         networks = None if cases[0].network is None else jax.tree.map(lambda *a: np.stack(a), *(case.network for case in cases))
         boxes = [middle_and_radius(np.stack([getattr(c, name) for c in cases])) for name in ("initial_box", "parameter_box")]
-        tubes = jax.jit(jax.vmap(ready.tube))(networks, *boxes[0], *boxes[1])
+        tubes = compiled(jax.vmap(ready.tube))(networks, *boxes[0], *boxes[1])
         return jax.tree.map(np.asarray, tubes), ready.spans
 
 

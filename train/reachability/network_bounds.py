@@ -9,6 +9,8 @@ cubic terms). Ranges of the arguments come from both parts, so no layer starts f
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -137,13 +139,24 @@ def _activate(
     centre, lo, hi, spread, size, left_out = jax.lax.optimization_barrier((centre, lo, hi, spread, size, left_out))
     found = candidates(name, centre, lo - spread - 4 * U * (jnp.abs(lo) + spread), hi + spread + 4 * U * (jnp.abs(hi) + spread), degree)
     costs = [error + sum((jnp.abs(c) * o for c, o in zip(a[1:], left_out[1:], strict=True)), start=left_out[0]) for a, error in found]
-    a, gap = jax.lax.optimization_barrier(choose(found, costs))
+    a, gap = apart(choose(found, costs))
     gap = gap + sum((jnp.abs(c) * o for c, o in zip(a[1:], left_out[1:], strict=True)), start=left_out[0])
     result = sum((c[:, None] * p for c, p in zip(a[1:], powers, strict=True)), start=jnp.zeros_like(coefs))
     total = sum((jnp.abs(c) * (whole + spread) ** k for k, c in enumerate(a)), start=jnp.zeros_like(spread))
     result = result.at[:, 0].add(a[0])
     gap = raised(gap + 16 * U * total, 32) + TINY
-    return result, a[1][:, None] * errors, gap
+    return result, a[1][:, None] * errors, apart(gap)
+
+
+def apart(values: Any) -> Any:
+    """The same values, computed once: the compiler would copy the formulas of a vector into every element of a matrix that uses it.
+
+    A branch is never copied. The condition always holds, which the compiler cannot know: no value is less than a NaN.
+    """
+    flat, tree = jax.tree.flatten(values)
+    first = flat[0].ravel()[0]
+    never = first < jnp.nan * first
+    return jax.tree.unflatten(tree, jax.lax.cond(never, lambda v: [-x for x in v], lambda v: v, flat))
 
 
 def _sum(coefs: Coefs, errors: Errors, other: Coefs, other_errors: Errors) -> tuple[Coefs, Errors]:

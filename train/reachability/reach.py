@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from . import finished
 from .closed_loop import Analysis, Settings, Tube, middle_and_radius, prepare
+from .compiling import compiled
 from .counterexample import Counterexample
 from .specification import Specification
 from .verdict import Finding, Verdict, judge
@@ -215,15 +216,15 @@ class _Search:
             batched = jax.vmap(self.analysis.tube, in_axes=(None, 0, 0, None, None)) if count > 1 else self.analysis.tube
             lead = (count,) if count > 1 else ()
             shapes = [jax.ShapeDtypeStruct((*lead, n), jnp.float64)] * 2 + [jax.ShapeDtypeStruct((k,), jnp.float64)] * 2
-            devices = jax.devices()
+            devices, shardings = jax.devices(), {}
             if count > 1 and len(devices) > 1 and count % len(devices) == 0:
                 mesh = jax.sharding.Mesh(np.array(devices), ("boxes",))
                 spread, whole = (
                     jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("boxes")),
                     jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()),
                 )
-                batched = jax.jit(batched, in_shardings=(whole, spread, spread, whole, whole))
-            self.calls[count] = jax.jit(batched).lower(self.spec.network, *shapes).compile()
+                shardings = {"in_shardings": (whole, spread, spread, whole, whole)}
+            self.calls[count] = compiled(batched, **shardings).lower(self.spec.network, *shapes).compile()
             if count == 1:  # the first run of a program touches its memory for the first time
                 centre, half = middle_and_radius(self.spec.initial_box)
                 jax.block_until_ready(

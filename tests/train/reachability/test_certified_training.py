@@ -12,6 +12,7 @@ from helpers.closed_loops import closed_loop, proper
 from tubepilot.firmware_bridge.errors import InputError
 from tubepilot.train.reachability.certified_training import Course, train, volume
 from tubepilot.train.reachability.closed_loop import Settings, Tube, prepare
+from tubepilot.train.reachability.compiling import compiled
 from tubepilot.train.reachability.network import Layer, Network
 from tubepilot.train.reachability.specification import Specification
 
@@ -66,7 +67,7 @@ def test_certified_training_narrows_the_tube_at_equal_cost() -> None:
     plain, _ = train(spec, imitation, Course(iterations=200, weight=0.0))
     certified, history = train(spec, imitation, Course(iterations=200, weight=0.1))
     assert np.isfinite(history).all()
-    tube = jax.jit(prepare(spec, Settings(degree=1, window=1)).tube)
+    tube = compiled(prepare(spec, Settings(degree=1, window=1)).tube)
     centres = np.random.default_rng(4).uniform(-0.4, 0.4, (8, 2))
     sizes = [
         np.median([volume(tube(n, jnp.asarray(c), jnp.asarray(HALF), jnp.zeros(0), jnp.zeros(0)), jnp.asarray(HALF)) for c in centres])

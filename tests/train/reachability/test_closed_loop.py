@@ -17,6 +17,7 @@ from helpers.random_systems import choices, families
 
 from tubepilot.firmware_bridge.errors import InputError
 from tubepilot.train.reachability.closed_loop import Settings, middle_and_radius, prepare
+from tubepilot.train.reachability.compiling import compiled
 from tubepilot.train.reachability.reach import Limits, _slices, reach
 from tubepilot.train.reachability.reference import reference
 from tubepilot.train.reachability.specification import Specification
@@ -49,7 +50,7 @@ def test_delays_lost_updates_disturbances_and_parameters() -> None:
     """One compiled tube for a wide box, a box of 1e-7 and a point; corners of all that is unknown."""
     spec, rng = everything_unknown(), np.random.default_rng(0)
     ready = prepare(spec, Settings(2, 1, 2, 2))
-    tube = jax.jit(ready.tube)
+    tube = compiled(ready.tube)
     for half in (0.1, 5e-8, 0.0):
         box = np.array([[0.5 - half, 0.5 + half]])
         here = Specification(**{f: getattr(spec, f) for f in spec.__dataclass_fields__} | {"initial_box": box})

@@ -12,6 +12,7 @@ import pytest
 from helpers.closed_loops import closed_loop, proper
 
 from tubepilot.train.reachability.closed_loop import Settings, prepare
+from tubepilot.train.reachability.compiling import compiled
 from tubepilot.train.reachability.network import Layer, Network
 from tubepilot.train.reachability.specification import Specification
 
@@ -93,8 +94,8 @@ def test_derivatives_agree_with_differences(
 ) -> None:
     """Central differences err by step^2 and by rounding / step: 1e-5 leaves less than 1e-7 of either."""
     function, given = outcomes(build(activation), settings)
-    along = jax.jit(lambda at, way: jax.jvp(function, (at,), (way,)))
-    pull = jax.jit(jax.grad(lambda at: jnp.dot(jnp.array([1.0, 3.0]), function(at)))) if reverse else None
+    along = compiled(lambda at, way: jax.jvp(function, (at,), (way,)))
+    pull = compiled(jax.grad(lambda at: jnp.dot(jnp.array([1.0, 3.0]), function(at)))) if reverse else None
     gradient = pull(given) if pull is not None else None
     for way, part in zip(directions(given, 3), PARTS, strict=True):
         values, slope = along(given, way)
