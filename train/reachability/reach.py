@@ -252,8 +252,11 @@ class _Search:
             count = min(size, len(boxes) - start)
             return [tube] if size == 1 else [jax.tree.map(lambda leaf, i=i: leaf[i], tube) for i in range(count)]
 
-        with ThreadPoolExecutor(2 if alone else 1) as pool:
-            tubes = [t for part in pool.map(partial(_in_double, one), range(0, len(boxes), size)) for t in part]
+        if len(boxes) <= size:
+            tubes = one(0)
+        else:
+            with ThreadPoolExecutor(2 if alone else 1) as pool:
+                tubes = [t for part in pool.map(partial(_in_double, one), range(0, len(boxes), size)) for t in part]
         self.seconds += time.perf_counter() - begun
         self.tubes += len(boxes)
         return tubes
