@@ -51,6 +51,20 @@ class Basis:
         return self.polynomial + self.generators
 
     @cached_property
+    def powers(self) -> npt.NDArray[np.float64]:
+        """Exponent of every y in every y monomial, shape (polynomial, symbols)."""
+        table = np.zeros((self.polynomial, self.symbols))
+        for m, e in enumerate(self.exponents):
+            for v in e:
+                table[m, v] += 1.0
+        return table
+
+    @cached_property
+    def factors(self) -> npt.NDArray[np.int32]:
+        """Indices of the factors of every y monomial, shape (polynomial, degree); unused places point behind the last symbol."""
+        return np.array([[*e, *[self.symbols] * (self.degree - len(e))] for e in self.exponents], dtype=np.int32)
+
+    @cached_property
     def pairs(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
         """Indices (left, right), shape (polynomial, K): y monomial m of a product is the sum over k of a[left[m, k]] b[right[m, k]].
 

@@ -48,14 +48,33 @@ def multiply(basis: Basis, a: Coefs, b: Coefs) -> tuple[Coefs, Radius]:
 
 
 def bounds_of(basis: Basis, coefs: Float[Array, "*batch monomial"]) -> tuple[Radius, Radius]:
-    """Range (lo, hi) of a polynomial at one instant; even powers count as [0, 1]."""
-    even = jnp.asarray(basis.even)
-    size = jnp.abs(coefs)
-    half = jnp.where(even, 0.5, 1.0).at[0].set(0.0)
-    centre = coefs[..., 0] + jnp.sum(jnp.where(even, 0.5 * coefs, 0.0), axis=-1)
-    spread = jnp.sum(half * size, axis=-1)
+    """Range (lo, hi) of a polynomial at one instant.
+
+    Where the linear coefficient of a symbol outweighs all others that the symbol takes part in, the polynomial is monotone in it,
+    whatever the other symbols are: it is largest where the symbol is at one end, and least at the other. With these symbols fixed,
+    monomials with one symbol left are added up per symbol. Of the rest even powers count as [0, 1], all others as [-1, 1].
+    """
+    count, size, powers = basis.polynomial, jnp.abs(coefs), jnp.asarray(basis.powers)
+    known, linear = coefs[..., :count], coefs[..., 1 : 1 + basis.symbols]
+    slope = raised(size[..., :count] @ jnp.where(jnp.sum(powers, axis=1, keepdims=True) > 1, powers, 0.0), count + 2)
+    sign = jnp.where(jnp.abs(linear) >= slope, jnp.where(linear < 0, -1.0, 1.0), 0.0)
+    free = (sign == 0).astype(coefs.dtype)
+    left = free @ powers.T  # per monomial the symbols that are not fixed
+    fixed = jnp.concatenate([jnp.where(sign == 0, 1.0, sign), jnp.ones_like(coefs[..., :1])], axis=-1)
+    turned = jnp.prod(fixed[..., jnp.asarray(basis.factors)], axis=-1) * known
+    opposite = jnp.where((jnp.sum(powers, axis=1) - left) % 2 == 1, -turned, turned)
+    one, many = left == 1, left > 1
+    even = jnp.asarray(basis.even[:count])
+    rest = jnp.sum(size[..., count:], axis=-1)
+    bounds = []
+    for way, face in ((-1.0, opposite), (1.0, turned)):
+        alone = jnp.abs(jnp.where(one, face, 0.0) @ powers * free)
+        wide = jnp.where(even, jnp.maximum(way * known, 0.0), jnp.abs(known))
+        spread = jnp.sum(alone, axis=-1) + jnp.sum(jnp.where(many, wide, 0.0), axis=-1) + rest
+        bounds.append(jnp.sum(jnp.where(left == 0, face, 0.0), axis=-1) + way * spread)
     total = jnp.sum(size, axis=-1)
-    return lowered(centre - spread, total, 2 * basis.monomials), lifted(centre + spread, total, 2 * basis.monomials)
+    operations = 3 * basis.monomials + 4
+    return lowered(bounds[0], total, operations), lifted(bounds[1], total, operations)
 
 
 def bounds(basis: Basis, coefs: Coefs) -> tuple[Radius, Radius]:
