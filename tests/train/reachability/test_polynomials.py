@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import product
 
 import jax
 import jax.numpy as jnp
@@ -81,6 +82,29 @@ def test_ranges_of_even_powers_are_sharp_and_attained() -> None:
     lo, hi = polynomials.bounds(timed, jnp.array([[0.0], [4.0], [-4.0]]))
     assert -1e-13 <= lo <= 0.0
     assert 1.0 <= hi <= 2.0 + 1e-13
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_ranges_are_exact_where_symbols_are_monotone(seed: int) -> None:
+    """Linear terms outweigh the others: the ends are values at corners, which random signs of the other terms lie between."""
+    made, rng = basis(3, 3, 1, 0), np.random.default_rng(seed)
+    coefs = 0.02 * rng.normal(size=made.monomials)
+    coefs[1:4] = rng.choice([-1.0, 1.0], 3)
+    lo, hi = COMPILED["bounds"](made, jnp.asarray(coefs)[None])
+    corners = [exact(made, coefs[None], (Fraction(0), list(y), [z])) for *y, z in product((Fraction(-1), Fraction(1)), repeat=4)]
+    assert float(lo) == pytest.approx(float(min(corners)), abs=1e-12)
+    assert float(hi) == pytest.approx(float(max(corners)), abs=1e-12)
+    assert float(hi - lo) < 2 * float(np.abs(coefs[1:]).sum()) - 1e-3
+
+
+def test_a_symbol_that_is_left_is_bounded_with_the_others_at_their_ends() -> None:
+    """a + b a over [-1, 1]^2: a is at an end, where b only adds 1 to each side; c b a with c fixed cancels against b."""
+    made = basis(3, 2, 0, 0)
+    index = {e: i for i, e in enumerate(made.exponents)}
+    coefs = np.zeros(made.monomials)
+    coefs[index[(0,)]], coefs[index[(1,)]], coefs[index[(0, 1)]] = 4.0, 1.0, -2.0  # upper end: y0 = 1, then y1 - 2 y1
+    lo, hi = COMPILED["bounds"](made, jnp.asarray(coefs)[None])
+    np.testing.assert_allclose([float(lo), float(hi)], [-4.0 - 3.0, 4.0 + 1.0], rtol=1e-12)
 
 
 def test_numbers_that_the_processor_flushes_are_covered() -> None:
