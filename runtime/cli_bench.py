@@ -1,4 +1,5 @@
-"""Measure: how close the vehicle tracks (`track`), how evenly it ticks (`tick`), what the reachability engine decides (`reach`).
+"""Measure: how close the vehicle tracks (`track`), how evenly it ticks (`tick`), what the reachability engine decides (`reach`),
+how well real flights are predicted (`prediction`).
 
 `tubepilot bench NAME --help` states the options of each.
 """
@@ -12,6 +13,7 @@ BENCHES: dict[str, tuple[str, str]] = {
     "track": ("tubepilot.runtime.bench_track", "figure-eight in wind against the simulator's own controller"),
     "tick": ("tubepilot.runtime.bench_tick", "timing of the ticks of a recorded flight, or of a bundle run live"),
     "reach": ("tubepilot.train.bench_reach", "closed loops with neural networks, verified, timed, compared with simulation"),
+    "prediction": ("tubepilot.train.bench_prediction", "open-loop prediction of real flights, beside physics, naive and linear ridge"),
 }
 
 

@@ -105,6 +105,7 @@ def _meta(link: str, on_board: OnBoard, settings: TickSettings) -> dict[str, str
         "plan_by_s": settings.plan_by_s,
         "send_by_s": settings.send_by_s,
         "delay_s": on_board.delay_s,
+        "thrust_scale_m_s2": on_board.thrust_scale_m_s2,
     }
 
 

@@ -29,6 +29,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "workstation": ("jax", "flax", "optax", "onnx", "scipy", "matplotlib", "python-flint", "pyulog", "tomli-w"),
     "sim": ("rotorpy",),
     "crazyflie": ("cflib",),
+    "ardupilot": ("pymavlink",),
     "dev": ("pytest", "hypothesis", "ruff", "mypy", "pymavlink"),
 }
 SLOW_CLOCKS = {"hpet", "acpi_pm", "jiffies", "refined-jiffies"}

@@ -1,8 +1,9 @@
 """Make flight logs in an independent simulator, or import real ones.
 
 Without --import, rotorpy's physics is flown by rotorpy's own controller along rotorpy's own trajectories in wind of 0
-to 4 m/s, one NPZ file per flight. With --import, CSV files of the nano-drone and NanoBench sets, PX4 logs (.ulg) and
-NPZ flights are converted: uniform rate, ENU/FLU, SI, delay between command and response measured.
+to 4 m/s, one NPZ file per flight. With --import, CSV files of the nano-drone and NanoBench sets, PX4 logs (.ulg),
+ArduPilot logs (.bin), tubepilot's own flight logs (.mcap) and NPZ flights are converted: uniform rate, ENU/FLU, SI,
+delay between command and response measured.
 """
 
 from __future__ import annotations
@@ -75,8 +76,12 @@ def import_logs(logs: list[Path], folder: Path) -> list[Path]:
         save_flight(target, flight)
         written.append(target)
         meta = flight.meta
+        notes = [str(meta["lost"])] if "lost" in meta else []
+        if "thrust_scale_estimate_m_s2" in meta:
+            notes.append(f"thrust scale about {meta['thrust_scale_estimate_m_s2']} m/s^2 by the accelerometer")
         tqdm.write(
             f"{flight.name}: {len(flight)} samples at {meta['rate_hz']:g} Hz, {meta['action_level']}, lag "
             f"{meta.get('lag_s')} s, {meta.get('dropped_samples')} samples dropped"
+            + "".join(f"; {note}" for note in notes)
         )
     return written

@@ -1,10 +1,10 @@
 """Learn the world model and the policy from flight logs.
 
-DATA is a folder of flights: NPZ flights of `tubepilot collect`, nano-drone or NanoBench CSV, or PX4 .ulg. Flights of
-body-rate set-points give a complete checkpoint: identified physics, residual ensemble, policy, value, and bounds of
-the model error for the prover. Flights of rotor speeds give a prediction model of the rotor level and its table of
-open-loop errors. Ctrl-C while the policy is trained ends that stage and writes a complete checkpoint; earlier, or
-twice, it stops at once and leaves the previous one.
+DATA is a folder of flights: NPZ flights of `tubepilot collect`, or logs that it imports: nano-drone or NanoBench CSV,
+PX4 .ulg, ArduPilot .bin, tubepilot's own .mcap. Flights of body-rate set-points give a complete checkpoint: identified
+physics, residual ensemble, policy, value, and bounds of the model error for the prover. Flights of rotor speeds give a
+prediction model of the rotor level and its table of open-loop errors. Ctrl-C while the policy is trained ends that
+stage and writes a complete checkpoint; earlier, or twice, it stops at once and leaves the previous one.
 """
 
 from __future__ import annotations
@@ -94,9 +94,9 @@ def read_flights(data: Path) -> list[Flight]:
     Raises:
         InputError: there are none.
     """
-    from .logs import read_log
+    from .logs import SUFFIXES, read_log
 
-    files = [data] if data.is_file() else sorted(p for p in data.glob("*") if p.suffix in {".npz", ".csv", ".ulg"})
+    files = [data] if data.is_file() else sorted(p for p in data.glob("*") if p.suffix.lower() in SUFFIXES)
     if not files:
-        raise InputError(f"{data}: no .npz, .csv or .ulg flights there; run `tubepilot collect --out {data}`")
+        raise InputError(f"{data}: no flights there ({', '.join(sorted(SUFFIXES))}); run `tubepilot collect --out {data}`")
     return [read_log(path) for path in tqdm(files, desc="read", unit="flight", disable=len(files) < 4)]

@@ -34,6 +34,7 @@ from .program import Program, trace
 from .specification import Specification
 from .wrapping import carried, fold, parallelotope
 
+MANY = 100_000  # products of axes and columns beyond which the bounds during a step are those of the axes
 NEGLIGIBLE = 1e-12  # a side narrower than this is no symbol, only a remainder
 
 
@@ -177,10 +178,13 @@ def prepare(spec: Specification, settings: Settings) -> Analysis:
     def reported(
         coefs: Array, radius: Array, coordinates: Array, over_time: bool
     ) -> tuple[Array, Array, tuple[tuple[Array, Array], ...]]:
-        """Bounds of the states and of the conditions, from all columns."""
-        errors, rounding = carried(coefs[..., count:], coordinates)
-        monomials = known_over if over_time else known
-        coefs, radius = jnp.concatenate([coefs[..., :count], errors], axis=-1), raised(radius + rounding, 2)
+        """Bounds of the states and of the conditions, from all columns; during a step of a large system from the axes."""
+        if over_time and columns * (rows + m) > MANY:
+            monomials = timed
+        else:
+            errors, rounding = carried(coefs[..., count:], coordinates)
+            monomials = known_over if over_time else known
+            coefs, radius = jnp.concatenate([coefs[..., :count], errors], axis=-1), raised(radius + rounding, 2)
         lo, hi = bounds(monomials, coefs)
         return (*_widened(lo, hi, radius), tuple(_condition_bounds(c, monomials, coefs, radius) for c in conditions))
 
