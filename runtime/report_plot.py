@@ -107,7 +107,7 @@ def draw_timing(axes: Any, data: ReportData, theme: Theme) -> None:
     axes.grid(visible=False, axis="x")
     axes.axvline(data.deadline_ms, color=theme.void, linewidth=1.4)
     axes.annotate(
-        f"deadline\n{data.deadline_ms:g} ms", (data.deadline_ms, 0.97), xycoords=("data", "axes fraction"),
+        f"deadline\n{data.deadline_ms:g} ms", (data.deadline_ms, 0.74), xycoords=("data", "axes fraction"),
         xytext=(-5, 0), textcoords="offset points", ha="right", va="top", fontsize=8, color=theme.void,
     )  # fmt: skip
     for label, value, height in (("p50", data.tick_ms.p50, 0.97), ("p99.9", data.tick_ms.p999, 0.86)):

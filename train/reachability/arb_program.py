@@ -236,6 +236,11 @@ class _Builder:
             kept = [i for i in range(x[0].ndim) if i not in how["axes"]]
             moved = x[0].transpose(*kept, *how["axes"]).reshape(*(x[0].shape[i] for i in kept), -1)
             return [self.fold(_REDUCTIONS[name], moved)]
+        if name == "cumsum":
+            moved = np.moveaxis(x[0], how["axis"], -1)
+            moved = moved[..., ::-1] if how["reverse"] else moved
+            sums = np.stack([self.fold(_BINARY["add"], moved[..., : i + 1]) for i in range(moved.shape[-1])], axis=-1)
+            return [np.moveaxis(sums[..., ::-1] if how["reverse"] else sums, -1, how["axis"])]
         if name == "dot_general":
             return [self.product(*x, how["dimension_numbers"])]
         return [self.rearrange(name, how, x)]

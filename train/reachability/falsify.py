@@ -218,7 +218,6 @@ class _Search:
                               str(instant), given.x0, given.p, given.w, given.delays_s, given.received, times, states)  # fmt: skip
 
 
-
 def _recorded(spec: Specification, wished: int, pieces: int) -> int:
     """Instants per period: a multiple of the pieces, and such that windows begin and end on one if few are enough for that."""
     if spec.discrete:

@@ -298,11 +298,16 @@ def _compute(builder: _Builder, name: str, equation: core.JaxprEqn, values: list
         return _lift(values[0])
     if name == "reduce_sum":
         return np.asarray(np.sum(_lift(values[0]), axis=tuple(equation.params["axes"])), dtype=object)
+    if name == "cumsum":
+        axis, turned = equation.params["axis"], bool(equation.params["reverse"])
+        forms = np.flip(_lift(values[0]), axis) if turned else _lift(values[0])
+        sums = np.add.accumulate(forms, axis=axis)
+        return np.flip(sums, axis) if turned else sums
     if name == "dot_general":
         return _dot(builder, equation, *values)
     raise InputError(
         f"the dynamics use the JAX primitive {name!r}, for which no enclosure is known; write them with + - * / integer powers, "
-        "sin cos tan exp log sqrt tanh sigmoid atan abs maximum minimum, dot products, sums and indexing"
+        "sin cos tan exp log sqrt tanh sigmoid atan abs maximum minimum, dot products, sums, cumulative sums and indexing"
     )
 
 

@@ -217,3 +217,16 @@ def test_reciprocals_of_numbers_from_cancellation_are_bounded_or_given_up() -> N
     assert not hi[0, 0] < truth
     lo, hi = enclosed(lambda x: x / (jnp.asarray(0.5) - 0.5), [1.0])
     assert not (np.isfinite(lo[0, 0]) and np.isfinite(hi[0, 0]))
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_cumulative_sums(axis: int, reverse: bool) -> None:
+    """The engine and the independent reference read them alike."""
+
+    def f(x: jax.Array) -> jax.Array:
+        return jax.lax.cumsum(x.reshape(2, 3) ** 2, axis=axis, reverse=reverse).reshape(-1)
+
+    x = np.arange(1.0, 7.0)
+    np.testing.assert_array_equal(run(trace(f, 6), x), np.asarray(f(jnp.asarray(x))))
+    assert [float(v.mid()) for v in program(f, 6).run([arb(v) for v in x])] == list(np.asarray(f(jnp.asarray(x))))
