@@ -10,6 +10,7 @@ CODES = {"B": "B", "b": "b", "Q": "Q", "H": "H", "I": "I", "f": "f", "c": "h", "
 HUNDREDTHS = "cCe"
 FORMATS: dict[str, tuple[str, str]] = {
     "PARM": ("QNff", "TimeUS,Name,Value,Default"),
+    "GPS": ("QBIH", "TimeUS,Status,GMS,GWk"),
     "RATE": ("Qffffffffffff", "TimeUS,RDes,R,ROut,PDes,P,POut,YDes,Y,YOut,ADes,A,AOut"),
     "ATT": ("QccccCCCCB", "TimeUS,DesRoll,Roll,DesPitch,Pitch,DesYaw,Yaw,ErrRP,ErrYaw,AEKF"),
     "ANG": ("Qfffffff", "TimeUS,DesRoll,Roll,DesPitch,Pitch,DesYaw,Yaw,Dt"),

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers import known_motion as motion
 from helpers.dataflash_writer import DataFlash
+from pymavlink.DFReader import DFReader_binary
 from scipy.spatial.transform import Rotation
 
-from tubepilot.firmware_bridge.errors import InputError, LogFormatError
+from tubepilot.firmware_bridge.errors import InputError, LogFormatError, MissingExtraError
 from tubepilot.train.flight import Flight
 from tubepilot.train.logs import read_log
+from tubepilot.train.logs.dataflash_messages import TIME, Messages
 from tubepilot.train.logs.gaps import in_order, longest_stretch
 
 BOOT_S = 73.25
 DURATION_S = 8.0
 SCALE_M_S2 = 19.0
-FAST, EKF, SLOW = 200, 50, 10
+EKF, SLOW = 50, 10
 
 
 def instants(rate_hz: int) -> np.ndarray:
@@ -29,11 +32,12 @@ def stamp(t_s: float) -> int:
     return round((BOOT_S + t_s) * 1e6)
 
 
-def flown(log: DataFlash, pause_s: tuple[float, float] = (9.0, 9.0), flying_core: int = 1) -> DataFlash:
+def flown(log: DataFlash, pause_s: tuple[float, float] = (9.0, 9.0), flying_core: int = 1, fast_hz: int = 200) -> DataFlash:
     """Log the known motion; messages of the filter pause for a while, and the other core is far off."""
     for name, value in (("LOG_BITMASK", 176126.0), ("MOT_THST_HOVER", 0.5125)):
         log.add("PARM", stamp(0), Name=name, Value=value)
-    t_s = instants(FAST)
+    log.add("GPS", stamp(0), GMS=1000, GWk=2400)
+    t_s = instants(fast_hz)
     told, done = (np.degrees(rates @ motion.FLIP) for rates in (motion.rate_setpoint_rad_s(t_s), motion.rates_rad_s(t_s)))
     for t, set_, did, out in zip(t_s, told, done, motion.throttle(t_s), strict=True):
         log.add("RATE", stamp(t), RDes=set_[0], PDes=set_[1], YDes=set_[2], R=did[0], P=did[1], Y=did[2], AOut=out)
@@ -146,7 +150,7 @@ def test_a_missing_channel_is_named_with_its_parameter(tmp_path: Path, log: Data
 def test_a_log_cut_at_any_byte_is_used_up_to_there(whole: list[bytes], tmp_path: Path) -> None:
     content, ends = b"".join(whole), np.cumsum([len(part) for part in whole])
     last = int(ends[len(ends) * 3 // 4])
-    cuts = [*range(last, last + 70, 3), len(content) // 2, len(content) - 1, len(content) - 2]
+    cuts = [*range(last, last + 60, 4), len(content) // 2, len(content) - 1, len(content) - 2]
     for cut in cuts:
         flight = read(tmp_path, content[:cut])
         assert flight.meta["unread_bytes"] == cut - int(ends[ends <= cut].max())
@@ -169,12 +173,14 @@ def test_bytes_lost_inside_are_skipped_and_counted(whole: list[bytes], tmp_path:
 def test_rows_that_are_not_numbers_or_out_of_time_are_dropped_and_counted(tmp_path: Path) -> None:
     log = flown(DataFlash())
     log.add("RATE", stamp(1.0) + 1, R=float("nan"))
+    log.add("XKF1", stamp(1.0) + 1, C=1, VE=float("inf"))
+    log.add("XKQ", stamp(1.0) + 1, C=1, Q1=0.5)  # no rotation
     log.add("RATE", stamp(2.0), R=1e3)  # repeats a stamp
     parts = log.parts()
     far = DataFlash()
     far.add("RATE", 10**15, R=1e3)  # a corrupted stamp, years ahead
     flight = read(tmp_path, b"".join([*parts[:2000], far.messages[0][1], *parts[2000:]]))
-    assert flight.meta["dropped_samples"] == 3
+    assert flight.meta["dropped_samples"] == 5
     assert flight.rates_rad_s.max() < 10
     check_motion(flight)
 
@@ -182,8 +188,37 @@ def test_rows_that_are_not_numbers_or_out_of_time_are_dropped_and_counted(tmp_pa
 def test_the_longest_stretch_without_a_pause_is_used(tmp_path: Path) -> None:
     flight = read(tmp_path, b"".join(flown(DataFlash(), pause_s=(1.99, 3.0)).parts()))
     assert flight.meta["boot_s"] == pytest.approx(BOOT_S + 3.0, abs=1e-3)
-    assert "3.1" in str(flight.meta["lost"])
+    assert "3.02 s outside" in str(flight.meta["lost"])
     check_motion(flight)
+
+
+def test_values_are_those_that_pymavlink_decodes(whole: list[bytes], tmp_path: Path) -> None:
+    path = tmp_path / "log.bin"
+    path.write_bytes(b"".join(whole[:1500]))
+    wanted = {"XKF1": ("VN", "PD", "Yaw", "GX", "OH"), "ATT": ("Roll", "Yaw", "AEKF"), "XKF4": ("SV", "PI")}
+    log = Messages(path, wanted)
+    reader = DFReader_binary(str(path))
+    messages = []
+    while (message := reader.recv_match(type=list(wanted), strict=True)) is not None:
+        messages.append(message)
+    reader.close()
+    for name, fields in wanted.items():
+        for field in (TIME, *fields):
+            theirs = [getattr(m, field) for m in messages if m.get_type() == name]
+            np.testing.assert_allclose(log._columns[name][field], theirs, rtol=1e-14)
+    assert log.params["LOG_BITMASK"] == 176126.0
+
+
+def test_a_log_too_slow_for_identification_says_so(whole: list[bytes], tmp_path: Path) -> None:
+    assert "Hz" not in str(read(tmp_path, b"".join(whole)).meta["lost"])
+    flight = read(tmp_path, b"".join(flown(DataFlash(), fast_hz=10).parts()))
+    assert "RATE comes at 10 Hz, for replay only: set LOG_BITMASK bit 0" in str(flight.meta["lost"])
+
+
+def test_without_pymavlink_the_extra_is_named(whole: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pymavlink.DFReader", None)
+    with pytest.raises(MissingExtraError, match=r"tubepilot\[ardupilot\]"):
+        read(tmp_path, b"".join(whole))
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:

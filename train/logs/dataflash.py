@@ -27,8 +27,8 @@ from .ulog import attitude_enu_flu, vector_enu
 RATE_HZ = 100.0
 GAP_S = 0.5
 """A pause of this length ends the usable stretch [s]: five periods of the slowest channels, which come at 10 Hz."""
-FLYING_THROTTLE = 0.1
-"""Throttle above which the rotors are taken to carry the vehicle, for the estimate of the thrust scale only."""
+SLOW_HZ = 50.0
+"""Rate of RATE below which set-points change unseen between its samples [Hz]; ten times a rate lag of 0.2 s, a guess."""
 _LONGEST_LAG_S = 0.3
 _NORM_TOLERANCE = 0.05
 _FLIP = np.array([1.0, -1.0, -1.0])
@@ -134,8 +134,10 @@ def _besides(log: Messages, at_s: Vector, rates: Vector, throttle: Vector) -> di
             imu = resample(t_s, imu, at_s)
             difference = imu[:, 0:3] * _FLIP - rates
             result["gyro_rms_difference_rad_s"] = round(float(np.sqrt(np.mean(np.sum(difference**2, axis=1)))), 4)
-            flying = throttle > FLYING_THROTTLE
-            if flying.any():  # the specific force along the body's up axis is the collective thrust, less drag
+            # The specific force along the body's up axis is the collective thrust, less drag. On the ground it is gravity
+            # whatever the throttle, so that only the upper half of the throttles used counts.
+            flying = throttle > 0.5 * np.quantile(throttle, 0.9)
+            if flying.any():
                 result["thrust_scale_estimate_m_s2"] = round(float(np.median(-imu[flying, 3] / throttle[flying])), 2)
     if log.has("BAT", "Volt"):
         _, volt, _ = log.read("BAT", ("Volt",), Inst=0, I=0)
@@ -185,6 +187,8 @@ def read_dataflash(path: Path) -> Flight:
     setpoint = np.hstack([hold(rate_s, both[:, 0:3], at_s), hold(throttle_s, thrust, at_s)])
     lag, correlation = lag_samples(setpoint[:, 0:3], body_rates, int(_LONGEST_LAG_S * RATE_HZ))
     unused_s = max(c[-1] for c in channels) - min(c[0] for c in channels) - (stop - start)
+    rate_hz = 1 / float(np.median(np.diff(rate_s)))
+    slow = f"; RATE comes at {rate_hz:.0f} Hz, for replay only: {_REMEDY['RATE']}" if rate_hz < SLOW_HZ else ""
     dropped = dropped_a + dropped_b + dropped_c + (dropped_d if throttle_name.startswith("CTUN") else 0)
     meta: dict[str, MetaValue] = {
         "source": f"dataflash:{path.name}",
@@ -198,7 +202,7 @@ def read_dataflash(path: Path) -> Flight:
         "boot_s": round(start, 6),
         "channels": f"RATE, {attitude_name}, {place_name}, {throttle_name}",
         "unread_bytes": log.unread_bytes,
-        "lost": f"{log.unread_bytes} bytes unreadable, {unused_s:.2f} s outside the longest stretch without pause",
+        "lost": f"{log.unread_bytes} bytes unreadable, {unused_s:.2f} s outside the longest stretch without pause{slow}",
         **_besides(log, at_s, body_rates, setpoint[:, 3]),
     }
     return make_flight(

@@ -1,14 +1,21 @@
-"""Messages of an ArduPilot DataFlash log as columns, read with pymavlink, with an account of what could not be read."""
+"""Messages of an ArduPilot DataFlash log as columns, with an account of what could not be read.
+
+pymavlink finds the messages and their formats; its way of handing out one message after the other takes tens of
+microseconds each, so the values are taken out of the file as arrays.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterable, Mapping
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from tubepilot.firmware_bridge.errors import LogFormatError, MissingExtraError
 from tubepilot.firmware_bridge.types import Vector
@@ -20,12 +27,27 @@ TIME = "TimeUS"
 _HEADER = b"\xa3\x95"
 
 
-class _Silence(io.TextIOBase):
-    """Swallows what pymavlink prints for each bad byte; the count of unread bytes says it in one number."""
+class _Nowhere(io.TextIOBase):
+    """Takes text and forgets it."""
 
     def write(self, text: str) -> int:
         """Pretend that it was written."""
         return len(text)
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Swallow the line that pymavlink, partly from C, prints for each bad byte; `unread_bytes` says it in one number."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        with contextlib.redirect_stdout(_Nowhere()), contextlib.redirect_stderr(_Nowhere()):
+            yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 class Messages:
@@ -52,43 +74,33 @@ class Messages:
         self.path = path
         self.params: dict[str, float] = {}
         self.unread_bytes = 0
-        self._columns: dict[str, dict[str, Vector]] = {}
+        self._columns: dict[str, dict[str, npt.NDArray[Any]]] = {}
         _check_beginning(path)
         try:
             from pymavlink.DFReader import DFReader_binary  # a third of a second that other logs need not pay
         except ImportError as error:
             raise MissingExtraError('reading ArduPilot logs needs pymavlink; install it: pip install "tubepilot[ardupilot]"') from error
         try:
-            with contextlib.ExitStack() as stack:
-                stack.enter_context(contextlib.redirect_stderr(_Silence()))
-                stack.enter_context(contextlib.redirect_stdout(_Silence()))
-                reader = stack.enter_context(contextlib.closing(DFReader_binary(str(path))))
-                self._read(reader, {name: [TIME, *fields, *optional] for name, fields in wanted.items()})
+            with _silence(), contextlib.closing(DFReader_binary(str(path))) as reader:
+                self._read(reader, {name: (TIME, *fields, *optional) for name, fields in wanted.items()})
         except Exception as error:  # pymavlink raises bare Exception for a format character that it does not know
             raise LogFormatError(f"{path}: cannot be read as a DataFlash log: {error}") from error
 
-    def _read(self, reader: Any, wanted: Mapping[str, list[str]]) -> None:
-        rows: dict[str, list[list[float]]] = {}
-        fields: dict[str, list[str]] = {}
-        while (message := reader.recv_match(type=list(wanted), strict=True)) is not None:
-            name = message.get_type()
-            if name not in fields:
-                fields[name] = [field for field in wanted[name] if field in message.get_fieldnames()]
-                rows[name] = []
-            rows[name].append([float(getattr(message, field)) for field in fields[name]])
-        for name, values in rows.items():
-            self._columns[name] = dict(zip(fields[name], np.array(values, dtype=np.float64).T, strict=True))
-        self.params = {str(name): float(value) for name, value in reader.params.items()}
-        self.unread_bytes = reader.data_len - _whole_bytes(reader)
+    def _read(self, reader: Any, wanted: Mapping[str, tuple[str, ...]]) -> None:
+        content = np.fromfile(self.path, dtype=np.uint8)
+        for name, fields in wanted.items():
+            self._columns[name] = _columns(reader, content, name, fields)
+        named = _columns(reader, content, "PARM", ("Name", "Value"))
+        if len(named) == 2:
+            texts = (bytes(text).decode(errors="replace") for text in named["Name"])
+            self.params = dict(zip(texts, named["Value"].tolist(), strict=True))
+        whole = sum(layout.len * len(_offsets(reader, layout)) for layout in reader.formats.values())
+        self.unread_bytes = len(content) - whole
 
     def has(self, name: str, *fields: str) -> bool:
         """Whether a message with these fields was read at least twice."""
         columns = self._columns.get(name, {})
         return all(f in columns for f in (TIME, *fields)) and len(columns[TIME]) >= 2
-
-    def count(self, name: str) -> int:
-        """How many times a message was read."""
-        return len(next(iter(self._columns.get(name, {"": np.zeros(0)}).values())))
 
     def read(self, name: str, fields: tuple[str, ...], **only: float) -> tuple[Vector, Vector, int]:
         """Usable samples of one message.
@@ -135,10 +147,30 @@ def _check_beginning(path: Path) -> None:
         )
 
 
-def _whole_bytes(reader: Any) -> int:
-    """Bytes of all messages that end within the file."""
-    total = 0
-    for kind, layout in reader.formats.items():
-        offsets = np.asarray(reader.offsets[kind], dtype=np.int64)
-        total += int(layout.len * np.sum(offsets + layout.len <= reader.data_len))
-    return total
+def _offsets(reader: Any, layout: Any) -> npt.NDArray[np.int64]:
+    """Where the messages of one format begin, of those that end within the file."""
+    offsets = np.asarray(reader.offsets[layout.type], dtype=np.int64)
+    whole: npt.NDArray[np.int64] = offsets[offsets + layout.len <= reader.data_len]
+    return whole
+
+
+def _columns(reader: Any, content: npt.NDArray[np.uint8], name: str, fields: Iterable[str]) -> dict[str, npt.NDArray[Any]]:
+    """Those fields of a message that the log has: numbers as float64 after scaling, text as bytes."""
+    from pymavlink.DFReader import FORMAT_TO_STRUCT
+
+    result: dict[str, npt.NDArray[Any]] = {}
+    if name not in reader.name_to_id:
+        return result
+    layout = reader.formats[reader.name_to_id[name]]
+    begin, after_header = _offsets(reader, layout), 3
+    for column, letter, factor in zip(layout.columns, layout.format, layout.msg_mults, strict=False):
+        code = FORMAT_TO_STRUCT[letter][0]
+        kind = np.dtype(f"S{code[:-1]}" if code.endswith("s") else f"<{code}")
+        if column in fields:
+            raw = content[begin[:, None] + np.arange(after_header, after_header + kind.itemsize)]
+            values = np.ascontiguousarray(raw).view(kind).reshape(len(begin))
+            result[column] = values if kind.kind == "S" else values.astype(np.float64) * (factor or 1.0)
+        after_header += kind.itemsize
+    if after_header != layout.len:
+        raise ValueError(f"the format of {name} states {layout.len} bytes, its fields take {after_header}")
+    return result

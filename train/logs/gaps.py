@@ -16,7 +16,7 @@ def in_order(t_s: Vector) -> npt.NDArray[np.bool_]:
     """Mask of samples with increasing stamps, from whichever end keeps more of them.
 
     One stamp corrupted to a large value would, seen from the front alone, make every later sample look late; one
-    corrupted to a small value would do so from the back.
+    corrupted to a small value would do so from the back. Of equal stamps the first is kept.
 
     Args:
         t_s: Time stamps in the order of the file, shape (T,) [s].
@@ -27,7 +27,8 @@ def in_order(t_s: Vector) -> npt.NDArray[np.bool_]:
     if len(t_s) == 0:
         return np.zeros(0, dtype=np.bool_)
     forward = increasing(t_s)
-    backward = increasing(-t_s[::-1])[::-1]
+    backward = t_s <= np.minimum.accumulate(t_s[::-1])[::-1]
+    backward[backward] = increasing(t_s[backward])
     return forward if forward.sum() >= backward.sum() else backward
 
 
