@@ -34,7 +34,7 @@ from .rotor_model import (
     predict_rotor_model,
 )
 
-PLAIN = RotorSettings(history=10, rich=False, members=1)
+PLAIN = RotorSettings(history=10, rich=False, members=1, every=1, passes=0)
 """The linear ridge baseline: rates from rate and rotor history and the coming rotor speeds; the rest integrated."""
 _FILE = "rotor_model.npz"
 _STAGES = 4

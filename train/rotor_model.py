@@ -6,8 +6,9 @@ filters of the log dominate. Instead of integrating a torque model, rates h step
 squared rotor speeds of the past and the rotor speeds that come before step h (never later ones). Attitude is
 integrated from these rates, thrust along it and linear drag give velocity, and velocity gives position. What that
 chain leaves over in attitude, velocity and position is regressed on the same features, in the body frame of the
-window's start: biases of the sensors, of thrust and of the air that the last fraction of a second shows. M members
-are fitted on flights drawn with replacement; the prediction is their mean.
+window's start: biases of the sensors, of thrust and of the air that the last fraction of a second shows. All of these
+are fitted to small error norms, not squares (`robust_ridge`). M members are fitted on flights drawn with replacement;
+the prediction is their mean.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
 
 from tubepilot.firmware_bridge.errors import InputError
 from tubepilot.firmware_bridge.types import GRAVITY_M_S2, Vector
@@ -32,6 +32,7 @@ from .prediction import (
     window_starts,
     windows,
 )
+from .robust_ridge import apply, robust_moments, solve
 from .rotor_features import (
     THRUST_TAPS,
     coming_features,
@@ -52,7 +53,8 @@ class RotorSettings:
         members: Ensemble members; 1 is fitted on every flight once.
         ridge: Regularisation relative to unit feature variance, for rates.
         ridge_correction: The same for the corrections.
-        every: Fit on one window in this many.
+        every: Fit on one window in this many; the logs are smoothed, neighbours are nearly the same.
+        passes: Of reweighting towards the smallest mean error norm; 0 is least squares.
     """
 
     history: int = 20
@@ -60,7 +62,8 @@ class RotorSettings:
     members: int = 5
     ridge: float = 1e-5
     ridge_correction: float = 1e-3
-    every: int = 1
+    every: int = 2
+    passes: int = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +150,6 @@ def predict_physics(physics: Vector, flight: Flight, starts: np.ndarray) -> Pred
     return chain(flight, starts, physics, rates)
 
 
-def _columns(past: int, h: int) -> slice:
-    """Features that the prediction of step h+1 may use: the past and the rotor speeds up to its start."""
-    return slice(0, past + 4 * (h + 1))
-
-
 def _features(model_past: Vector, flight: Flight, starts: np.ndarray) -> Vector:
     return np.concatenate([model_past[starts], coming_features(flight, starts)], axis=1)
 
@@ -167,17 +165,6 @@ def _leftover(flight: Flight, starts: np.ndarray, predicted: Prediction) -> Vect
     position = windows(flight.position_m, starts) - predicted.position_m
     turned = [np.einsum("wji,whj->whi", rotation, v) for v in (velocity, position)]
     return np.concatenate([2 * difference[..., 1:], *turned], axis=2)
-
-
-def _solve(gram: Vector, cross: Vector, past: int, ridge: float, outputs: int) -> Vector:
-    """Ridge weights at every horizon, shape (HORIZON, n, outputs), from moments per sample."""
-    weights = np.zeros((HORIZON, len(gram), outputs))
-    for h in range(HORIZON):
-        part = _columns(past, h)
-        size = part.stop
-        factor = cho_factor(gram[part, part] + ridge * np.eye(size), check_finite=False)
-        weights[h, part] = cho_solve(factor, cross[part, h], check_finite=False)
-    return weights
 
 
 def fit_rotor_model(
@@ -207,15 +194,12 @@ def fit_rotor_model(
     scale = np.concatenate([rows.std(axis=0), np.tile(coming.std(axis=0), HORIZON)])
     mean[0], scale[0] = 0.0, 1.0
     scale = np.where(scale > 0, scale, 1.0)
-    say("moments of the features")
-    grams, crosses, normal = [], [], []
-    for flight, p, s in zip(flights, pasts, starts, strict=True):
-        x = ((_features(p, flight, s) - mean) / scale).astype(np.float32)
-        y = (windows(flight.rates_rad_s, s) - flight.rates_rad_s[s][:, None]).astype(np.float32)
-        grams.append((x.T @ x).astype(np.float64))
-        crosses.append((x.T @ y.reshape(len(y), -1)).astype(np.float64).reshape(len(mean), HORIZON, 3))
-        normal.append(x)
-    counts = np.array([len(s) for s in starts], dtype=np.float64)
+    say("weights of the windows")
+    normal = [((_features(p, f, s) - mean) / scale).astype(np.float32) for f, p, s in zip(flights, pasts, starts, strict=True)]
+    changes = [
+        (windows(f.rates_rad_s, s) - f.rates_rad_s[s][:, None]).astype(np.float32) for f, s in zip(flights, starts, strict=True)
+    ]
+    parts = robust_moments(normal, changes, past, settings.ridge, settings.passes)
     draws = [np.ones(len(flights))]
     for _ in range(settings.members - 1):
         picked = generator.integers(0, len(flights), len(flights))
@@ -223,10 +207,7 @@ def fit_rotor_model(
     members = []
     for k, draw in enumerate(draws):
         say(f"rates, member {k + 1} of {settings.members}")
-        n = draw @ counts
-        gram = np.tensordot(draw, np.array(grams), 1) / n
-        cross = np.tensordot(draw, np.array(crosses), 1) / n
-        members.append(_solve(gram, cross, past, settings.ridge, 3))
+        members.append(solve(parts, draw, past, settings.ridge))
     rates = np.mean(members, axis=0)
     sample = normal[0][::20].astype(np.float64)
     spread = np.array([np.mean(np.var([sample @ m[h] for m in members], axis=0)) for h in range(HORIZON)])
@@ -234,19 +215,21 @@ def fit_rotor_model(
     if not settings.rich:
         return model
     say("corrections")
-    n, cross = counts.sum(), np.zeros((len(mean), HORIZON, 9))
-    for flight, s, x in zip(flights, starts, normal, strict=True):
-        left = _leftover(flight, s, chain(flight, s, physics, _rates(model, flight, s, x)))
-        cross += (x.T @ left.reshape(len(left), -1).astype(np.float32)).reshape(len(mean), HORIZON, 9)
-    corrections = _solve(sum(grams) / n, cross / n, past, settings.ridge_correction, 9)
-    return RotorModel(settings, physics, mean, scale, rates, corrections, spread)
+    left = [
+        _leftover(f, s, chain(f, s, physics, _rates(model, f, s, x))).astype(np.float32)
+        for f, s, x in zip(flights, starts, normal, strict=True)
+    ]
+    corrections = []
+    for k in (0, 3, 6):
+        vectors = [values[..., k : k + 3] for values in left]
+        parts = robust_moments(normal, vectors, past, settings.ridge_correction, settings.passes)
+        corrections.append(solve(parts, draws[0], past, settings.ridge_correction))
+    return RotorModel(settings, physics, mean, scale, rates, np.concatenate(corrections, axis=2), spread)
 
 
 def _rates(model: RotorModel, flight: Flight, starts: np.ndarray, x: Vector) -> Vector:
     """Predicted rates, shape (W, HORIZON, 3), from normalised features."""
-    weights = np.moveaxis(model.rates, 0, 1).reshape(x.shape[1], -1).astype(np.float32)
-    change = (x @ weights).reshape(len(x), HORIZON, 3).astype(np.float64)
-    result: Vector = flight.rates_rad_s[starts][:, None] + change
+    result: Vector = flight.rates_rad_s[starts][:, None] + apply(model.rates, x).astype(np.float64)
     return result
 
 
@@ -263,8 +246,7 @@ def predict_rotor_model(model: RotorModel, flight: Flight, starts: np.ndarray) -
     chained = chain(flight, starts, model.physics, _rates(model, flight, starts, x))
     if not model.settings.rich:
         return chained
-    weights = np.moveaxis(model.corrections, 0, 1).reshape(x.shape[1], -1).astype(np.float32)
-    left = (x @ weights).reshape(len(x), HORIZON, 9).astype(np.float64)
+    left = apply(model.corrections, x).astype(np.float64)
     rotation = rotation_matrices(flight.quaternion_wxyz[starts])
     velocity, position = (np.einsum("wij,whj->whi", rotation, left[..., k : k + 3]) for k in (3, 6))
     attitude = quaternion_multiply(chained.quaternion_wxyz, rotation_quaternion(left[..., 0:3]))
