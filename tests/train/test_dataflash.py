@@ -61,8 +61,10 @@ def flown(log: DataFlash, pause_s: tuple[float, float] = (9.0, 9.0), flying_core
         for axis, name in enumerate("NED"):  # written one after the other
             log.add(f"PSC{name}", now + 7 * axis, **{f"P{name}": place[k, axis], f"V{name}": speed[k, axis]})
     t_s = instants(SLOW)
-    yaw_pitch_roll = motion.attitude_ned(t_s).as_euler("ZYX", degrees=True)
-    for t, (yaw, pitch, roll) in zip(t_s, yaw_pitch_roll, strict=True):
+    turned = motion.attitude_ned(t_s)
+    yaw_pitch_roll, quaternion = turned.as_euler("ZYX", degrees=True), turned.as_quat(scalar_first=True)
+    for t, (yaw, pitch, roll), q in zip(t_s, yaw_pitch_roll, quaternion, strict=True):
+        log.add("AHR2", stamp(t), Q1=q[0], Q2=q[1], Q3=q[2], Q4=q[3])
         log.add("ATT", stamp(t), Roll=roll, Pitch=pitch, Yaw=yaw % 360)
         log.add("CTUN", stamp(t), ThO=motion.throttle(t))
         log.add("BAT", stamp(t), Volt=16.0 - 0.1 * t)
@@ -115,6 +117,7 @@ def test_known_motion_comes_back(whole: list[bytes], tmp_path: Path) -> None:
     ("left_out", "channels", "attitude_rad"),
     [
         (("XKQ",), "RATE, ATT, XKF1, RATE.AOut", 0.02),
+        (("XKQ", "ATT"), "RATE, AHR2, XKF1, RATE.AOut", 0.02),
         (("XKF1", "XKF4", "XKQ", "CTUN"), "RATE, ATT, PSCN, RATE.AOut", 0.02),
         (("IMU", "BAT", "PARM", "ATT"), "RATE, XKQ, XKF1, RATE.AOut", 2e-3),
     ],
@@ -137,7 +140,7 @@ def test_throttle_of_ctun_where_rate_has_none(tmp_path: Path) -> None:
     [
         (DataFlash(("RATE",)), "RATE.R, RATE.RDes", r"LOG_BITMASK bit 0 .*in this log LOG_BITMASK is 176126"),
         (DataFlash(renamed={"RATE.PDes": "X"}), "RATE.R, RATE.RDes", "LOG_BITMASK bit 0"),
-        (DataFlash(("ATT", "XKQ")), "ATT.Roll", "LOG_BITMASK bit 0"),
+        (DataFlash(("ATT", "XKQ", "AHR2")), "ATT.Roll", "LOG_BITMASK bit 0"),
         (DataFlash(("XKF1", "PSCE")), "XKF1.PN", r"EK3_LOG_LEVEL = 0 .*LOG_BITMASK bit 5"),
         (DataFlash(("CTUN",), {"RATE.AOut": "X"}), "CTUN.ThO", "LOG_BITMASK bit 4"),
     ],

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 from scipy.interpolate import CubicHermiteSpline
-from scipy.spatial.transform import Rotation
 
 from tubepilot.firmware_bridge.errors import LogFormatError
 from tubepilot.firmware_bridge.types import Vector
 from tubepilot.train.flight import RATES, Flight, MetaValue, make_flight
 
 from .alignment import lag_samples
+from .dataflash_channels import REMEDY, WANTED, attitude_of, lacks, place_of, throttle_of
 from .dataflash_messages import Messages
 from .gaps import longest_gap_s, longest_stretch
 from .table import grid, hold, resample, resample_attitude
@@ -28,108 +28,16 @@ RATE_HZ = 100.0
 GAP_S = 0.5
 """A pause of this length ends the usable stretch [s]: five periods of the slowest channels, which come at 10 Hz."""
 SLOW_HZ = 50.0
-"""Rate of RATE below which set-points change unseen between its samples [Hz]; ten times a rate lag of 0.2 s, a guess."""
+"""Rate of RATE below which a log is for replay only [Hz]: a guess, half of the 45 ms rate lag of a small vehicle per sample."""
 _LONGEST_LAG_S = 0.3
-_NORM_TOLERANCE = 0.05
 _FLIP = np.array([1.0, -1.0, -1.0])
-_QUATERNION = ("Q1", "Q2", "Q3", "Q4")
-_EULER = ("Roll", "Pitch", "Yaw")
-_PLACE = ("PN", "PE", "PD", "VN", "VE", "VD")
-_WANTED = {
-    "RATE": ("RDes", "R", "PDes", "P", "YDes", "Y", "AOut"),
-    "CTUN": ("ThO",),
-    "XKQ": _QUATERNION,
-    "NKQ": _QUATERNION,
-    "AHR2": _QUATERNION,
-    "ANG": _EULER,
-    "ATT": _EULER,
-    "XKF1": _PLACE,
-    "NKF1": _PLACE,
-    "PSCN": ("PN", "VN"),
-    "PSCE": ("PE", "VE"),
-    "PSCD": ("PD", "VD"),
-    "XKF4": ("PI",),
-    "NKF4": ("PI",),
-    "IMU": ("GyrX", "GyrY", "GyrZ", "AccZ"),
-    "BAT": ("Volt",),
-}
-_REMEDY = {
-    "RATE": "set LOG_BITMASK bit 0 (Fast Attitude, add 1)",
-    "attitude": "set LOG_BITMASK bit 0 (Fast Attitude, add 1) and EK3_LOG_LEVEL = 0",
-    "place": "set EK3_LOG_LEVEL = 0 for XKF1, or LOG_BITMASK bit 5 (Navigation Tuning, add 32) for PSCN, PSCE and PSCD",
-    "throttle": "set LOG_BITMASK bit 4 (Control Tuning, add 16)",
-}
-
-
-def _lacks(log: Messages, channel: str, remedy: str) -> LogFormatError:
-    mask = log.params.get("LOG_BITMASK")
-    now = "" if mask is None else f"; in this log LOG_BITMASK is {mask:.0f}"
-    return LogFormatError(f"{log.path}: lacks the channel {channel}; {_REMEDY[remedy]} and fly again{now}")
-
-
-def _attitude(log: Messages) -> tuple[str, Vector, Vector, int]:
-    """Message, time [s], attitude FRD to NED (scalar first, unit norm), rows dropped.
-
-    Of those of the navigation filter the most frequent one; the backup filter's (AHR2) only if there is no other.
-    """
-    fields = {"XKQ": _QUATERNION, "NKQ": _QUATERNION, "ANG": _EULER, "ATT": _EULER}
-    there = [name for name in fields if log.has(name, *fields[name])]
-    if not there and log.has("AHR2", *_QUATERNION):
-        there, fields = ["AHR2"], {"AHR2": _QUATERNION}
-    samples = {name: log.read(name, fields[name], C=_primary(log, name)) for name in there}
-    samples = {name: sample for name, sample in samples.items() if len(sample[0]) >= 2}
-    if not samples:
-        raise _lacks(log, "ATT.Roll, ATT.Pitch, ATT.Yaw (or XKQ.Q1 to Q4)", "attitude")
-    name = max(samples, key=lambda key: len(samples[key][0]))
-    t_s, values, dropped = samples[name]
-    if fields[name] is _EULER:
-        values = Rotation.from_euler("ZYX", values[:, ::-1], degrees=True).as_quat(scalar_first=True)
-    norm = np.linalg.norm(values, axis=1)
-    unit = np.abs(norm - 1.0) < _NORM_TOLERANCE
-    if np.sum(unit) < 2:
-        raise LogFormatError(f"{log.path}: {name} holds no two quaternions of unit norm; use another log")
-    return name, t_s[unit], values[unit] / norm[unit, None], dropped + int(np.sum(~unit))
-
-
-def _primary(log: Messages, name: str) -> float:
-    """Core of the navigation filter that flew the vehicle for most of the log; 0 if the log does not say."""
-    return log.most_frequent(f"{name[0]}KF4", "PI") or 0.0
-
-
-def _place(log: Messages) -> tuple[str, Vector, Vector, int]:
-    """Message, time [s], position [m] and velocity [m/s] in NED about the filter's origin, shape (T, 6), rows dropped."""
-    for name in ("XKF1", "NKF1"):
-        if log.has(name, *_PLACE):
-            t_s, values, dropped = log.read(name, _PLACE, C=_primary(log, name))
-            if len(t_s) >= 2:
-                return name, t_s, values, dropped
-    axes = {f"PSC{axis}": (f"P{axis}", f"V{axis}") for axis in "NED"}
-    if not all(log.has(name, *fields) for name, fields in axes.items()):
-        raise _lacks(log, "XKF1.PN, XKF1.VN, ... (or PSCN, PSCE and PSCD)", "place")
-    samples = [log.read(name, fields) for name, fields in axes.items()]
-    if min(len(sample[0]) for sample in samples) < 2:
-        raise _lacks(log, "PSCN, PSCE or PSCD with two usable rows", "place")
-    # The three axes are written one after the other, microseconds apart.
-    t_s = samples[0][0]
-    values = np.stack([resample(s, v, t_s) for s, v, _ in samples], axis=2)
-    return "PSCN", t_s, np.hstack([values[:, 0], values[:, 1]]), sum(sample[2] for sample in samples)
-
-
-def _throttle(log: Messages) -> tuple[str, Vector, Vector, int]:
-    """Message, time [s], motors' throttle 0..1 before the thrust curve (shape (T, 1)), rows dropped."""
-    for name, field in (("RATE", "AOut"), ("CTUN", "ThO")):
-        if log.has(name, field):
-            t_s, values, dropped = log.read(name, (field,))
-            if len(t_s) >= 2:
-                return f"{name}.{field}", t_s, np.clip(values, 0.0, 1.0), dropped
-    raise _lacks(log, "RATE.AOut or CTUN.ThO", "throttle")
 
 
 def _besides(log: Messages, at_s: Vector, rates: Vector, throttle: Vector) -> dict[str, MetaValue]:
     """What IMU, battery and parameters say, where they are logged; rates FLU [rad/s], throttle 0..1, on the grid."""
     result: dict[str, MetaValue] = {}
-    if log.has("IMU", *_WANTED["IMU"]):
-        t_s, imu, _ = log.read("IMU", _WANTED["IMU"], I=0)
+    if log.has("IMU", *WANTED["IMU"]):
+        t_s, imu, _ = log.read("IMU", WANTED["IMU"], I=0)
         if len(t_s) >= 2:
             imu = resample(t_s, imu, at_s)
             difference = imu[:, 0:3] * _FLIP - rates
@@ -164,16 +72,16 @@ def read_dataflash(path: Path) -> Flight:
         LogFormatError: not a DataFlash log, or a channel is absent; the message names it and the parameter that logs it.
         MissingExtraError: pymavlink is not installed.
     """
-    log = Messages(path, _WANTED, ("C", "I", "Inst"))
+    log = Messages(path, WANTED, ("C", "I", "Inst"))
     names = ("RDes", "PDes", "YDes", "R", "P", "Y")
     if not log.has("RATE", *names):
-        raise _lacks(log, "RATE.R, RATE.RDes, ...", "RATE")
+        raise lacks(log, "RATE.R, RATE.RDes, ...", "RATE")
     rate_s, both, dropped_a = log.read("RATE", names)
     if len(rate_s) < 2:
-        raise _lacks(log, "RATE with two usable rows", "RATE")
-    attitude_name, attitude_s, attitude, dropped_b = _attitude(log)
-    place_name, place_s, place, dropped_c = _place(log)
-    throttle_name, throttle_s, thrust, dropped_d = _throttle(log)
+        raise lacks(log, "RATE with two usable rows", "RATE")
+    attitude_name, attitude_s, attitude, dropped_b = attitude_of(log)
+    place_name, place_s, place, dropped_c = place_of(log)
+    throttle_name, throttle_s, thrust, dropped_d = throttle_of(log)
     channels = (rate_s, attitude_s, place_s, throttle_s)
     start, stop = longest_stretch(channels, GAP_S)
     if stop - start < 2 / RATE_HZ:
@@ -188,7 +96,7 @@ def read_dataflash(path: Path) -> Flight:
     lag, correlation = lag_samples(setpoint[:, 0:3], body_rates, int(_LONGEST_LAG_S * RATE_HZ))
     unused_s = max(c[-1] for c in channels) - min(c[0] for c in channels) - (stop - start)
     rate_hz = 1 / float(np.median(np.diff(rate_s)))
-    slow = f"; RATE comes at {rate_hz:.0f} Hz, for replay only: {_REMEDY['RATE']}" if rate_hz < SLOW_HZ else ""
+    slow = f"; RATE comes at {rate_hz:.0f} Hz, for replay only: {REMEDY['RATE']}" if rate_hz < SLOW_HZ else ""
     dropped = dropped_a + dropped_b + dropped_c + (dropped_d if throttle_name.startswith("CTUN") else 0)
     meta: dict[str, MetaValue] = {
         "source": f"dataflash:{path.name}",
