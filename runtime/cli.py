@@ -50,7 +50,7 @@ COMMANDS: dict[str, Command] = {
     "report": Command(
         "tubepilot.runtime.cli_report", "workstation", "draw a flight log as one HTML page and a PNG"
     ),
-    "bench": Command("tubepilot.runtime.cli_bench", None, "measure: tracking, tick time, reachability"),
+    "bench": Command("tubepilot.runtime.cli_bench", None, "measure: tracking, tick time, reachability, prediction"),
     "doctor": Command("tubepilot.runtime.cli_doctor", None, "check this machine, each line with its remedy"),
 }
 
