@@ -44,6 +44,7 @@ HERE = Path(__file__).resolve().parent
 SPECS = HERE.parent / "specs"
 CASES = ("SinglePendulum", "TORA_tanh", "TORA_sigmoid")
 OURS = "tubepilot"
+DIFFREACH_STEP_S = 0.01  # of its example of the pendulum
 _NOISE = 1e-9  # of the simulation
 
 
@@ -60,7 +61,7 @@ def parsed(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--diffreach-python", type=Path, metavar="PYTHON", help="interpreter that has what DiffReach needs")
     parser.add_argument("--case", nargs="+", default=list(CASES), metavar="NAME", help=f"of {', '.join(CASES)}")
     parser.add_argument("--repeats", type=int, default=3, help="runs of ours, timed runs of a peer; the median counts")
-    parser.add_argument("--substeps", type=int, default=10, help="steps of a peer per period")
+    parser.add_argument("--substeps", type=int, default=10, help="steps of immrax's solver per period")
     parser.add_argument("--samples", type=int, default=1000, help="simulated trajectories that the sets are compared with")
     parser.add_argument("--timeout-s", type=float, default=600.0, help="longest run of one tool on one case [s]")
     parser.add_argument("--json", type=Path, metavar="FILE", help="file to write the figures to")
@@ -122,20 +123,20 @@ def ours(name: str, chosen: argparse.Namespace, scratch: Path) -> Outcome:
     )
 
 
-def peers(problem_file: Path, chosen: argparse.Namespace) -> Iterator[Outcome]:
+def peers(problem_file: Path, chosen: argparse.Namespace, period_s: float) -> Iterator[Outcome]:
     """Every peer, each in its own interpreter."""
     for feedback in ("sampled", "continuous"):
-        yield peer("immrax", chosen.immrax_python, problem_file, chosen, feedback)
+        yield peer("immrax", chosen.immrax_python, problem_file, chosen, feedback, "--substeps", str(chosen.substeps))
     if chosen.diffreach is not None:
-        yield peer("diffreach", chosen.diffreach_python, problem_file, chosen, "sampled", "--source", str(chosen.diffreach.resolve()))
+        more = ("--source", str(chosen.diffreach.resolve()), "--substeps", str(max(1, round(period_s / DIFFREACH_STEP_S))))
+        yield peer("diffreach", chosen.diffreach_python, problem_file, chosen, "sampled", *more)
 
 
 def peer(tool: str, python: Path, problem_file: Path, chosen: argparse.Namespace, feedback: str, *more: str) -> Outcome:
     """The program of one peer, `{tool}_peer.py`."""
     written = problem_file.with_suffix(f".{tool}.{feedback}.json")
     command = [str(python), str(HERE / f"{tool}_peer.py"), str(problem_file), str(written), "--feedback", feedback, *more]
-    counts = ["--substeps", str(chosen.substeps), "--repeats", str(chosen.repeats)]
-    row, failure = called([*command, *counts], written, chosen.timeout_s)
+    row, failure = called([*command, "--repeats", str(chosen.repeats)], written, chosen.timeout_s)
     if not isinstance(row, dict):
         return Outcome(problem_file.stem, tool, feedback, failure=failure)
     outcome = Outcome(**(row | {"end_lo": tuple(row["end_lo"]), "end_hi": tuple(row["end_hi"])}))
@@ -162,7 +163,7 @@ def run(chosen: argparse.Namespace) -> list[Outcome]:
                 ends = sample(spec, chosen.samples).states[:, -1]
             problem_file = Path(folder) / f"{name}.npz"
             write_problem(problem_file, problem_of(spec))
-            rows = [ours(name, chosen, Path(folder)), *peers(problem_file, chosen)]
+            rows = [ours(name, chosen, Path(folder)), *peers(problem_file, chosen, spec.period_s)]
             outcomes += [compared(row, ends) for row in rows]
             print(f"{name}: {sum(not row.failure for row in rows)} of {len(rows)} done", file=sys.stderr, flush=True)
             if chosen.json is not None:

@@ -24,15 +24,13 @@ from immrax.parametric import AdjointEmbedding, FastlinAdjointEmbedding, Paramet
 from peer_problem import Problem
 from peer_program import ACTIVATIONS, PLANTS, Bounds, Plant, measure, options, problem_from, write
 
-SMOOTH = ACTIVATIONS | {"tanh": lambda v: 2.0 * jax.nn.sigmoid(2.0 * v) - 1.0}  # immrax bounds the sigmoid only
-
 
 class Network(irx.Control):
     """The layers of a problem in the form that immrax traces."""
 
     def __init__(self, problem: Problem) -> None:
         self.layers = [
-            (jnp.asarray(w), jnp.asarray(b), SMOOTH[a])
+            (jnp.asarray(w), jnp.asarray(b), ACTIVATIONS[a])
             for w, b, a in zip(problem.weights, problem.biases, problem.activations, strict=True)
         ]
         self.out_len = len(problem.biases[-1])

@@ -123,4 +123,6 @@ def test_a_program_that_says_why_it_fails(load: Load, tmp_path: Path) -> None:
     python.chmod(0o755)
     compare = load("compare")
     chosen = compare.parsed(["--networks", str(tmp_path), "--immrax-python", str(python)])
-    assert [row.failure for row in compare.peers(tmp_path / "TORA_tanh.npz", chosen)] == ["exit status 1: no module named immrax"] * 2
+    assert [row.failure for row in compare.peers(tmp_path / "TORA_tanh.npz", chosen, 0.5)] == [
+        "exit status 1: no module named immrax"
+    ] * 2
