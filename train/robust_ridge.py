@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cholesky, solve_triangular
 
 from tubepilot.firmware_bridge.types import Vector
 
@@ -64,12 +64,14 @@ def solve(parts: Sequence[Moments], draw: Vector, past: int, ridge: float) -> Ve
     total = sum(d * part.weight for d, part in zip(draw, parts, strict=True))
     gram = sum(d * part.gram for d, part in zip(draw, parts, strict=True)) / total
     cross = sum(d * part.cross for d, part in zip(draw, parts, strict=True)) / total
+    # Step h+1 may use the past and the rotor speeds up to its start. These features come first, so that the leading part of one
+    # Cholesky factor of all features is the factor of theirs.
+    factor = cholesky(gram + ridge * np.eye(len(gram)), lower=True, check_finite=False)
+    halfway = solve_triangular(factor, cross.reshape(len(cross), -1), lower=True, check_finite=False).reshape(cross.shape)
     weights = np.zeros((HORIZON, len(gram), cross.shape[2]))
     for h in range(HORIZON):
-        # What the prediction of step h+1 may use: the past and the rotor speeds up to its start.
-        part = slice(0, past + 4 * (h + 1))
-        factor = cho_factor(gram[part, part] + ridge * np.eye(part.stop), check_finite=False)
-        weights[h, part] = cho_solve(factor, cross[part, h], check_finite=False)
+        size = past + 4 * (h + 1)
+        weights[h, :size] = solve_triangular(factor[:size, :size], halfway[:size, h], lower=True, trans="T", check_finite=False)
     return weights
 
 
