@@ -86,16 +86,20 @@ def polynomials(
         arguments, argument_error = apply_map(level.arguments, values, sizes)
         count = level.products
         left, right, rest = arguments[:count], arguments[count : 2 * count], arguments[2 * count :]
+        lo, hi = bounds(basis, arguments)
+        reach = jnp.maximum(jnp.abs(lo), jnp.abs(hi))
         new = []
         left_size, right_size, product_error = (jnp.zeros(0),) * 3
         if count:
             product, product_error = multiply(basis, left, right)
-            left_size, right_size = _sizes(basis, left), _sizes(basis, right)
+            left_size, right_size = reach[:count], reach[count : 2 * count]
             new.append(product)
         slope, curvature, room, function_error = (jnp.zeros(0),) * 4
         if level.functions:
             expected = map_remainders(level.arguments, argument_error, radii)[2 * count :]
-            result, slope, curvature, room, function_error = _functions(basis, level.functions, rest, expected)
+            result, slope, curvature, room, function_error = _functions(
+                basis, level.functions, rest, (lo[2 * count :], hi[2 * count :]), expected
+            )
             new.append(result)
         added = jnp.concatenate(new)
         values, sizes = jnp.concatenate([values, added]), jnp.concatenate([sizes, magnitude(added)])
@@ -103,11 +107,6 @@ def polynomials(
         radii = _grown(level, trails[-1], radii)
     results, error = apply_map(program.results, values, sizes)
     return results, tuple(trails), error
-
-
-def _sizes(basis: Basis, coefs: Coefs) -> Float[Array, "rows"]:
-    lo, hi = bounds(basis, coefs)
-    return jnp.maximum(jnp.abs(lo), jnp.abs(hi))
 
 
 def remainders(
@@ -132,10 +131,14 @@ def _grown(level: Level, trail: Trail, radii: Float[Array, "values"]) -> Float[A
 
 
 def _functions(
-    basis: Basis, functions: tuple[tuple[str, int], ...], arguments: Coefs, expected: Float[Array, "rows"]
+    basis: Basis,
+    functions: tuple[tuple[str, int], ...],
+    arguments: Coefs,
+    ranges: tuple[Float[Array, "rows"], Float[Array, "rows"]],
+    expected: Float[Array, "rows"],
 ) -> tuple[Coefs, Float[Array, "rows"], Float[Array, "rows"], Float[Array, "rows"], Float[Array, "rows"]]:
     """Expand functions of one argument about the middle of its range; powers are shared by all of a level."""
-    lo, hi = bounds(basis, arguments)
+    lo, hi = ranges
     smooth_order = 4 if basis.degree > 2 else 3
     centre = 0.5 * lo + 0.5 * hi
     shifted = arguments.at[:, 0, 0].add(-centre)
