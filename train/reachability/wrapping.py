@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 from .error_model import TINY, U, raised
 
 Matrix = Float[Array, "row column"]
-SMALL = 1e-200  # rows that are smaller are not scaled
+SMALL = 1e-100  # rows that are smaller are not scaled; derivatives divide by squares
 EXPONENT = 0x7FF0000000000000  # of a float64; sign and mantissa cut off
 
 
@@ -43,7 +43,7 @@ def parallelotope(columns: Matrix) -> tuple[Matrix, Matrix, Float[Array, "row"]]
     q, _ = jnp.linalg.qr(main / size + 1e-9 * jnp.eye(n))
     turned = q.T @ scaled
     reach = raised(jnp.sum(jnp.abs(turned), axis=1), count)
-    axes, coordinates = q * reach[None, :], turned / jnp.where(reach > 0, reach, 1.0)[:, None]
+    axes, coordinates = q * reach[None, :], turned / jnp.where(reach > SMALL, reach, 1.0)[:, None]
     left = jnp.sum(jnp.abs(scaled - axes @ coordinates), axis=1)
     sizes = jnp.sum(jnp.abs(scaled), axis=1) + jnp.sum(jnp.abs(axes), axis=1)
     box = raised(left + 2.0 * (n + 3) * U * sizes, 8 * (n + count)) + (n + 2) * count * TINY
