@@ -39,8 +39,8 @@ def parallelotope(columns: Matrix) -> tuple[Matrix, Matrix, Float[Array, "row"]]
     main = jnp.pad(main, [(0, 0), (0, n - main.shape[1])])
     longest = jnp.max(lengths, initial=0.0)
     size = jnp.where(longest > 0, jnp.sqrt(jnp.where(longest > 0, longest, 1.0)), 1.0)  # differentiable at zero
-    # a little of the identity keeps the factorisation defined when columns vanish
-    q, _ = jnp.linalg.qr(main / size + 1e-9 * jnp.eye(n))
+    # a little of the identity keeps the factorisation and its derivative well conditioned when columns vanish
+    q, _ = jnp.linalg.qr(main / size + 1e-6 * jnp.eye(n))
     turned = q.T @ scaled
     reach = raised(jnp.sum(jnp.abs(turned), axis=1), count)
     axes, coordinates = q * reach[None, :], turned / jnp.where(reach > SMALL, reach, 1.0)[:, None]
