@@ -434,6 +434,12 @@ def test_corrupted_files_give_an_input_error_or_a_network(changes: list[tuple[in
             assert isinstance(load_network(candidate), Network)
 
 
+def test_a_signalling_nan_among_the_weights_is_refused() -> None:
+    content = graph(LINEAR, {**WEIGHTS, "w": np.frombuffer(b"\x01\x00\xa0\x7f" * 12, np.float32).reshape(3, 4)}, [1, 4], "h")
+    with pytest.raises(InputError, match="not finite"):
+        load_network(content)
+
+
 def test_missing_and_empty_files(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"absent\.onnx: cannot be read"):
         load_network(tmp_path / "absent.onnx")
