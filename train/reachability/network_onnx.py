@@ -81,8 +81,9 @@ def _array(tensor: Any, name: str) -> npt.NDArray[Any]:
         return array
     if array.dtype.kind in "cSUO":
         raise InputError(f"{name}: tensor {tensor.name!r} is of type {array.dtype}; real numbers are needed")
-    with np.errstate(invalid="ignore"):  # a signalling NaN; `checked_network` refuses what is not finite
-        return array.astype(np.float64)
+    if np.any(np.isnan(array)):
+        raise InputError(f"{name}: tensor {tensor.name!r} holds NaN, which is not finite; was the training interrupted or diverging?")
+    return array.astype(np.float64)
 
 
 def _attribute(attribute: Any, onnx: Any, label: str) -> Any:
