@@ -4,7 +4,8 @@ DATA is a folder of flights: NPZ flights of `tubepilot collect`, or logs that it
 PX4 .ulg, ArduPilot .bin, tubepilot's own .mcap. Flights of body-rate set-points give a complete checkpoint: identified
 physics, residual ensemble, policy, value, and bounds of the model error for the prover. Flights of rotor speeds give a
 prediction model of the rotor level and its table of open-loop errors. Ctrl-C while the policy is trained ends that
-stage and writes a complete checkpoint; earlier, or twice, it stops at once and leaves the previous one.
+stage and writes a complete checkpoint; earlier, or twice, it stops at once and leaves the previous one. Whatever ends
+a run, a kill at any moment too, --resume goes on from its last state to the checkpoint that it would have written.
 """
 
 from __future__ import annotations
@@ -40,6 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--window-every", type=int, default=1, help="evaluate one prediction window in this many")
     parser.add_argument("--resume", action="store_true", help="go on from what an interrupted run left in OUT.partial")
+    parser.add_argument(
+        "--save-every-s", type=float, default=10.0,
+        help="time between two states of a stage in OUT.partial, from which --resume goes on [s]"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -50,13 +55,18 @@ def run(args: argparse.Namespace) -> int:
     """
     if args.policy_iterations < 1 or args.residual_iterations < 1 or args.window_every < 1:
         raise InputError("--policy-iterations, --residual-iterations and --window-every must be at least 1")
+    if not args.save_every_s >= 0:
+        raise InputError(f"--save-every-s is {args.save_every_s}, it must be at least 0")
     if min(args.rate_limit_rad_s) <= 0:
         raise InputError(f"--rate-limit-rad-s must be positive, got {args.rate_limit_rad_s}")
     flights = read_flights(args.data)
     levels = {flight.action_level for flight in flights}
     if len(levels) > 1:
         raise InputError(f"{args.data} mixes flights of action levels {sorted(levels)}; train on one at a time")
+    from .devices import ask_for_repeatable_sums
     from .monitor import interruptible
+
+    ask_for_repeatable_sums()
 
     with interruptible() as interrupt:
         if levels == {RATES}:
@@ -72,13 +82,14 @@ def run(args: argparse.Namespace) -> int:
                 ResidualSettings(iterations=args.residual_iterations),
                 PolicySettings(iterations=args.policy_iterations),
                 args.window_every,
+                args.save_every_s,
             )
             learn(flights, args.leave_out, args.out, args.resume, settings, interrupt)
             following = f"tubepilot certify {args.out} --out certificate"
         else:
             from .rotor_learn import learn_rotor_model
 
-            learn_rotor_model(flights, args.leave_out, args.out, args.seed, args.window_every, interrupt)
+            learn_rotor_model(flights, args.leave_out, args.out, args.seed, args.window_every, interrupt, args.resume)
             following = (
                 "tubepilot collect --out flights, then tubepilot train flights: "
                 "a policy needs flights of rate set-points"

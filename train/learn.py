@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,9 @@ import numpy as np
 from tubepilot.firmware_bridge.errors import InputError
 
 from .bounds import residual_bounds
-from .checkpoint import Checkpoint, Limits, ResidualBounds, Settings, load, save
-from .dynamics import WorldModel
+from .checkpoint import Checkpoint, Limits, ResidualBounds, Settings, save
+from .devices import describe as describe_devices
+from .dynamics import Physics, WorldModel
 from .flight import Flight
 from .identify import Identification, identify
 from .model_prediction import model_predictor
@@ -24,6 +24,8 @@ from .picture import horizon_picture
 from .policy import PolicySettings, default_task, make_network, train_policy
 from .prediction import Errors, errors, format_table, mean_errors, predict_naive, window_starts
 from .residual import ResidualSettings, train_residual, zero_residual
+from .run_identity import choices, run_identity
+from .stages import SAVE_EVERY_S, Run
 from .task import OBSERVATION_SIZE, Network
 from .value import train_value
 
@@ -34,7 +36,7 @@ THRUST_SHARE_MAX = 0.72
 """Share of the greatest thrust that a setpoint may ask for; the rest is for the rate loop."""
 HELD_OUT = 3
 FEWEST_ITERATIONS = 200
-"""A policy interrupted before this many iterations is not worth a checkpoint; it stays in the partial one."""
+"""A policy interrupted before this many iterations is not worth a checkpoint; its state stays for --resume."""
 SHARES = (1.0, 0.5, 0.25, 0.1)
 
 
@@ -49,6 +51,7 @@ class LearnSettings:
         residual: How the ensemble is trained.
         policy: How policy and value are trained.
         window_every: Evaluate one prediction window in this many.
+        save_every_s: Time between two states of a stage, from which a run that was killed goes on [s].
     """
 
     seed: int
@@ -57,6 +60,7 @@ class LearnSettings:
     residual: ResidualSettings
     policy: PolicySettings
     window_every: int
+    save_every_s: float = SAVE_EVERY_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,14 +148,15 @@ def shrink(model: WorldModel, flights: Sequence[Flight], scale_m_s2: float) -> t
 
 
 def learn_model(
-    split: Split, scale_m_s2: float, settings: LearnSettings, interrupt: Interrupt
+    split: Split, scale_m_s2: float, settings: LearnSettings, interrupt: Interrupt, run: Run
 ) -> tuple[Identification, WorldModel]:
     """Identify the physics and fit the ensemble; prints what was found."""
-    found = identify(split.fit, [scale_m_s2] * len(split.fit))
+    found = resumed_identification(split, scale_m_s2, run)
     print(describe(found, split.fit))
+    stage = run.stage("ensemble", found.physics)
     with bar("residual ensemble", settings.residual.iterations, interrupt) as monitor:
         residual = train_residual(
-            split.fit, [scale_m_s2] * len(split.fit), found.physics, settings.residual, settings.seed, monitor
+            split.fit, [scale_m_s2] * len(split.fit), found.physics, settings.residual, settings.seed, monitor, stage
         )
     model, share = shrink(WorldModel(found.physics, residual), split.calibration, scale_m_s2)
     print(
@@ -159,6 +164,23 @@ def learn_model(
         f"{len(split.calibration)} held-out flights"
     )
     return found, model
+
+
+def resumed_identification(split: Split, scale_m_s2: float, run: Run) -> Identification:
+    """The identification of an interrupted run, or a new one."""
+    stage = run.stage("physics", np.float64(scale_m_s2))
+    zeros = Physics(*(jnp.zeros(shape) for shape in ((), (), 3, 3, 3, 3)))
+    # Disturbance of each flight, then delay, rms of the three rates, rms of the acceleration.
+    like = (zeros, np.zeros((len(split.fit), 3)), np.zeros(5))
+    before = stage.load(like)
+    if before is None:
+        found = identify(split.fit, [scale_m_s2] * len(split.fit))
+        fit = np.array([found.delay_s, *found.rate_rms_rad_s, found.acceleration_rms_m_s2])
+        stage.save((found.physics, found.disturbance_m_s2, fit), 1)
+        return found
+    physics, disturbance, fit = before[0]
+    delay, x, y, z, acceleration = (float(v) for v in fit)
+    return Identification(Physics(*(jnp.asarray(v) for v in physics)), disturbance, delay, (x, y, z), acceleration)
 
 
 def describe(found: Identification, flights: Sequence[Flight]) -> str:
@@ -189,13 +211,14 @@ def learn(
 ) -> Checkpoint:
     """Run all stages and write the checkpoint directory.
 
-    Until the last stage is done, what is there lies in `<out>.partial`, from which `resume` goes on.
+    Until the last stage is done, the state of each stage lies in `<out>.partial`, from which `resume` goes on after a
+    kill at any moment; the result is that of a run that was never interrupted, bit for bit on the same machine.
 
     Args:
         flights: All flights, of action level "rates", of one vehicle.
         leave_out: Names of the held-out flights; the last three if empty.
         out: Checkpoint directory.
-        resume: Go on from `<out>.partial`.
+        resume: Go on from `<out>.partial`; from the beginning if nothing is there.
         settings: Choices.
         interrupt: A Ctrl-C while the policy is trained ends that stage; the value is still fitted to what the policy
             has become, and a complete checkpoint is written.
@@ -204,6 +227,8 @@ def learn(
         The checkpoint.
 
     Raises:
+        InputError: `resume` with other settings or flights than the interrupted run's; the message names them.
+        CheckpointError: a state cannot be written, or is of another version.
         KeyboardInterrupt: Ctrl-C came too early for a usable policy; the previous checkpoint is untouched.
     """
     split = split_flights(flights, leave_out)
@@ -211,17 +236,15 @@ def learn(
     limits = Limits(settings.rate_limit_rad_s, THRUST_MIN_M_S2, THRUST_SHARE_MAX * scale)
     task = default_task(limits.rate_rad_s, limits.thrust_min_m_s2, limits.thrust_max_m_s2)
     partial = out.with_name(f"{out.name}.partial")
-    start: Network | None = None
-    if resume:
-        before = load(partial)
-        model, start = before.model, before.policy
-        bounds, delay = before.settings.residual_bounds, before.settings.command_delay_s
-        print(f"resumed from {partial}")
-    else:
-        found, model = learn_model(split, scale, settings, interrupt)
-        if interrupt.requested:
-            raise KeyboardInterrupt
-        bounds, delay = residual_bounds(found.physics, [*split.calibration, *split.test], scale), found.delay_s
+    held_out = [*split.calibration, *split.test]
+    known = choices(settings, ("window_every", "save_every_s")) | {"thrust_scale_m_s2": scale}
+    run = Run(partial, run_identity(known, flights, held_out), resume, settings.save_every_s)
+    print(describe_devices({"ensemble": settings.residual.batch, "policy": settings.policy.batch}))
+    found, model = learn_model(split, scale, settings, interrupt, run)
+    if interrupt.requested:
+        print(f"stopped before the policy was begun; go on with --resume from {partial}")
+        raise KeyboardInterrupt
+    bounds = residual_bounds(found.physics, held_out, scale)
     print_bounds(bounds)
     rows = {
         "naive": mean_errors([errors(f, s, predict_naive(f, s)) for f in split.test for s in [window_starts(f)]]),
@@ -241,35 +264,28 @@ def learn(
             horizon=HORIZON,
             tick_hz=1.0 / flights[0].dt_s,
             seed=settings.seed,
-            command_delay_s=delay,
+            command_delay_s=found.delay_s,
             limits=limits,
             residual_bounds=bounds,
         )
         return Checkpoint(model, task.action_scale, task.observation_scale, task.cost, policy, value, fixed)
 
     generator = np.random.default_rng(settings.seed)
-    blank = make_network(generator, OBSERVATION_SIZE, settings.policy.width, 1, 0.0)
-    policy = start or make_network(generator, OBSERVATION_SIZE, settings.policy.width, 4, 0.1)
-    save(partial, assemble(policy, blank))
-    done = 0
-    with bar("policy", settings.policy.iterations, interrupt) as shown:
-
-        def monitor(iteration: int, loss: float) -> bool:
-            nonlocal done
-            done = iteration + 1
-            return shown(iteration, loss)
-
-        policy = train_policy(model, task, DT_PLAN_S, settings.policy, settings.seed, monitor, policy)
-    save(partial, assemble(policy, blank))
-    if interrupt.requested and done < FEWEST_ITERATIONS and not resume:
-        print(f"the policy had {done} of at least {FEWEST_ITERATIONS} iterations; go on with --resume from {partial}")
+    make_network(generator, OBSERVATION_SIZE, settings.policy.width, 1, 0.0)  # keeps the weights of a seed what they were
+    policy = make_network(generator, OBSERVATION_SIZE, settings.policy.width, 4, 0.1)
+    stage = run.stage("policy", (model, task, np.float64(DT_PLAN_S)))
+    with bar("policy", settings.policy.iterations, interrupt) as monitor:
+        policy = train_policy(model, task, DT_PLAN_S, settings.policy, settings.seed, monitor, policy, stage)
+    if interrupt.requested and stage.iteration < min(FEWEST_ITERATIONS, settings.policy.iterations):
+        print(f"the policy had {stage.iteration} of at least {FEWEST_ITERATIONS} iterations; go on with --resume from {partial}")
         raise KeyboardInterrupt
+    stage = run.stage("value", (model, task, policy, np.float64(DT_PLAN_S)))
     with bar("value", settings.policy.value_iterations, Interrupt()) as monitor:
-        value = train_value(model, task, policy, DT_PLAN_S, settings.policy, settings.seed, monitor)
+        value = train_value(model, task, policy, DT_PLAN_S, settings.policy, settings.seed, monitor, stage)
     checkpoint = assemble(policy, jax.tree.map(jnp.asarray, value))
     picture = horizon_picture(rows, title, flights[0].dt_s)
     save(out, checkpoint, {"prediction.png": picture, "prediction.txt": f"{table}\n".encode()})
-    shutil.rmtree(partial, ignore_errors=True)
+    run.finish()
     return checkpoint
 
 

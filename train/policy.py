@@ -15,10 +15,12 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
+from .devices import layout
 from .dynamics import WorldModel, disagreement, step
 from .episodes import Episode, Variation, draw_episodes
 from .monitor import Monitor
 from .references import reference_at
+from .stages import Stage, descend
 from .task import (
     ACTION_SIZE,
     OBSERVATION_SIZE,
@@ -167,6 +169,7 @@ def train_policy(
     seed: int,
     monitor: Monitor | None = None,
     start: Network | None = None,
+    stage: Stage | None = None,
 ) -> Network:
     """Train the policy.
 
@@ -177,7 +180,8 @@ def train_policy(
         settings: How to train.
         seed: Seed of weights and episodes.
         monitor: Told the iteration and the loss now and then; returns False to stop early.
-        start: Weights to go on from; random ones if None.
+        start: Weights to begin with; random ones if None.
+        stage: Keeps the state, from which a run that was killed goes on; None keeps none.
 
     Returns:
         The policy.
@@ -200,18 +204,8 @@ def train_policy(
         # The square root of large episodes keeps a few wild starts from ruling the batch.
         return jnp.mean(10.0 * (jnp.sqrt(1.0 + costs / 5.0) - 1.0))
 
-    @jax.jit
-    def update(
-        parameters: Network, memory: optax.OptState, episodes: Episode
-    ) -> tuple[Network, optax.OptState, Array]:
-        value, gradient = jax.value_and_grad(loss)(parameters, episodes)
-        change, memory = optimiser.update(gradient, memory, parameters)
-        return optax.apply_updates(parameters, change), memory, value
+    def draw(source: np.random.Generator) -> Episode:
+        return draw_episodes(source, model.physics, settings.variation, settings.batch)
 
-    memory = optimiser.init(policy)
-    for iteration in range(settings.iterations):
-        episodes = draw_episodes(generator, model.physics, settings.variation, settings.batch)
-        policy, memory, value = update(policy, memory, episodes)
-        if monitor is not None and iteration % 10 == 0 and not monitor(iteration, float(value)):
-            break
-    return policy
+    where = layout(settings.batch)
+    return descend(loss, draw, policy, optimiser, generator, settings.iterations, monitor, stage, where)

@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 
 from tubepilot.firmware_bridge.types import Vector
 
+from .devices import layout
 from .dynamics import (
     FEATURE_SIZE,
     RESIDUAL_SIZE,
@@ -34,6 +35,7 @@ from .dynamics import (
 from .flight import Flight
 from .identify import rotation_matrices, thrust_response
 from .monitor import Monitor
+from .stages import Stage, descend
 
 STATE_WEIGHTS = np.array([*[0.0] * 3, *[1 / 0.01**2] * 3, *[4 / 0.005**2] * 4, *[1 / 0.05**2] * 3, 0.0])
 """Inverse squares of what counts as one unit of error: 0.01 m/s, 0.005 rad, 0.05 rad/s; thrust is not measured."""
@@ -114,6 +116,7 @@ def train_residual(
     settings: ResidualSettings,
     seed: int,
     monitor: Monitor | None = None,
+    stage: Stage | None = None,
 ) -> Residual:
     """Fit the ensemble.
 
@@ -124,6 +127,7 @@ def train_residual(
         settings: How to train.
         seed: Seed of initial weights, bootstrap and batches.
         monitor: Told the iteration and the loss now and then; returns False to stop early.
+        stage: Keeps the state, from which a run that was killed goes on; None keeps none.
 
     Returns:
         The ensemble.
@@ -178,20 +182,17 @@ def train_residual(
     schedule = optax.cosine_decay_schedule(settings.learning_rate, settings.iterations, 0.02)
     optimiser = optax.chain(optax.clip_by_global_norm(20.0), optax.adamw(schedule, weight_decay=settings.weight_decay))
 
-    @jax.jit
-    def update(m: _Member, memory: optax.OptState, start: Array) -> tuple[_Member, optax.OptState, Array]:
-        value, gradient = jax.value_and_grad(loss)(m, start)
-        change, memory = optimiser.update(gradient, memory, m)
-        return optax.apply_updates(m, change), memory, value / settings.members
-
-    memory = optimiser.init(member)
     bootstrap = bootstrap_blocks(generator, len(starts), settings.members)
-    for iteration in range(settings.iterations):
-        pick = generator.integers(0, bootstrap.shape[1], (settings.members, settings.batch))
-        chosen = np.take_along_axis(bootstrap, pick, axis=1)
-        member, memory, value = update(member, memory, jnp.asarray(starts[chosen]))
-        if monitor is not None and iteration % 10 == 0 and not monitor(iteration, float(value)):
-            break
+
+    def draw(source: np.random.Generator) -> Array:
+        pick = source.integers(0, bootstrap.shape[1], (settings.members, settings.batch))
+        return jnp.asarray(starts[np.take_along_axis(bootstrap, pick, axis=1)])
+
+    def of_a_member(iteration: int, total: float) -> bool:
+        return monitor is None or monitor(iteration, total / settings.members)
+
+    where = layout(settings.batch, axis=1)
+    member = descend(loss, draw, member, optimiser, generator, settings.iterations, of_a_member, stage, where)
     return Residual(
         mean_j,
         scale_j,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,11 +33,14 @@ from .rotor_model import (
     predict_physics,
     predict_rotor_model,
 )
+from .run_identity import choices, run_identity
+from .stages import Run
 
 PLAIN = RotorSettings(history=10, rich=False, members=1, every=1, passes=0)
 """The linear ridge baseline: rates from rate and rotor history and the coming rotor speeds; the rest integrated."""
 _FILE = "rotor_model.npz"
 _STAGES = 4
+_ARRAYS = ("physics", "mean", "scale", "rates", "corrections", "spread")
 
 
 def rotor_model_bytes(model: RotorModel) -> bytes:
@@ -68,7 +71,7 @@ def load_rotor_model(path: Path) -> RotorModel:
             settings = RotorSettings(**json.loads(str(archive["settings"])))
             arrays = [
                 np.asarray(archive[key], dtype=np.float64)
-                for key in ("physics", "mean", "scale", "rates", "corrections", "spread")
+                for key in _ARRAYS
             ]
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         raise InputError(f"{path / _FILE}: cannot be read as a rotor model: {error}; train again") from error
@@ -91,10 +94,32 @@ def evaluate(flights: Sequence[Flight], plain: RotorModel, model: RotorModel, ev
     return {name: mean_errors(rows) for name, rows in parts.items()}
 
 
+def _fit_or_resume(
+    run: Run, name: str, flights: Sequence[Flight], settings: RotorSettings, seed: int, report: Callable[[str], None]
+) -> RotorModel:
+    """The model that an interrupted run has fitted, or a new one."""
+    stage = run.stage(name, np.float64(seed))
+    arrays = stage.load_arrays(len(_ARRAYS))
+    if arrays is not None:
+        return RotorModel(settings, *arrays)  # of the types they had, so that what follows is the same to the bit
+    model = fit_rotor_model(flights, settings, seed, report)
+    stage.save([getattr(model, key) for key in _ARRAYS], 1)
+    return model
+
+
 def learn_rotor_model(
-    flights: Sequence[Flight], leave_out: Sequence[str], out: Path, seed: int, every: int, interrupt: Interrupt
+    flights: Sequence[Flight],
+    leave_out: Sequence[str],
+    out: Path,
+    seed: int,
+    every: int,
+    interrupt: Interrupt,
+    resume: bool = False,
+    settings: RotorSettings | None = None,
 ) -> dict[str, Errors]:
     """Fit on all flights but those left out, print the table for these, write the directory.
+
+    A fit has no iterations: each of the two models is one stage, whose result lies in `<out>.partial` from its end on.
 
     Args:
         flights: Flights of action level "rotors" of one vehicle.
@@ -103,12 +128,16 @@ def learn_rotor_model(
         seed: Seed of the bootstrap.
         every: Evaluate one window in this many.
         interrupt: A Ctrl-C fits a single member and goes on to the table.
+        resume: Take the models that an interrupted run has fitted from `<out>.partial`.
+        settings: How to fit; the defaults if None.
 
     Returns:
         The rows of the table.
 
     Raises:
-        InputError: a name is unknown, or no flight is left to fit on.
+        InputError: a name is unknown, no flight is left to fit on, or `resume` with other settings or flights than the
+            interrupted run's.
+        CheckpointError: a state cannot be written, or is of another version.
     """
     names = [flight.name for flight in flights]
     for name in leave_out:
@@ -119,16 +148,20 @@ def learn_rotor_model(
     held = [flight for flight in flights if flight.name in out_names]
     if not fit:
         raise InputError("no flight is left to fit on; leave fewer out")
-    settings = RotorSettings()
+    settings = settings or RotorSettings()
+    known = {"seed": seed, "ours": choices(settings), "linear ridge": choices(PLAIN)}
+    run = Run(out.with_name(f"{out.name}.partial"), run_identity(known, flights, held), resume)
     with tqdm(total=2 * _STAGES + settings.members, desc="rotor model", unit="stage") as shown:
 
         def report(stage: str) -> None:
             shown.set_postfix_str(stage)
             shown.update()
 
-        plain = fit_rotor_model(fit, PLAIN, seed, report)
-        chosen = RotorSettings(members=1) if interrupt.requested else settings
-        model = fit_rotor_model(fit, chosen, seed, report)
+        plain = _fit_or_resume(run, "linear-ridge", fit, PLAIN, seed, report)
+        if interrupt.requested:
+            model = fit_rotor_model(fit, replace(settings, members=1), seed, report)
+        else:
+            model = _fit_or_resume(run, "rotor-model", fit, settings, seed, report)
         report("prediction of the flights left out")
         rows = evaluate(held, plain, model, every)
         shown.update(shown.total - shown.n)
@@ -144,4 +177,5 @@ def learn_rotor_model(
         (folder / "prediction.txt").write_bytes(f"{table}\n".encode())
 
     replace_directory(out, fill)
+    run.finish()
     return rows

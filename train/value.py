@@ -9,10 +9,12 @@ import numpy as np
 import optax
 from jaxtyping import Array
 
+from .devices import layout, place_batch
 from .dynamics import WorldModel
 from .episodes import Episode, draw_episodes
 from .monitor import Monitor
 from .policy import PolicySettings, Task, make_network, run_episode, single_precision
+from .stages import Stage, descend
 from .task import OBSERVATION_SIZE, Network, network
 
 _BATCH = 512
@@ -26,6 +28,7 @@ def train_value(
     settings: PolicySettings,
     seed: int,
     monitor: Monitor | None = None,
+    stage: Stage | None = None,
 ) -> Network:
     """Fit the value to sums of dt * stage cost over the `settings.steps` steps that follow a state.
 
@@ -40,6 +43,7 @@ def train_value(
         settings: How to train.
         seed: Seed of weights and episodes.
         monitor: Told the iteration and the loss now and then; returns False to stop early.
+        stage: Keeps the state, from which a run that was killed goes on; None keeps none.
 
     Returns:
         The value network: observation to predicted cost to go, dimensionless.
@@ -51,9 +55,8 @@ def train_value(
     def one(episode: Episode) -> tuple[Array, Array]:
         return run_episode(model, task, policy, episode, ahead + ahead // 2, dt_s)
 
-    rolled = jax.jit(jax.vmap(one))(
-        draw_episodes(generator, model.physics, settings.variation, settings.value_rollouts)
-    )
+    episodes = draw_episodes(generator, model.physics, settings.variation, settings.value_rollouts)
+    rolled = jax.jit(jax.vmap(one))(place_batch(episodes, layout(settings.value_rollouts)))
     costs, observations = (np.asarray(v, dtype=np.float64) for v in rolled)
     total = np.concatenate([np.zeros((len(costs), 1)), np.cumsum(costs * dt_s, axis=1)], axis=1)
     to_go = total[:, ahead:] - total[:, :-ahead]
@@ -68,16 +71,8 @@ def train_value(
         predicted = jax.vmap(lambda o: network(parameters, o)[0])(inputs[pick])
         return jnp.mean(((predicted - targets[pick]) / (scale + targets[pick])) ** 2)
 
-    @jax.jit
-    def update(parameters: Network, memory: optax.OptState, pick: Array) -> tuple[Network, optax.OptState, Array]:
-        error, gradient = jax.value_and_grad(loss)(parameters, pick)
-        change, memory = optimiser.update(gradient, memory, parameters)
-        return optax.apply_updates(parameters, change), memory, error
+    def draw(source: np.random.Generator) -> Array:
+        return jnp.asarray(source.integers(0, len(targets), _BATCH))
 
-    memory = optimiser.init(value)
-    for iteration in range(settings.value_iterations):
-        pick = generator.integers(0, len(targets), _BATCH)
-        value, memory, error = update(value, memory, jnp.asarray(pick))
-        if monitor is not None and iteration % 10 == 0 and not monitor(iteration, float(error)):
-            break
-    return value
+    iterations = settings.value_iterations
+    return descend(loss, draw, value, optimiser, generator, iterations, monitor, stage, layout(_BATCH))
