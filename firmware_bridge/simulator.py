@@ -12,6 +12,7 @@ World frame ENU with the ground at z = 0, body frame FLU.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, fields
 
 import numpy as np
 from rotorpy.vehicles.crazyflie_params import quad_params as crazyflie_params
@@ -35,15 +36,51 @@ IDLE_THROTTLE = 0.02
 """Below this throttle on the ground the rate loop is off and all rotors get the same speed, dimensionless."""
 
 
+FACTOR_RANGE = (0.2, 5.0)
+"""Factors outside of this are no longer the same kind of vehicle; the rate loop, tuned for 1, would not hold it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Factors:
+    """What a vehicle really is over what everyone takes it for (the parameters, the rate loop); 1 is nominal.
+
+    Attributes:
+        mass: Mass; a payload at the centre of mass, so the inertia stays.
+        thrust: Force and drag torque of a rotor at equal command: its speed changes by the square root, as with the
+            voltage of a battery.
+        motor_lag: Time constant of the motors.
+        drag: Rotor drag and induced inflow, the aerodynamic forces linear in airspeed.
+
+    Raises:
+        InputError: a factor is outside `FACTOR_RANGE`.
+    """
+
+    mass: float = 1.0
+    thrust: float = 1.0
+    motor_lag: float = 1.0
+    drag: float = 1.0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not FACTOR_RANGE[0] <= value <= FACTOR_RANGE[1]:
+                raise InputError(
+                    f"the vehicle's {field.name} factor must be {FACTOR_RANGE[0]} to {FACTOR_RANGE[1]}, got {value!r}"
+                )
+
+
 class SimulatedQuadrotor:
     """A quadrotor that takes body rates and throttle, or rotor speeds. Deterministic for equal inputs.
 
     Args:
         wind: The wind; still air if None.
         substep_s: Longest physics step [s].
+        factors: Deviations from the nominal vehicle; the attribute of that name changes them in flight.
     """
 
-    def __init__(self, wind: GustyWind | None = None, substep_s: float = SUBSTEP_S) -> None:
+    def __init__(
+        self, wind: GustyWind | None = None, substep_s: float = SUBSTEP_S, factors: Factors | None = None
+    ) -> None:
         if not 1e-4 <= substep_s <= 0.01:
             raise InputError(f"the physics step must be 0.0001 to 0.01 s, got {substep_s!r}")
         self.wind = GustyWind(np.zeros(3)) if wind is None else wind
@@ -62,12 +99,30 @@ class SimulatedQuadrotor:
             self.force_max_n / 4.0,
             self._thrust_coefficient,
         )
+        self._nominal_mass_kg, self._nominal_lag_s = self.mass_kg, float(self._physics.tau_m)
+        self._nominal_drag = self._physics.rotor_drag_matrix.copy()
+        self.factors = Factors() if factors is None else factors
         self.reset()
 
     @property
+    def factors(self) -> Factors:
+        """Deviations from the nominal vehicle; may be set at any time and hold from the next step on."""
+        return self._factors
+
+    @factors.setter
+    def factors(self, factors: Factors) -> None:
+        self._factors = factors
+        self.mass_kg = factors.mass * self._nominal_mass_kg
+        self._physics.mass = self.mass_kg
+        self._physics.weight = np.array([0.0, 0.0, -self.mass_kg * self.gravity_m_s2])
+        self._physics.tau_m = factors.motor_lag * self._nominal_lag_s
+        self._physics.rotor_drag_matrix = factors.drag * self._nominal_drag
+        self._speed_gain = math.sqrt(factors.thrust)
+
+    @property
     def thrust_scale_m_s2(self) -> float:
-        """Collective acceleration at throttle 1 [m/s^2]."""
-        return self.force_max_n / self.mass_kg
+        """Collective acceleration at throttle 1 with the present factors [m/s^2]."""
+        return self._factors.thrust * self.force_max_n / self.mass_kg
 
     @property
     def hover_throttle(self) -> float:
@@ -175,6 +230,7 @@ class SimulatedQuadrotor:
             self.time_s += dt_s
             return
         derivative = self._physics._s_dot_fn
+        command = self._speed_gain * command
         middle = s + 0.5 * dt_s * derivative(0.0, s, command)
         s = s + dt_s * derivative(0.0, middle, command)
         s[6:10] /= math.sqrt(float(s[6:10] @ s[6:10]))

@@ -11,7 +11,7 @@ from rotorpy.vehicles.multirotor import Multirotor
 from scipy.integrate import solve_ivp
 
 from tubepilot.firmware_bridge.errors import InputError
-from tubepilot.firmware_bridge.simulator import SimulatedQuadrotor
+from tubepilot.firmware_bridge.simulator import FACTOR_RANGE, Factors, SimulatedQuadrotor
 from tubepilot.firmware_bridge.simulator_wind import GustyWind, wind_vector
 
 
@@ -206,3 +206,57 @@ def test_rotorpys_own_controller_flies_it_by_motor_speeds() -> None:
 def test_refuses_what_cannot_be_simulated(rates: list[float], throttle: float, dt_s: float) -> None:
     with pytest.raises(InputError):
         SimulatedQuadrotor().step(np.array(rates, dtype=float), throttle, dt_s)
+
+
+def test_factors_of_one_change_no_bit() -> None:
+    def fly(vehicle: SimulatedQuadrotor) -> np.ndarray:
+        vehicle.reset(np.array([0.0, 0.0, 5.0]))
+        for k in range(40):
+            vehicle.step(np.array([math.sin(k), 0.2, -0.1]), 0.5, 0.01)
+        return np.concatenate([vehicle.position_m, vehicle.quaternion_wxyz, vehicle.rotor_rad_s])
+
+    there_and_back = SimulatedQuadrotor(factors=Factors(1.3, 0.7, 1.5, 2.0))
+    there_and_back.factors = Factors()
+    assert np.array_equal(fly(SimulatedQuadrotor()), fly(there_and_back))
+
+
+@pytest.mark.parametrize(("mass", "thrust"), [(1.3, 1.0), (1.0, 0.7), (0.8, 1.1)])
+def test_mass_and_thrust_factors_scale_the_collective_acceleration(mass: float, thrust: float) -> None:
+    nominal, vehicle = SimulatedQuadrotor(), SimulatedQuadrotor(factors=Factors(mass=mass, thrust=thrust))
+    ratio = thrust / mass
+    assert vehicle.thrust_scale_m_s2 == pytest.approx(ratio * nominal.thrust_scale_m_s2, rel=1e-12)
+    assert vehicle.hover_throttle == pytest.approx(nominal.hover_throttle / ratio, rel=1e-12)
+    vehicle.reset(np.array([0.0, 0.0, 20.0]))
+    for _ in range(30):
+        vehicle.step(np.zeros(3), vehicle.hover_throttle, 0.01)
+    assert np.allclose(vehicle.position_m, [0.0, 0.0, 20.0], atol=1e-9)
+    for _ in range(60):
+        vehicle.step(np.zeros(3), nominal.hover_throttle, 0.01)
+    inflow = 4.0 * 7.553e-7 * vehicle.rotor_rad_s.mean() * vehicle.velocity_m_s[2] / vehicle.mass_kg
+    assert vehicle.accelerometer_m_s2[2] == pytest.approx(9.81 * ratio - inflow, rel=1e-3)
+
+
+def test_motor_lag_and_drag_factors_scale_lag_and_drag() -> None:
+    wind = GustyWind(np.array([3.0, 0.0, 0.0]))
+    push, rise = [], []
+    for factor in (1.0, 2.0):
+        vehicle = SimulatedQuadrotor(wind, factors=Factors(motor_lag=factor, drag=factor))
+        vehicle.reset(np.array([0.0, 0.0, 20.0]))
+        push.append(vehicle.accelerometer_m_s2[0])
+        start, end = vehicle.rotor_rad_s[0], 2200.0
+        vehicle.step_motors(np.full(4, end), 0.03)
+        rise.append(math.log((end - start) / (end - vehicle.rotor_rad_s[0])))
+    assert push[1] == pytest.approx(2.0 * push[0], rel=1e-9)
+    assert push[0] > 0.5
+    # The midpoint step of 10 ms is off from the exponential by (dt / tau)^2 / 6.
+    assert rise[0] == pytest.approx(0.03 / 0.072, rel=4e-3)
+    assert rise[1] == pytest.approx(0.03 / 0.144, rel=4e-3)
+
+
+@pytest.mark.parametrize("name", ["mass", "thrust", "motor_lag", "drag"])
+@pytest.mark.parametrize("value", [FACTOR_RANGE[0] - 1e-9, FACTOR_RANGE[1] + 1e-9, math.nan, math.inf])
+def test_a_factor_out_of_range_is_refused(name: str, value: float) -> None:
+    with pytest.raises(InputError, match=name):
+        Factors(**{name: value})
+    for limit in FACTOR_RANGE:
+        assert getattr(Factors(**{name: limit}), name) == limit

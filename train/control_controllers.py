@@ -1,0 +1,51 @@
+"""The controllers that `bench control` compares, and the variants of its ablation, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from .checkpoint import Checkpoint
+from .controllers import Controller, GeometricController, GradientController, PolicyController, SamplingController
+from .planner_settings import PlannerSettings, preset
+from .sampling_planners import cem_settings, mppi_settings
+
+Builder = Callable[[Checkpoint], Controller]
+
+CONTROLLERS = ("gradient", "policy", "mppi", "cem", "geometric", "gradient-paper")
+"""The first is compared with each of the others."""
+
+
+def _settings(checkpoint: Checkpoint, name: str = "quadrotor") -> PlannerSettings:
+    s = checkpoint.settings
+    return preset(name, dt_plan_s=s.dt_plan_s, tick_hz=s.tick_hz, horizon=s.horizon if name == "quadrotor" else None)
+
+
+def variants(checkpoint: Checkpoint) -> dict[str, PlannerSettings]:
+    """Settings of the ablation: the first is the planner as it flies, the others lack or change one thing."""
+    full = _settings(checkpoint)
+    changed = {
+        "gradient": full,
+        "no reuse": replace(full, reuse=0.0),
+        "no uncertainty": replace(full, disagreement=0.0),
+        "uncertainty without gradient": replace(full, disagreement_gradient=False),
+        "ranked before last step": replace(full, rank_before_last_step=True),
+    }
+    changed |= {f"K={steps}": replace(full, steps=steps) for steps in (0, 1, 3, 8)}
+    changed |= {f"H={horizon}": replace(full, horizon=horizon) for horizon in (3, 5, 10, 20)}
+    return changed
+
+
+def build(name: str, checkpoint: Checkpoint) -> Controller:
+    """A controller by its name: one of `CONTROLLERS` or of `variants`."""
+    timing = {"dt_plan_s": checkpoint.settings.dt_plan_s, "tick_hz": checkpoint.settings.tick_hz}
+    if name == "policy":
+        return PolicyController(checkpoint)
+    if name == "geometric":
+        return GeometricController()
+    if name == "gradient-paper":
+        return GradientController(checkpoint, _settings(checkpoint, "paper"), name=name)
+    if name in ("mppi", "cem"):
+        chosen = mppi_settings(**timing) if name == "mppi" else cem_settings(**timing)
+        return SamplingController(checkpoint, chosen, name=name)
+    return GradientController(checkpoint, variants(checkpoint)[name], name=name)
