@@ -1,5 +1,5 @@
 """Measure: how close the vehicle tracks (`track`), how evenly it ticks (`tick`), what the reachability engine decides (`reach`),
-how well real flights are predicted (`prediction`).
+how well tasks are flown (`control`), how well real flights are predicted (`prediction`), what bounds and disagreement of the model are worth (`calibration`).
 
 `tubepilot bench NAME --help` states the options of each.
 """
@@ -13,7 +13,9 @@ BENCHES: dict[str, tuple[str, str]] = {
     "track": ("tubepilot.runtime.bench_track", "figure-eight in wind against the simulator's own controller"),
     "tick": ("tubepilot.runtime.bench_tick", "timing of the ticks of a recorded flight, or of a bundle run live"),
     "reach": ("tubepilot.train.bench_reach", "closed loops with neural networks, verified, timed, compared with simulation"),
+    "control": ("tubepilot.train.bench_control", "tasks under gradient planner, policy, MPPI, CEM and the simulator's controller"),
     "prediction": ("tubepilot.train.bench_prediction", "open-loop prediction of real flights, beside physics, naive and linear ridge"),
+    "calibration": ("tubepilot.train.bench_calibration", "coverage of model-error boxes, disagreement of the ensemble"),
 }
 
 

@@ -7,7 +7,7 @@ import io
 import tomllib
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,6 +51,28 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class RegimeBounds:
+    """Residual bounds of one regime of speed.
+
+    Attributes:
+        speed_m_s: Where the regime begins and ends [m/s]; the last one has no end (inf).
+        acceleration_m_s2, rate_rad_s: See `ResidualBounds`.
+        coverage_claimed: Joint coverage that the rank gives; below what was asked for if the ticks were too few.
+        coverage_seen: Joint coverage on flights used for neither fit nor bound; nan if none of them was in the regime.
+        samples: Number of ticks in the regime.
+        pooled_m_s: Speeds whose ticks are behind the bound [m/s]; wider than the regime if that had too few ticks.
+    """
+
+    speed_m_s: tuple[float, float]
+    acceleration_m_s2: tuple[float, float, float]
+    rate_rad_s: tuple[float, float, float]
+    coverage_claimed: float
+    coverage_seen: float
+    samples: int
+    pooled_m_s: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
 class ResidualBounds:
     """How far the physics-only model (no ensemble) was from flights that it was not fitted on.
 
@@ -61,6 +83,8 @@ class ResidualBounds:
         coverage_seen: Share covered on flights used for neither fit nor bound.
         samples: Number of residual samples behind the bound.
         how: How it was made, one sentence.
+        regimes: The same by regime of speed, from slow to fast; empty in checkpoints from before there were any.
+        flights: Names of the held-out flights behind the bounds; empty likewise.
     """
 
     acceleration_m_s2: tuple[float, float, float]
@@ -69,6 +93,8 @@ class ResidualBounds:
     coverage_seen: float
     samples: int
     how: str
+    regimes: tuple[RegimeBounds, ...] = ()
+    flights: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +203,14 @@ def _table(settings: Settings, content: bytes) -> dict[str, object]:
             "coverage_seen": bounds.coverage_seen,
             "samples": bounds.samples,
             "how": bounds.how,
+            "regimes": [_regime_table(regime) for regime in bounds.regimes],
+            "flights": list(bounds.flights),
         },
     }
+
+
+def _regime_table(regime: RegimeBounds) -> dict[str, object]:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(regime).items()}
 
 
 def load(path: Path) -> Checkpoint:
@@ -268,5 +300,23 @@ def _settings(table: dict[str, object]) -> Settings:
             float(bounds["coverage_seen"]),
             int(bounds["samples"]),
             str(bounds["how"]),
+            tuple(_regime(regime) for regime in bounds.get("regimes", [])),
+            tuple(str(name) for name in bounds.get("flights", [])),
         ),
+    )
+
+
+def _regime(table: dict[str, object]) -> RegimeBounds:
+    def pair(key: str) -> tuple[float, float]:
+        low, high = (float(v) for v in table[key])  # type: ignore[attr-defined]
+        return low, high
+
+    return RegimeBounds(
+        pair("speed_m_s"),
+        _triple(table["acceleration_m_s2"]),  # type: ignore[arg-type]
+        _triple(table["rate_rad_s"]),  # type: ignore[arg-type]
+        float(str(table["coverage_claimed"])),
+        float(str(table["coverage_seen"])),
+        int(str(table["samples"])),
+        pair("pooled_m_s"),
     )
