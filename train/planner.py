@@ -2,18 +2,24 @@
 
 It is the gradient planner of Dream-MPC (arXiv:2605.04568, Algorithm 1) with two defects of its released code mended:
 the penalty on the ensemble's disagreement takes part in the gradient, and candidates are ranked after their last
-refinement step instead of before. Three functions, one per exported graph: `rollout`, `refine` and `rank`.
+refinement step instead of before. Three functions, one per exported graph: `rollout`, `refine` and `rank`; `plan` puts
+them together as a tick on board does.
 World frame: ENU, turned so that the reference yaw is zero; positions relative to the first row of the reference.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+import numpy as np
+from jaxtyping import Array, Float, Int, Key
 
+from tubepilot.firmware_bridge.types import GRAVITY_M_S2
+
+from .constraints import Constraints, violations, widened
 from .dynamics import WorldModel, disagreement, step
 from .planner_settings import PlannerSettings, StepRule
 from .task import (
@@ -54,12 +60,14 @@ class Problem(NamedTuple):
         reference: Position [m], velocity [m/s], acceleration [m/s^2] at the instants h * dt_plan, shape (H + 1, 9).
         disturbance: Estimated constant acceleration in the world [m/s^2], shape (3,).
         previous_action: Action applied in the last tick, in [-1, 1], shape (4,).
+        constraints: What the plan keeps clear of, in the frame of the state (`constraints.relative`); None for nothing.
     """
 
     state: Float[Array, "14"]
     reference: Float[Array, "knots 9"]
     disturbance: Float[Array, "3"]
     previous_action: Float[Array, "4"]
+    constraints: Constraints | None = None
 
 
 class Ranking(NamedTuple):
@@ -134,9 +142,10 @@ def plan_return(
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Return J of one plan, and its disagreement averaged over the horizon.
 
-    J = -( sum_h dt_plan * (stage cost_h + lambda * disagreement_h) + V(observation_H) ).
+    J = -( sum_h dt_plan * (stage cost_h + weights . violations_h + lambda * disagreement_h) + V(observation_H) ).
     """
     weight = model.cost.disagreement if settings.disagreement is None else settings.disagreement
+    avoided = None if problem.constraints is None else widened(problem.constraints, settings.shell_m)
     before = jnp.concatenate([problem.previous_action[None], plan[:-1]])
 
     def body(state: Array, inputs: tuple[Array, Array, Array]) -> tuple[Array, tuple[Array, Array]]:
@@ -146,7 +155,10 @@ def plan_return(
         cost = stage_cost(
             model.cost, model.action_scale, state, reference, problem.disturbance, action, previous
         )
-        return state, (cost, disagreement(model.world.residual, members))
+        if avoided is not None:
+            cost = cost + jnp.array([settings.obstacle, settings.fence, settings.speed]) @ violations(avoided, state)
+        spread = disagreement(model.world.residual, members)
+        return state, (cost, spread if settings.disagreement_gradient else jax.lax.stop_gradient(spread))
 
     last, (costs, spread) = jax.lax.scan(body, problem.state, (problem.reference[1:], plan, before))
     observation = observe(model.observation_scale, last, problem.reference[-1], problem.disturbance)
@@ -163,6 +175,38 @@ def ascent(
     direction = metric * gradient
     gain, radius = settings.step_gain_radius
     return direction * (gain / jnp.sqrt(radius**2 + jnp.mean(direction**2)))
+
+
+def inverse_curvature(model: PlannerModel, settings: PlannerSettings) -> Float[np.ndarray, "horizon 4"]:
+    """Metric of the preconditioned step: one over the row sums of the moduli of the Hessian of -J at hover.
+
+    The diagonal matrix of these row sums is no less than the Hessian (Gershgorin), so a full step cannot overshoot in a
+    quadratic. A row sum counts as at least `curvature_floor` of the greatest. The same as the exported planner's.
+
+    Returns:
+        Shape (H, 4), float64; ones for step rules that use no metric.
+    """
+    if settings.step_rule is not StepRule.PRECONDITIONED:
+        return np.ones((settings.horizon, 4))
+    with jax.enable_x64(True):
+        exact = jax.tree.map(lambda v: jnp.asarray(np.asarray(v), jnp.float64), model)
+        return np.asarray(_inverse_curvature(exact, settings))
+
+
+@partial(jax.jit, static_argnames="settings")
+def _inverse_curvature(model: PlannerModel, settings: PlannerSettings) -> Array:
+    level = jnp.zeros(14).at[6].set(1.0).at[13].set(GRAVITY_M_S2)
+    held = jnp.array([0.0, 0.0, 0.0, GRAVITY_M_S2]) / jnp.array([1.0, 1.0, 1.0, model.world.physics.thrust_gain])
+    action = (held - model.action_scale.centre) / model.action_scale.half
+    problem = Problem(level, jnp.zeros((settings.horizon + 1, 9)), jnp.zeros(3), action)
+    hover = jnp.tile(action, settings.horizon)
+
+    def loss(actions: Array) -> Array:
+        return -plan_return(model, settings, problem, actions.reshape(-1, 4))[0]
+
+    rows = jnp.sum(jnp.abs(jax.hessian(loss)(hover)), axis=1)
+    floor = jnp.maximum(settings.curvature_floor * jnp.max(rows), np.finfo(np.float32).tiny)
+    return 1.0 / jnp.maximum(rows, floor).reshape(-1, 4)
 
 
 def refine(
@@ -185,9 +229,19 @@ def refine(
         The new candidates, clipped to [-1, 1], and J of the plans passed in.
     """
 
-    def one(plan: Array) -> tuple[Array, Array]:
-        returned, gradient = jax.value_and_grad(lambda p: plan_return(model, settings, problem, p)[0])(plan)
-        return jnp.clip(plan + ascent(settings, metric, gradient), -1.0, 1.0), returned
+    refined, returns, _ = _refined(model, settings, metric, problem, plans)
+    return refined, returns
+
+
+def _refined(
+    model: PlannerModel, settings: PlannerSettings, metric: Array, problem: Problem, plans: Array
+) -> tuple[Array, Array, Array]:
+    """`refine`, and the disagreement of the plans passed in."""
+
+    def one(plan: Array) -> tuple[Array, Array, Array]:
+        scored = jax.value_and_grad(lambda p: plan_return(model, settings, problem, p), has_aux=True)
+        (returned, spread), gradient = scored(plan)
+        return jnp.clip(plan + ascent(settings, metric, gradient), -1.0, 1.0), returned, spread
 
     return jax.vmap(one)(plans)
 
@@ -202,3 +256,45 @@ def rank(
     returns, spread = jax.vmap(lambda plan: plan_return(model, settings, problem, plan))(plans)
     best = jnp.argmax(returns)
     return Ranking(returns, best, plans[best], spread[best])
+
+
+def perturbations(settings: PlannerSettings, key: Key[Array, ""]) -> Float[Array, "candidate horizon 4"]:
+    """Noise on the policy's actions, nine tenths of its variance held along the horizon; candidates 0 and 1 get none.
+
+    Noise that is held moves the vehicle; noise that changes at every step averages out.
+    """
+    held_key, changing_key = jax.random.split(key)
+    shape = (settings.candidates, settings.horizon, 4)
+    held = jax.random.normal(held_key, (shape[0], 1, 4))
+    noise = settings.noise * (0.9**0.5 * held + 0.1**0.5 * jax.random.normal(changing_key, shape))
+    return jnp.clip(noise, -1.0, 1.0).at[:2].set(0.0)
+
+
+def plan(
+    model: PlannerModel,
+    settings: PlannerSettings,
+    metric: Float[Array, "horizon 4"],
+    problem: Problem,
+    previous_plans: Float[Array, "candidate horizon 4"],
+    noise: Float[Array, "candidate horizon 4"],
+    reuse: Float[Array, ""],
+) -> tuple[Float[Array, "candidate horizon 4"], Ranking]:
+    """One tick with all its refinement steps; see `rollout`, `refine` and `rank` for the arguments.
+
+    Returns:
+        The candidates for the next tick, the best one first and the first one in its place; and their ranking (by the
+        returns before the last step if the settings say so).
+    """
+
+    def body(carry: tuple[Array, Array, Array], _: None) -> tuple[tuple[Array, Array, Array], None]:
+        return _refined(model, settings, metric, problem, carry[0]), None
+
+    plans = rollout(model, settings, problem, previous_plans, noise, reuse)
+    unknown = jnp.zeros(settings.candidates, plans.dtype)
+    (plans, returns, spread), _ = jax.lax.scan(body, (plans, unknown, unknown), length=settings.steps)
+    if settings.rank_before_last_step and settings.steps > 0:
+        best = jnp.argmax(returns)
+        ranking = Ranking(returns, best, plans[best], spread[best])
+    else:
+        ranking = rank(model, settings, problem, plans)
+    return plans.at[ranking.best].set(plans[0]).at[0].set(ranking.plan), ranking

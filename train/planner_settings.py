@@ -1,9 +1,9 @@
-"""Settings of the planner and their presets: `paper` (the published defaults) and `quadrotor` (tuned for flight)."""
+"""Settings of the planner and their presets: `paper` (the published defaults), `quadrotor` and `long` (tuned for flight)."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from tubepilot.firmware_bridge.errors import InputError
@@ -44,6 +44,12 @@ class PlannerSettings:
         reuse: rho, share of the shifted plan in candidates 1..N-1, in [0, 1].
         noise: Standard deviation of the noise on the policy's actions, in action units.
         disagreement: lambda, weight of the ensemble's disagreement; None takes the checkpoint's.
+        disagreement_gradient: Whether the disagreement takes part in the gradient; False is what the released code of
+            arXiv:2605.04568 does (it only ranks).
+        rank_before_last_step: Whether the returns of the candidates before their last step pick the plan, as in that
+            code; False ranks what is flown.
+        obstacle, fence, speed: Weights of the three `constraints.violations`, each per second of flight.
+        shell_m: Safety shell about obstacles and inside the fence that the plan keeps out of [m].
     """
 
     preset: str
@@ -59,6 +65,12 @@ class PlannerSettings:
     reuse: float
     noise: float
     disagreement: float | None
+    disagreement_gradient: bool = True
+    rank_before_last_step: bool = False
+    obstacle: float = 300.0
+    fence: float = 300.0
+    speed: float = 30.0
+    shell_m: float = 0.1
 
     def __post_init__(self) -> None:
         """Check the ranges.
@@ -77,6 +89,10 @@ class PlannerSettings:
             "curvature_floor": (1e-9, 1.0),
             "reuse": (0.0, 1.0),
             "noise": (0.0, 1.0),
+            "obstacle": (0.0, 1e6),
+            "fence": (0.0, 1e6),
+            "speed": (0.0, 1e6),
+            "shell_m": (0.0, 10.0),
         }
         for name, (low, high) in limits.items():
             value = float(getattr(self, name))
@@ -84,6 +100,14 @@ class PlannerSettings:
                 raise InputError(f"planner setting {name} is {value:g}, must be within [{low:g}, {high:g}]")
         if self.disagreement is not None and not (math.isfinite(self.disagreement) and self.disagreement >= 0):
             raise InputError(f"planner setting disagreement is {self.disagreement:g}, must be finite and >= 0")
+
+    @property
+    def model_evaluations(self) -> int:
+        """Calls of the model's step in one decision, a backward pass counted as one more: N H rollouts, 2 K N H in the
+        refinement, N H to rank (none if the last refinement step has ranked already)."""
+        ranked_already = self.rank_before_last_step and self.steps > 0
+        passes = 1 + 2 * self.steps + (0 if ranked_already else 1)
+        return passes * self.candidates * self.horizon
 
     @property
     def step_gain_radius(self) -> tuple[float, float]:
@@ -100,7 +124,8 @@ def preset(
 
     Args:
         name: `paper` (N=5, H=3, K=1, plain gradient step of 0.1, rho=0.1, lambda=0.01; arXiv:2605.04568) or
-            `quadrotor`.
+            `quadrotor` (N=5, H=12, K=4, preconditioned) or `long` (the same with N=2, H=20: fewer candidates that look
+            further, 400 evaluations of the model instead of 600).
         dt_plan_s: Length of a plan step [s].
         tick_hz: Control rate [Hz].
         horizon: Steps of a plan; the preset's own if None.
@@ -124,4 +149,9 @@ def preset(
             shift_knots=shift, step_rule=StepRule.PRECONDITIONED, step_size=1.0, radius=0.5, curvature_floor=1e-3,
             reuse=0.5, noise=0.15, disagreement=None,
         )
-    raise InputError(f"planner preset {name!r} is unknown; the presets are: paper, quadrotor")
+    if name == "long":
+        return replace(
+            preset("quadrotor", dt_plan_s=dt_plan_s, tick_hz=tick_hz, horizon=horizon or 20, candidates=candidates or 2),
+            preset=name,
+        )
+    raise InputError(f"planner preset {name!r} is unknown; the presets are: paper, quadrotor, long")

@@ -126,7 +126,11 @@ def test_presets() -> None:
     assert (paper.step_size, paper.reuse, paper.disagreement) == (0.1, 0.1, 0.01)
     quadrotor = preset("quadrotor", dt_plan_s=0.04, tick_hz=100.0)
     assert (quadrotor.candidates, quadrotor.horizon, quadrotor.shift_knots) == (5, 12, pytest.approx(0.25))
-    with pytest.raises(InputError, match="'fast' is unknown; the presets are: paper, quadrotor"):
+    far = preset("long", dt_plan_s=0.04, tick_hz=100.0)
+    assert (far.candidates, far.horizon, far.steps, far.step_rule) == (2, 20, 4, quadrotor.step_rule)
+    assert far.model_evaluations == 2 * 20 * (1 + 2 * 4 + 1) < 9216 / 20
+    assert (quadrotor.model_evaluations, paper.model_evaluations) == (600, 60)
+    with pytest.raises(InputError, match="'fast' is unknown; the presets are: paper, quadrotor, long"):
         preset("fast", dt_plan_s=0.04, tick_hz=100.0)
     with pytest.raises(InputError, match="tick_hz is 0"):
         preset("paper", dt_plan_s=0.04, tick_hz=0.0)
@@ -135,7 +139,8 @@ def test_presets() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [("candidates", 0), ("horizon", 65), ("steps", -1), ("shift_knots", 1.1), ("reuse", -0.1), ("step_size", 0.0),
-     ("noise", float("nan")), ("disagreement", -1.0), ("radius", 0.0), ("curvature_floor", 2.0)],
+     ("noise", float("nan")), ("disagreement", -1.0), ("radius", 0.0), ("curvature_floor", 2.0),
+     ("obstacle", -1.0), ("fence", float("nan")), ("speed", 1e7), ("shell_m", -0.1)],
 )  # fmt: skip
 def test_settings_outside_their_range_are_refused(name: str, value: float) -> None:
     with pytest.raises(InputError, match=f"planner setting {name} is"):
