@@ -30,13 +30,15 @@ if TYPE_CHECKING:
     from .control_record import FlightRow
 
 SIMULATORS = ("rotorpy", "crazyflow", "model")
-DEFAULT_CHECKPOINT = Path("demo/checkpoint")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `tubepilot bench control`."""
     parser.add_argument("--json", type=Path, required=True, metavar="FILE", help="file of the figures; the picture lies beside it")
-    parser.add_argument("--checkpoint", type=Path, default=DEFAULT_CHECKPOINT, metavar="DIR", help="what `tubepilot train` wrote")
+    parser.add_argument(
+        "--checkpoint", type=Path, metavar="DIR",
+        help="what `tubepilot train` wrote; if not given, one is learnt first (minutes) into FILE.learned, or taken from there",
+    )
     parser.add_argument("--task", nargs="+", metavar="TASK", help="shipped tasks, or TOML files; all shipped ones if not given")
     parser.add_argument("--controller", nargs="+", metavar="NAME", help="all if not given; the first is compared with the others")
     parser.add_argument("--ablation", action="store_true", help="fly variants of the gradient planner instead")
@@ -56,6 +58,12 @@ def run(arguments: argparse.Namespace) -> int:
     from .control_picture import score_picture
     from .control_record import document, finished, summary, tables
 
+    _check(arguments)
+    if arguments.checkpoint is None:
+        from .control_checkpoint import learned_checkpoint
+
+        folder = arguments.json.with_suffix(".learned")
+        arguments.checkpoint = learned_checkpoint(folder, min(arguments.processes, os.cpu_count() or 1))
     names, controllers = _chosen(arguments)
     settings = _settings(arguments, names, controllers)
     path: Path = arguments.json
@@ -103,15 +111,10 @@ def _sorted(rows: list[FlightRow], names: dict[str, str], controllers: list[str]
     return sorted(rows, key=place)
 
 
-def _chosen(arguments: argparse.Namespace) -> tuple[dict[str, str], list[str]]:
-    """Tasks, what was asked for to the task's name, and controllers.
-
-    Raises:
-        InputError: an option is outside what can be run.
-    """
-    from .checkpoint import load
-    from .control_controllers import CONTROLLERS, variants
-    from .task_definition import TASKS, load_task
+def _check(arguments: argparse.Namespace) -> None:
+    """Refuse options outside what can be run, before anything takes time."""
+    from .control_controllers import CONTROLLERS, VARIANTS
+    from .task_definition import load_task
 
     if not 1 <= arguments.seeds <= 1000:
         raise InputError(f"--seeds is {arguments.seeds}; it must be 1 to 1000")
@@ -120,16 +123,30 @@ def _chosen(arguments: argparse.Namespace) -> tuple[dict[str, str], list[str]]:
     path = arguments.json
     if not path.absolute().parent.is_dir() or path.is_dir() or path.suffix == ".png":
         raise InputError(f"--json {path}: a file in a folder that exists is expected, not ending in .png, which the picture does")
-    if not arguments.checkpoint.is_dir():
+    if arguments.checkpoint is not None and not arguments.checkpoint.is_dir():
         raise InputError(f"--checkpoint {arguments.checkpoint} is no folder; `make demo` makes demo/checkpoint")
+    known = VARIANTS if arguments.ablation else CONTROLLERS
+    for name in arguments.controller or ():
+        if name not in known:
+            raise InputError(f"--controller {name!r} is unknown; there are: {', '.join(known)}")
+    for task in arguments.task or ():
+        load_task(task)
+
+
+def _chosen(arguments: argparse.Namespace) -> tuple[dict[str, str], list[str]]:
+    """Tasks, what was asked for to the task's name, and controllers.
+
+    Raises:
+        InputError: the checkpoint flies no rates.
+    """
+    from .checkpoint import load
+    from .control_controllers import CONTROLLERS, VARIANTS
+    from .task_definition import TASKS, load_task
+
     checkpoint = load(arguments.checkpoint)
     if checkpoint.settings.action_level != "rates":
         raise InputError(f"--checkpoint {arguments.checkpoint} is of action level {checkpoint.settings.action_level}; rates are flown")
-    known = list(variants(checkpoint)) if arguments.ablation else list(CONTROLLERS)
-    controllers = list(dict.fromkeys(arguments.controller or known))
-    for name in controllers:
-        if name not in known:
-            raise InputError(f"--controller {name!r} is unknown; there are: {', '.join(known)}")
+    controllers = list(dict.fromkeys(arguments.controller or (VARIANTS if arguments.ablation else CONTROLLERS)))
     return {task: load_task(task).name for task in dict.fromkeys(arguments.task or TASKS)}, controllers
 
 

@@ -36,6 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="largest body-rate set-points; more than the certified set can use only gets rejected [rad/s]"
     )
     parser.add_argument(
+        "--thrust-shares", type=float, nargs=2, metavar=("MIN", "MAX"), default=[0.3757, 0.72],
+        help="range of the thrust set-point over the thrust at throttle 1; the rest is for the rate loop"
+    )
+    parser.add_argument(
         "--thrust-scale-m-s2", type=float,
         help="collective acceleration at throttle 1, if the logs do not say it [m/s^2]"
     )
@@ -59,6 +63,9 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--save-every-s is {args.save_every_s}, it must be at least 0")
     if min(args.rate_limit_rad_s) <= 0:
         raise InputError(f"--rate-limit-rad-s must be positive, got {args.rate_limit_rad_s}")
+    low, high = args.thrust_shares
+    if not 0 <= low < high <= 1:
+        raise InputError(f"--thrust-shares are {low:g} and {high:g}; 0 <= MIN < MAX <= 1 is needed")
     flights = read_flights(args.data)
     levels = {flight.action_level for flight in flights}
     if len(levels) > 1:
@@ -78,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
             settings = LearnSettings(
                 args.seed,
                 (x, y, z),
+                (low, high),
                 args.thrust_scale_m_s2,
                 ResidualSettings(iterations=args.residual_iterations),
                 PolicySettings(iterations=args.policy_iterations),

@@ -15,15 +15,21 @@ Builder = Callable[[Checkpoint], Controller]
 CONTROLLERS = ("gradient", "policy", "mppi", "cem", "geometric", "gradient-paper")
 """The first is compared with each of the others."""
 
+STEPS, HORIZONS = (0, 1, 3, 8), (3, 5, 10, 30)
+VARIANTS = (
+    "gradient", "no reuse", "no uncertainty", "uncertainty without gradient", "ranked before last step",
+    *(f"K={steps}" for steps in STEPS), *(f"H={horizon}" for horizon in HORIZONS),
+)  # fmt: skip
+"""The first is the planner as it flies (N=2, K=4, H=20), the others lack or change one thing."""
 
-def _settings(checkpoint: Checkpoint, name: str = "quadrotor") -> PlannerSettings:
-    s = checkpoint.settings
-    return preset(name, dt_plan_s=s.dt_plan_s, tick_hz=s.tick_hz, horizon=s.horizon if name == "quadrotor" else None)
+
+def _settings(checkpoint: Checkpoint, name: str) -> PlannerSettings:
+    return preset(name, dt_plan_s=checkpoint.settings.dt_plan_s, tick_hz=checkpoint.settings.tick_hz)
 
 
 def variants(checkpoint: Checkpoint) -> dict[str, PlannerSettings]:
-    """Settings of the ablation: the first is the planner as it flies, the others lack or change one thing."""
-    full = _settings(checkpoint)
+    """Settings of `VARIANTS`."""
+    full = _settings(checkpoint, "long")
     changed = {
         "gradient": full,
         "no reuse": replace(full, reuse=0.0),
@@ -31,8 +37,8 @@ def variants(checkpoint: Checkpoint) -> dict[str, PlannerSettings]:
         "uncertainty without gradient": replace(full, disagreement_gradient=False),
         "ranked before last step": replace(full, rank_before_last_step=True),
     }
-    changed |= {f"K={steps}": replace(full, steps=steps) for steps in (0, 1, 3, 8)}
-    changed |= {f"H={horizon}": replace(full, horizon=horizon) for horizon in (3, 5, 10, 20)}
+    changed |= {f"K={steps}": replace(full, steps=steps) for steps in STEPS}
+    changed |= {f"H={horizon}": replace(full, horizon=horizon) for horizon in HORIZONS}
     return changed
 
 

@@ -31,9 +31,8 @@ from .value import train_value
 
 DT_PLAN_S = 0.04
 HORIZON = 12
-THRUST_MIN_M_S2 = 7.2
-THRUST_SHARE_MAX = 0.72
-"""Share of the greatest thrust that a setpoint may ask for; the rest is for the rate loop."""
+THRUST_SHARES = (0.3757, 0.72)
+"""Range of thrust that a setpoint may ask for, over the greatest; the rest is for the rate loop."""
 HELD_OUT = 3
 FEWEST_ITERATIONS = 200
 """A policy interrupted before this many iterations is not worth a checkpoint; its state stays for --resume."""
@@ -47,6 +46,7 @@ class LearnSettings:
     Attributes:
         seed: Seed of everything random.
         rate_limit_rad_s: Greatest commanded body rates [rad/s].
+        thrust_shares: Range of the commanded thrust over that at throttle 1.
         thrust_scale_m_s2: Collective acceleration at throttle 1 if the flights do not say it [m/s^2].
         residual: How the ensemble is trained.
         policy: How policy and value are trained.
@@ -56,6 +56,7 @@ class LearnSettings:
 
     seed: int
     rate_limit_rad_s: tuple[float, float, float]
+    thrust_shares: tuple[float, float]
     thrust_scale_m_s2: float | None
     residual: ResidualSettings
     policy: PolicySettings
@@ -233,7 +234,7 @@ def learn(
     """
     split = split_flights(flights, leave_out)
     scale = thrust_scale(flights, settings.thrust_scale_m_s2)
-    limits = Limits(settings.rate_limit_rad_s, THRUST_MIN_M_S2, THRUST_SHARE_MAX * scale)
+    limits = Limits(settings.rate_limit_rad_s, settings.thrust_shares[0] * scale, settings.thrust_shares[1] * scale)
     task = default_task(limits.rate_rad_s, limits.thrust_min_m_s2, limits.thrust_max_m_s2)
     partial = out.with_name(f"{out.name}.partial")
     held_out = [*split.calibration, *split.test]

@@ -218,7 +218,7 @@ from tubepilot.train.monitor import Interrupt
 from tubepilot.train.policy import PolicySettings
 from tubepilot.train.residual import ResidualSettings
 settings = LearnSettings(
-    3, (1.5, 1.5, 0.3), None, ResidualSettings(members=2, width=4, window=3, batch=4, iterations=6),
+    3, (1.5, 1.5, 0.3), (0.3757, 0.72), None, ResidualSettings(members=2, width=4, window=3, batch=4, iterations=6),
     PolicySettings(width=4, steps=4, batch=4, iterations=6, value_iterations=6, value_rollouts=8), 50, 0.0,
 )
 learn(read_flights(folder), ["f1", "f2"], folder.parent / sys.argv[4], "resume" in sys.argv, settings, Interrupt())

@@ -58,7 +58,7 @@ def test_the_slalom_reference_passes_every_gate_in_order() -> None:
         ("hover_in_wind", "mass = [0.95, 1.05]", "mass = [0.05, 0.95]", ["`randomisation.mass`", "0.05", "0.2 to 5"]),
         ("hover_in_wind", 'kind = "hover"', 'kind = "loop"', ["`path.kind`", "'loop'", "figure-eight"]),
         ("hover_in_wind", "point_m = [0.0, 0.0, 1.5]", "point_m = [0.0, 1.5]", ["`path.point_m`", "3 numbers"]),
-        ("hover_in_wind", "reward_margin_m = 0.25", 'reward_margin_m = "distance"', ["`reward_margin_m`", "goal"]),
+        ("hover_in_wind", "reward_margin_m = 0.1", 'reward_margin_m = "distance"', ["`reward_margin_m`", "goal"]),
         ("hover_in_wind", "point_m = [0.0, 0.0, 1.5]", "point_m = [0.0, 9.0, 1.5]", ["`geofence.low_m`", "start"]),
         ("hover_in_wind", 'title = "Hover in wind"', "title = 5", ["`title`", "5", "text"]),
         ("hover_in_wind", "duration_s = 8.0", "duration_s = = 8.0", ["not valid TOML"]),

@@ -112,7 +112,7 @@ def test_the_score_is_the_mean_over_the_nominal_duration(learned: LearnedVehicle
         error = np.linalg.norm(flight.true_state()[0:3] - [0.0, 0.0, 1.5])
         assert result.info["position_error_m"] == pytest.approx(error)
         if not result.terminated and not result.info["violated"]:
-            assert result.reward == pytest.approx(tolerance(float(error), 0.25))
+            assert result.reward == pytest.approx(tolerance(float(error), 0.1))
         rewards.append(result.reward)
         if flight.finished:
             break
