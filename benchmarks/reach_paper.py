@@ -22,10 +22,8 @@ from tubepilot.train.reachability.compiling import compiled
 from tubepilot.train.reachability.examples import JOINTS, arm, swarm
 from tubepilot.train.reachability.sampling import sample
 
-REPEATS = 3
 
-
-def measure(system: str, samples: int, settings: Settings) -> dict[str, object]:
+def measure(system: str, samples: int, settings: Settings, repeats: int) -> dict[str, object]:
     """Compile, run and compare one system."""
     spec = arm() if system == "arm" else swarm(int(system))
     n = len(spec.states)
@@ -40,7 +38,7 @@ def measure(system: str, samples: int, settings: Settings) -> dict[str, object]:
     ready = time.perf_counter()
     jax.block_until_ready(call(None, *given))
     times = []
-    for _ in range(REPEATS):
+    for _ in range(repeats):
         start = time.perf_counter()
         tube = jax.block_until_ready(call(None, *given))
         times.append(time.perf_counter() - start)
@@ -65,6 +63,7 @@ def main() -> None:
     parser.add_argument("--substeps", type=int, default=1)
     parser.add_argument("--degree", type=int, default=1)
     parser.add_argument("--window", type=int, default=100)
+    parser.add_argument("--repeats", type=int, default=3, help="runs of which the fastest counts")
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
     settings = Settings(chosen.order, chosen.substeps, chosen.degree, chosen.window)
@@ -73,7 +72,7 @@ def main() -> None:
     rows = []
     with jax.enable_x64(True):
         for system in chosen.systems:
-            rows.append(measure(system, chosen.samples, settings))
+            rows.append(measure(system, chosen.samples, settings, max(1, chosen.repeats)))
             print(
                 "  ".join(f"{rows[-1][c]:>12.4g}" if isinstance(rows[-1][c], float) else f"{rows[-1][c]!s:>12}" for c in columns),
                 flush=True,

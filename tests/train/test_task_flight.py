@@ -43,6 +43,12 @@ def quiet(name: str, **changes: object) -> TaskDefinition:
     return replace(load_task(name), **{**still, **changes})  # type: ignore[arg-type]
 
 
+def lenient(name: str) -> TaskDefinition:
+    """A task whose reward tells how well a plain controller does: 0.1 at 0.25 m."""
+    task = load_task(name)
+    return task if task.reward_margin_m is None else replace(task, reward_margin_m=0.25)
+
+
 @pytest.fixture
 def learned(known_physics: Physics) -> LearnedVehicle:
     return LearnedVehicle(WorldModel(known_physics, zero_residual()), 19.0)
@@ -57,7 +63,7 @@ def learned(known_physics: Physics) -> LearnedVehicle:
 )
 def test_a_geometric_controller_flies_the_beginning_of_every_task(name: str, least: float) -> None:
     # Bounds are about 0.1 below what was measured; the integrator has found the drawn thrust error by the end of this time.
-    flight = TaskFlight(load_task(name), 1, RotorpyVehicle())
+    flight = TaskFlight(lenient(name), 1, RotorpyVehicle())
     result = fly(flight, until_s=3.0)
     assert result.reason is None
     assert not result.terminated
@@ -68,7 +74,7 @@ def test_a_geometric_controller_flies_the_beginning_of_every_task(name: str, lea
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in TASKS if name != "obstacle_forest"])
 def test_a_geometric_controller_flies_every_task_to_its_end(name: str) -> None:
-    flight = TaskFlight(load_task(name), 2, RotorpyVehicle())
+    flight = TaskFlight(lenient(name), 2, RotorpyVehicle())
     assert fly(flight).reason is None
     assert flight.time_s == pytest.approx(flight.task.duration_s)
     assert flight.gates_passed == len(flight.task.gates)
