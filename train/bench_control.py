@@ -113,7 +113,7 @@ def _sorted(rows: list[FlightRow], names: dict[str, str], controllers: list[str]
 
 def _check(arguments: argparse.Namespace) -> None:
     """Refuse options outside what can be run, before anything takes time."""
-    from .control_controllers import CONTROLLERS, VARIANTS
+    from .control_controllers import CONTROLLERS, EXTRA, VARIANTS
     from .task_definition import load_task
 
     if not 1 <= arguments.seeds <= 1000:
@@ -125,7 +125,7 @@ def _check(arguments: argparse.Namespace) -> None:
         raise InputError(f"--json {path}: a file in a folder that exists is expected, not ending in .png, which the picture does")
     if arguments.checkpoint is not None and not arguments.checkpoint.is_dir():
         raise InputError(f"--checkpoint {arguments.checkpoint} is no folder; `make demo` makes demo/checkpoint")
-    known = VARIANTS if arguments.ablation else CONTROLLERS
+    known = VARIANTS if arguments.ablation else (*CONTROLLERS, *EXTRA)
     for name in arguments.controller or ():
         if name not in known:
             raise InputError(f"--controller {name!r} is unknown; there are: {', '.join(known)}")

@@ -15,6 +15,9 @@ Builder = Callable[[Checkpoint], Controller]
 CONTROLLERS = ("gradient", "policy", "mppi", "cem", "geometric", "gradient-paper")
 """The first is compared with each of the others."""
 
+EXTRA = ("mppi-long",)
+"""Flown if asked for: MPPI over 12 steps, with a temperature for returns of this size, its mean flown; 36864 evaluations a decision."""
+
 STEPS, HORIZONS = (0, 1, 3, 8), (3, 5, 10, 30)
 VARIANTS = (
     "gradient", "no reuse", "no uncertainty", "uncertainty without gradient", "ranked before last step",
@@ -51,6 +54,10 @@ def build(name: str, checkpoint: Checkpoint) -> Controller:
         return GeometricController()
     if name == "gradient-paper":
         return GradientController(checkpoint, _settings(checkpoint, "paper"), name=name)
+    if name == "mppi-long":
+        base = mppi_settings(**timing)
+        longer = replace(base.problem, horizon=12)
+        return SamplingController(checkpoint, replace(base, problem=longer, temperature=500.0, draw_elite=False), name=name)
     if name in ("mppi", "cem"):
         chosen = mppi_settings(**timing) if name == "mppi" else cem_settings(**timing)
         return SamplingController(checkpoint, chosen, name=name)
