@@ -39,6 +39,7 @@ class _DiedError(BaseException):
     """Stands for the end of the process."""
 
 
+@pytest.mark.slow
 def test_the_fit_goes_on_where_it_died(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flights = [wobble(k) for k in range(3)]
     fit, fitted, last = rotor_learn.fit_rotor_model, [0], 10

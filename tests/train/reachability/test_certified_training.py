@@ -62,6 +62,7 @@ def imitation(network: Network, states: jax.Array) -> jax.Array:
     return jnp.mean((jax.vmap(network)(states) + states @ teacher().T) ** 2)
 
 
+@pytest.mark.slow
 def test_certified_training_narrows_the_tube_at_equal_cost() -> None:
     spec = double_integrator(3.0)
     plain, _ = train(spec, imitation, Course(iterations=200, weight=0.0))
