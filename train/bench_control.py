@@ -153,7 +153,7 @@ def _chosen(arguments: argparse.Namespace) -> tuple[dict[str, str], list[str]]:
 def _settings(arguments: argparse.Namespace, names: dict[str, str], controllers: list[str]) -> dict[str, Any]:
     """What the figures depend on: a run with others does not go on from the file."""
     from .checkpoint import load
-    from .control_controllers import build
+    from .control_controllers import settings_of
     from .task_definition import load_task
 
     checkpoint = load(arguments.checkpoint)
@@ -163,7 +163,7 @@ def _settings(arguments: argparse.Namespace, names: dict[str, str], controllers:
     for asked, name in names.items():
         settings[f"task {name}"] = hashlib.sha256(repr(load_task(asked)).encode()).hexdigest()[:16]
     for name in controllers:
-        settings[f"controller {name}"] = repr(getattr(build(name, checkpoint), "settings", name))
+        settings[f"controller {name}"] = repr(settings_of(name, checkpoint))
     return settings
 
 

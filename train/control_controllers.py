@@ -8,7 +8,7 @@ from dataclasses import replace
 from .checkpoint import Checkpoint
 from .controllers import Controller, GeometricController, GradientController, PolicyController, SamplingController
 from .planner_settings import PlannerSettings, preset
-from .sampling_planners import cem_settings, mppi_settings
+from .sampling_planners import SamplingSettings, cem_settings, mppi_settings
 
 Builder = Callable[[Checkpoint], Controller]
 
@@ -45,20 +45,28 @@ def variants(checkpoint: Checkpoint) -> dict[str, PlannerSettings]:
     return changed
 
 
-def build(name: str, checkpoint: Checkpoint) -> Controller:
-    """A controller by its name: one of `CONTROLLERS` or of `variants`."""
-    timing = {"dt_plan_s": checkpoint.settings.dt_plan_s, "tick_hz": checkpoint.settings.tick_hz}
-    if name == "policy":
-        return PolicyController(checkpoint)
-    if name == "geometric":
-        return GeometricController()
+def settings_of(name: str, checkpoint: Checkpoint) -> PlannerSettings | SamplingSettings | None:
+    """Settings of a controller by its name, one of `CONTROLLERS`, `EXTRA` or `VARIANTS`; None if it has none."""
+    if name in ("policy", "geometric"):
+        return None
     if name == "gradient-paper":
-        return GradientController(checkpoint, _settings(checkpoint, "paper"), name=name)
-    if name == "mppi-long":
-        base = mppi_settings(**timing)
-        longer = replace(base.problem, horizon=12)
-        return SamplingController(checkpoint, replace(base, problem=longer, temperature=500.0, draw_elite=False), name=name)
-    if name in ("mppi", "cem"):
-        chosen = mppi_settings(**timing) if name == "mppi" else cem_settings(**timing)
-        return SamplingController(checkpoint, chosen, name=name)
-    return GradientController(checkpoint, variants(checkpoint)[name], name=name)
+        return _settings(checkpoint, "paper")
+    if name in VARIANTS:
+        return variants(checkpoint)[name]
+    timing = {"dt_plan_s": checkpoint.settings.dt_plan_s, "tick_hz": checkpoint.settings.tick_hz}
+    if name == "cem":
+        return cem_settings(**timing)
+    base = mppi_settings(**timing)
+    if name == "mppi":
+        return base
+    return replace(base, problem=replace(base.problem, horizon=12), temperature=500.0, draw_elite=False)
+
+
+def build(name: str, checkpoint: Checkpoint) -> Controller:
+    """A controller by its name."""
+    settings = settings_of(name, checkpoint)
+    if isinstance(settings, SamplingSettings):
+        return SamplingController(checkpoint, settings, name=name)
+    if isinstance(settings, PlannerSettings):
+        return GradientController(checkpoint, settings, name=name)
+    return PolicyController(checkpoint) if name == "policy" else GeometricController()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
@@ -68,6 +69,7 @@ def episodes(tasks: Sequence[Task], seeds: Sequence[int], act: Act, shown: Itera
     return [Episode(*parts) for parts in zip(observations, actions, rewards, strict=True)]
 
 
+@functools.cache
 def compiled(controller: Controller) -> Decide:
     """The controller's `decide` as one compiled function for several episodes at once."""
 
