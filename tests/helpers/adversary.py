@@ -182,6 +182,7 @@ def main() -> int:
     parser.add_argument("--families", type=int, default=28)
     parser.add_argument("--networks", type=Path, help="folder of the benchmark networks; without it the benchmarks are left out")
     parser.add_argument("--trajectories", type=int, default=1000)
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="benchmarks to attack; all if not given")
     parser.add_argument("--scale", type=float, default=0.05, help="of the initial boxes of the benchmarks")
     args = parser.parse_args()
     found: list[str] = []
@@ -193,6 +194,8 @@ def main() -> int:
             f"{100 * report.validated:.1f} % of the steps validated, {len(report.found)} escapes"
         )
     for path in sorted(SPECS.glob("*.toml")) if args.networks else ():
+        if args.only and path.stem not in args.only:
+            continue
         begun = time.perf_counter()
         share, escaped = attack_benchmark(path, args.networks, args.trajectories, args.scale, args.seed)
         found += escaped

@@ -15,6 +15,8 @@ from tubepilot.train.latent.settings import ModelSettings, discount_of
 from tubepilot.train.latent.task import episodes, held_random
 from tubepilot.train.latent.training import Plan, begin, train
 
+pytestmark = pytest.mark.slow
+
 needs_suite = pytest.mark.skipif(not installed(), reason='dm_control is not installed: pip install "tubepilot[dm_control]"')
 
 

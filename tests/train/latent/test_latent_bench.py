@@ -17,6 +17,8 @@ from tubepilot.train.latent.dm_control_task import DmControlTask, installed
 from tubepilot.train.latent.settings import ModelSettings
 from tubepilot.train.latent.training import Plan, begin, folder_of, train
 
+pytestmark = pytest.mark.slow
+
 NAME = "acrobot-swingup"
 
 

@@ -14,6 +14,8 @@ from tubepilot.train.latent.losses import Batch, model_loss, policy_loss
 from tubepilot.train.latent.networks import Parameters, encode
 from tubepilot.train.latent.settings import LearnSettings, ModelSettings
 
+pytestmark = pytest.mark.slow
+
 STEP = 1e-6
 
 

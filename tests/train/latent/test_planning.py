@@ -15,6 +15,8 @@ from tubepilot.train.latent.networks import Parameters, advance, encode, policy_
 from tubepilot.train.latent.planning import Controller, Memory, plan_return, plan_returns, policy_plans, shifted
 from tubepilot.train.latent.settings import ModelSettings
 
+pytestmark = pytest.mark.slow
+
 H = 3
 
 

@@ -19,6 +19,8 @@ from tubepilot.train.latent import checkpoint
 from tubepilot.train.latent.task import Task
 from tubepilot.train.latent.training import Plan, Training, begin, train
 
+pytestmark = pytest.mark.slow
+
 
 def nothing(_: object) -> None:
     """Neither save nor report."""
