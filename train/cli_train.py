@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--thrust-shares", type=float, nargs=2, metavar=("MIN", "MAX"), default=[0.3757, 0.72],
-        help="range of the thrust set-point over the thrust at throttle 1; the rest is for the rate loop"
+        help="least and greatest ratio of the thrust set-point to the thrust at throttle 1; the rest is for the rate loop"
     )
     parser.add_argument(
         "--thrust-scale-m-s2", type=float,

@@ -54,6 +54,7 @@ def test_wrong_flights_are_refused(synthetic_flight) -> None:
         split_flights([synthetic_flight(0, 60)], ["nowhere"])
 
 
+@pytest.mark.slow
 def test_training_is_deterministic_for_a_seed(synthetic_flight, known_physics: Physics) -> None:
     small = ResidualSettings(members=2, width=4, window=4, batch=4, iterations=3)
     flights = [synthetic_flight(0, 200)]

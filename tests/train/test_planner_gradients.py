@@ -124,6 +124,7 @@ def by_parts(settings: PlannerSettings, model: Any, metric: Any, asked: Any, pre
     return plans, returns, rank(model, settings, asked, plans)
 
 
+@pytest.mark.slow
 def test_plan_is_rollout_refine_rank_and_keeps_the_best_first() -> None:
     with jax.enable_x64(True):
         rng = np.random.default_rng(2)

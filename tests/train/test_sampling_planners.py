@@ -67,6 +67,7 @@ def test_the_plan_is_better_than_the_policy_and_repeats_bit_for_bit(base: Sampli
         np.testing.assert_array_equal(result.plan, result.mean)
 
 
+@pytest.mark.slow
 def test_one_iteration_by_hand(model: PlannerModel) -> None:
     """Mean and deviation are the weighted moments of the elites; here all samples are the policy's and all elites."""
     noise = replace(MPPI.problem, noise=0.3)
