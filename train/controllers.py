@@ -1,6 +1,6 @@
 """Controllers of one interface: gradient planner, MPPI, CEM, policy, and the simulator's own geometric controller.
 
-Those that rest on the world model share one observer of thrust and disturbance (as in `closed_loop`), one tick, and
+Those that rest on the world model share one observer of thrust and disturbance, one tick, and
 float32; they see the vehicle relative to the reference, turned so that the heading to hold is zero. Frames: world ENU,
 body FLU.
 """
@@ -23,7 +23,6 @@ from tubepilot.firmware_bridge.errors import InputError
 from tubepilot.firmware_bridge.types import GRAVITY_M_S2, Vector
 
 from .checkpoint import Checkpoint
-from .closed_loop import OBSERVER_S
 from .constraints import Constraints, relative
 from .dynamics import step
 from .planner import PlannerModel, Problem, inverse_curvature, perturbations, plan, policy_action
@@ -31,6 +30,9 @@ from .planner_settings import PlannerSettings
 from .policy import single_precision
 from .sampling_planners import SamplingSettings, plan_by_sampling
 from .task import ActionScale, setpoint
+
+OBSERVER_S = 0.25
+"""Time constant of the disturbance estimate [s]."""
 
 Reference = Callable[[Vector], Vector]
 """Times [s], shape (n,), to position [m], velocity [m/s] and acceleration [m/s^2] in world ENU, shape (n, 9)."""
