@@ -17,6 +17,8 @@ from subprocess import DEVNULL, PIPE, Popen
 from types import TracebackType
 
 READ_SIZE = 65536
+BACKLOG = 16384
+"""Bytes that may wait for a reader; 0.2 s at 921600 baud."""
 
 
 class PtyRelay:
@@ -46,19 +48,24 @@ class PtyRelay:
 
 
 def _relay() -> None:
-    """Carry bytes both ways for ever; what a reader does not take in time is dropped, as on a wire."""
+    """Carry bytes both ways for ever; only what nobody takes for a long time is dropped."""
     ends = [os.openpty() for _ in range(2)]
     for master, slave in ends:
         tty.setraw(slave)
         os.set_blocking(master, False)
     print(*(os.ttyname(slave) for _, slave in ends), flush=True)
-    other = {ends[0][0]: ends[1][0], ends[1][0]: ends[0][0]}
+    masters = [master for master, _ in ends]
+    waiting = {master: bytearray() for master in masters}
     while True:
-        for master in select.select(list(other), [], [])[0]:
+        readable, writable, _ = select.select(masters, [master for master in masters if waiting[master]], [])
+        for master in readable:
+            far = waiting[masters[1 - masters.index(master)]]
+            far += os.read(master, READ_SIZE)
+            if len(far) > BACKLOG:
+                far.clear()
+        for master in {*writable, *(master for master in masters if waiting[master])}:
             with contextlib.suppress(BlockingIOError):
-                data = os.read(master, READ_SIZE)
-                while data:
-                    data = data[os.write(other[master], data) :]
+                del waiting[master][: os.write(master, waiting[master])]
 
 
 if __name__ == "__main__":

@@ -14,11 +14,15 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from .motion_capture import MotionCapture
 from .pty_relay import PtyRelay
 
 VARIABLE = "TUBEPILOT_PX4"
 AIRFRAME = "10040"
 """PX4's own quadrotor for the SIH simulator."""
+
+THRUST_SCALE_M_S2 = 19.1667
+"""Collective acceleration of the four motors on 1 kg, that of the simulated vehicle whose bundle flies [m/s^2]."""
 
 PARAMETERS: dict[str, float | int] = {
     "COM_OF_LOSS_T": 0.5,
@@ -27,7 +31,34 @@ PARAMETERS: dict[str, float | int] = {
     "COM_RC_IN_MODE": 4,  # no remote control at all
     "NAV_DLL_ACT": 0,
     "SDLOG_MODE": 0,
+    # A small, quick vehicle: motors of 20 ms, rates that follow in 46 ms, drag of 0.3 1/s. SIH's own defaults are a slow one.
+    "SIH_T_MAX": THRUST_SCALE_M_S2 / 4.0,
+    "SIH_T_TAU": 0.02,
+    "SIH_KDV": 0.3,
+    "SIH_Q_MAX": 0.2,
+    "MC_ROLLRATE_K": 2.0,
+    "MC_PITCHRATE_K": 2.0,
+    "MC_YAWRATE_K": 3.0,
+    "MC_ROLLRATE_I": 0.1,
+    "MC_PITCHRATE_I": 0.1,
+    # Position, height, velocity and heading from motion capture; SIH's satellites and barometer wander by decimetres.
+    "EKF2_EV_CTRL": 15,
+    "EKF2_EV_DELAY": 0,
+    "EKF2_EV_NOISE_MD": 1,
+    "EKF2_EVP_NOISE": 0.01,
+    "EKF2_EVV_NOISE": 0.01,
+    "EKF2_EVA_NOISE": 0.05,
+    "EKF2_HGT_REF": 3,
+    "EKF2_GPS_CTRL": 0,
+    "EKF2_BARO_CTRL": 0,
+    "EKF2_RNG_CTRL": 0,
+    "EKF2_MAG_TYPE": 5,
+    # SIH's accelerometer has a noise of 1.7 m/s^2 a sample; the estimator must lean on the capture instead.
+    "EKF2_ACC_NOISE": 1.0,
+    "EKF2_TAU_VEL": 0.1,
+    "EKF2_TAU_POS": 0.1,
 }
+CAPTURE_HZ = 100
 START_LIMIT_S = 60.0
 
 
@@ -56,8 +87,9 @@ class Px4Firmware:
         build = Path(os.environ[VARIABLE]).resolve()
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.words = folder, folder / "px4.log"
-        self.relay = PtyRelay()
+        self.relay, self._capture_line = PtyRelay(), PtyRelay()
         self.device = self.relay.companion_device
+        self._capture: MotionCapture | None = None
         environment = {**os.environ, "PX4_SYS_AUTOSTART": AIRFRAME, "PX4_SIM_MODEL": "sihsim_quadx", "PX4_SIMULATOR": "sihsim"}
         # A user without rights gets the namespace too, but then PX4's threads get no real-time priority.
         mapped = [] if os.geteuid() == 0 else ["--map-root-user"]
@@ -71,6 +103,11 @@ class Px4Firmware:
             self._await("Startup script returned successfully")
             for name, value in {**PARAMETERS, **(parameters or {})}.items():
                 self.shell(f"param set {name} {value}")
+            self.shell("mavlink stop-all")  # its own UDP links take the places that ours need
+            capture = self._capture_line.firmware_device
+            self.shell(f"mavlink start -d {capture} -b 921600 -m custom -r 90000")
+            self.shell(f"mavlink stream -d {capture} -s HIL_STATE_QUATERNION -r {CAPTURE_HZ}")
+            self._capture = MotionCapture(self._capture_line.companion_device)
             self.shell(f"mavlink start -d {self.relay.firmware_device} -b 921600 -m onboard -r {rate_bytes_s}")
         except BaseException:
             self.stop()
@@ -99,4 +136,7 @@ class Px4Firmware:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+        if self._capture is not None:
+            self._capture.stop()
         self.relay.close()
+        self._capture_line.close()
