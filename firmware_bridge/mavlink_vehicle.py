@@ -28,6 +28,10 @@ OUR_COMPONENT = 191
 
 HEARTBEAT_PERIOD_NS = 1_000_000_000
 TIMESYNC_PERIOD_NS = 100_000_000
+TIMESYNC_HURRY_NS = 20_000_000
+"""Period of time sync while states arrive with impossible ages: the clock of the other side jumped or paused [ns]."""
+CREDIBLE_AGE_NS = (-5_000_000, 25_000_000)
+"""Age of a state on arrival by the present fit; outside, the fit is doubted rather than the line [ns]."""
 HEARTBEAT_TIMEOUT_S = 3.0
 TEXTS_KEPT = 20
 REORDER_SPAN = 8
@@ -78,6 +82,7 @@ class MavlinkVehicle(Vehicle):
         self._next_heartbeat_ns = 0
         self._next_timesync_ns = 0
         self._timesync_sent: deque[int] = deque(maxlen=20)
+        self._clock_doubted = False
         self._stream_hz = 0.0
 
     # --- what differs between firmwares ---------------------------------------------------------------
@@ -167,7 +172,7 @@ class MavlinkVehicle(Vehicle):
             self.heartbeat()
             self._keep_streams()
         if now_ns >= self._next_timesync_ns:
-            self._next_timesync_ns = now_ns + TIMESYNC_PERIOD_NS
+            self._next_timesync_ns = now_ns + (TIMESYNC_HURRY_NS if self._clock_doubted else TIMESYNC_PERIOD_NS)
             self._timesync_sent.append(now_ns)
             self._send(m.Timesync(0, now_ns))
         self._transport.flush()
@@ -218,6 +223,7 @@ class MavlinkVehicle(Vehicle):
         if isinstance(message, m.AttitudeQuaternion):
             if self._note(self._merger.add_attitude(message)):
                 self._arrivals.append(now_ns)
+                self._doubt_clock(message.time_boot_ms, now_ns)
         elif isinstance(message, m.LocalPositionNed):
             self._note(self._merger.add_position(message))
         elif isinstance(message, m.Timesync):
@@ -235,6 +241,17 @@ class MavlinkVehicle(Vehicle):
             self._acks.append(message)
         elif isinstance(message, m.ParamValue):
             self._parameters[_text(message.param_id)] = message
+
+    def _doubt_clock(self, time_boot_ms: int, now_ns: int) -> None:
+        """Synchronise more often while states seem to come from long ago or from the future.
+
+        PX4's simulation pauses its clock whenever the machine is late; without hurry a second passes until it is found out.
+        """
+        local_ns = self._clock.to_local_ns(time_boot_ms * 1_000_000)
+        doubted = local_ns is not None and not CREDIBLE_AGE_NS[0] <= now_ns - local_ns <= CREDIBLE_AGE_NS[1]
+        if doubted and not self._clock_doubted:
+            self._next_timesync_ns = min(self._next_timesync_ns, now_ns + TIMESYNC_HURRY_NS)
+        self._clock_doubted = doubted
 
     def _note(self, refused: Refusal | None) -> bool:
         if refused is Refusal.REBOOT:

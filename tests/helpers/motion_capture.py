@@ -6,6 +6,7 @@ capture system would send it. A process of its own: `python motion_capture.py DE
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import select
@@ -30,6 +31,8 @@ class MotionCapture:
 
     def __init__(self, device: Path) -> None:
         self._process = subprocess.Popen([sys.executable, __file__, str(device)], stdin=subprocess.DEVNULL)
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(self._process.pid, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(41))
 
     def stop(self) -> None:
         """End it; the firmware loses its position."""
