@@ -30,7 +30,7 @@ PARAMETERS: dict[str, float | int] = {
     "COM_RC_OVERRIDE": 3,
     "COM_RC_IN_MODE": 4,  # no remote control at all
     "NAV_DLL_ACT": 0,
-    "SDLOG_MODE": 0,
+    "SDLOG_MODE": -1,
     # A small, quick vehicle: motors of 20 ms, rates that follow in 46 ms, drag of 0.3 1/s. SIH's own defaults are a slow one.
     "SIH_T_MAX": THRUST_SCALE_M_S2 / 4.0,
     "SIH_T_TAU": 0.02,
@@ -59,6 +59,9 @@ PARAMETERS: dict[str, float | int] = {
     "EKF2_TAU_POS": 0.1,
 }
 CAPTURE_HZ = 100
+WATCH_HZ = 50
+"""Heartbeats on a line of their own, where a test sees when the mode changes."""
+
 START_LIMIT_S = 60.0
 PRIORITY = -20
 """Of its threads [nice]."""
@@ -89,8 +92,8 @@ class Px4Firmware:
         build = Path(os.environ[VARIABLE]).resolve()
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.words = folder, folder / "px4.log"
-        self.relay, self._capture_line = PtyRelay(), PtyRelay()
-        self.device = self.relay.companion_device
+        self.relay, self._capture_line, self._watch_line = PtyRelay(), PtyRelay(), PtyRelay()
+        self.device, self.watch_device = self.relay.companion_device, self._watch_line.companion_device
         self._capture: MotionCapture | None = None
         environment = {**os.environ, "PX4_SYS_AUTOSTART": AIRFRAME, "PX4_SIM_MODEL": "sihsim_quadx", "PX4_SIMULATOR": "sihsim"}
         # A user without rights gets the namespace too, but then PX4's threads get no real-time priority.
@@ -109,6 +112,9 @@ class Px4Firmware:
             capture = self._capture_line.firmware_device
             self.shell(f"mavlink start -d {capture} -b 921600 -m custom -r 90000")
             self.shell(f"mavlink stream -d {capture} -s HIL_STATE_QUATERNION -r {CAPTURE_HZ}")
+            watch = self._watch_line.firmware_device
+            self.shell(f"mavlink start -d {watch} -b 921600 -m custom -r 20000")
+            self.shell(f"mavlink stream -d {watch} -s HEARTBEAT -r {WATCH_HZ}")
             self._capture = MotionCapture(self._capture_line.companion_device)
             self.shell(f"mavlink start -d {self.relay.firmware_device} -b 921600 -m onboard -r {rate_bytes_s}")
             time.sleep(1.0)
@@ -149,7 +155,10 @@ class Px4Firmware:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+        if self.process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self.process.stdin.close()
         if self._capture is not None:
             self._capture.stop()
-        self.relay.close()
-        self._capture_line.close()
+        for line in (self.relay, self._capture_line, self._watch_line):
+            line.close()
