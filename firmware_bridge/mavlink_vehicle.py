@@ -187,8 +187,8 @@ class MavlinkVehicle(Vehicle):
     def close(self) -> None:
         self._transport.close()
 
-    def _send(self, message: m.Message) -> bool:
-        frame = encode(message, self._sequence, OUR_SYSTEM, OUR_COMPONENT)
+    def _send(self, message: m.Message, component: int = OUR_COMPONENT) -> bool:
+        frame = encode(message, self._sequence, OUR_SYSTEM, component)
         if not self._transport.write(frame):
             return False
         self._sequence = (self._sequence + 1) & 0xFF
@@ -280,7 +280,7 @@ class MavlinkVehicle(Vehicle):
             self._clock.add(message.ts1, message.tc1, now_ns)
 
     def _on_text(self, message: m.Statustext) -> None:
-        part = message.text.split(b"\x00")[0]
+        part = message.text.split(b"\x00")[0].rstrip(b"\t")  # PX4 ends a text with a tab if an event says the same
         if message.id == 0:
             self._texts.append(part.decode("utf-8", "replace"))
             return
