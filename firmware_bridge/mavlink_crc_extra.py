@@ -1,7 +1,8 @@
 """CRC_EXTRA of every message of MAVLink's common, development and ardupilotmega dialects, by message id.
 
 With it the CRC of a frame can be checked although its fields are of no interest here; a frame whose id is not listed
-cannot be told from noise. Source: common.xml, development.xml (PX4 is built with it) and ardupilotmega.xml as of pymavlink 2.4.50 (a test compares them).
+cannot be told from noise. PX4 is built with the development dialect. Source: common.xml, development.xml and
+ardupilotmega.xml as of pymavlink 2.4.50 (a test compares them).
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import select
 import struct
 import time
 from abc import abstractmethod
@@ -13,6 +12,7 @@ from . import mavlink_messages as m
 from .errors import InputError, LinkError
 from .frames import swap_body
 from .mavlink import Frame, Parser, encode, rates_and_thrust
+from .serial_wait import wait_readable
 from .state import Refusal, StateMerger
 from .timesync import ClockFit
 from .transport import SerialTransport
@@ -141,11 +141,7 @@ class MavlinkVehicle(Vehicle):
         )
 
     def _wait(self, seconds: float) -> None:
-        descriptor = self._transport.fileno()
-        if descriptor < 0:
-            time.sleep(seconds)
-        else:
-            select.select([descriptor], [], [], seconds)
+        wait_readable(self._transport.fileno(), seconds)
 
     def wait_until(self, deadline_ns: int) -> None:
         while (left_ns := deadline_ns - clock_ns()) > 0:
