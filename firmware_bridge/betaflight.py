@@ -116,7 +116,7 @@ class BetaflightVehicle(Vehicle):
                     return self._answers[function]
         counts, device = self._parser.counts, self._uri.device
         if counts.frames == 0 and counts.bytes_in:
-            raise LinkError(f"{device}: {counts.bytes_in} bytes came but no MSP frame; switch MSP on for this port, check the baud rate")
+            raise LinkError(f"{device}: {counts.bytes_in} bytes came but no MSP frame; switch MSP on for this port")
         raise LinkError(f"{device}: no answer to MSP function {function}; check cable, power, and that MSP is on for this port")
 
     def poll(self) -> None:
