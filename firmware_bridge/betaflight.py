@@ -173,7 +173,7 @@ class BetaflightVehicle(Vehicle):
             return
         waiting = self._asked.get(frame.function)
         sent_ns = waiting.popleft() if waiting else now_ns
-        if waiting is not None:
+        if sent_ns != now_ns:
             self._answered += 1
             self._trips_ns.append(now_ns - sent_ns)
         middle_ns = sent_ns + (now_ns - sent_ns) // 2

@@ -38,15 +38,30 @@ START_LIMIT_S = 30.0
 PRIORITY = 45
 """Real-time priority of firmware and physics; granted to the privileged only."""
 
+# A craft of 30 g with slow motors needs about a quarter of the gains that Betaflight brings for five-inch craft.
 SETTINGS = """
 feature -RX_UDP
 feature RX_MSP
 aux 0 0 0 1700 2100 0 0
-set failsafe_delay = 4
+set failsafe_delay = 10
 set serial_update_rate_hz = 1000
 set rc_smoothing = OFF
 set acc_calibration = 0,0,0,1
 set runaway_takeoff_prevention = OFF
+set simplified_pids_mode = OFF
+set p_roll = 8
+set i_roll = 12
+set d_roll = 3
+set f_roll = 0
+set p_pitch = 8
+set i_pitch = 12
+set d_pitch = 3
+set f_pitch = 0
+set p_yaw = 6
+set i_yaw = 5
+set f_yaw = 0
+set d_max_roll = 0
+set d_max_pitch = 0
 save
 """
 ROTOR_OF_MOTOR = (2, 1, 3, 0)
@@ -55,7 +70,7 @@ ROTOR_OF_MOTOR = (2, 1, 3, 0)
 WIND_M_S = (1.0, -0.6, 0.0)
 """So that a wrong sign anywhere cannot go unseen [m/s]."""
 
-MOTOR_LAG = 0.3
+MOTOR_LAG = 0.2
 """Factor on the motor lag: Betaflight's default gains are for brushless motors, rotorpy's Crazyflie has slow brushed ones."""
 
 
