@@ -19,6 +19,12 @@ FLIGHTS = 8
 THRUST_SHARES = (0.1, 0.9)
 """Range of the commanded thrust over the greatest, a little within the tasks' own, so that the rate loop keeps its part."""
 
+REFERENCE_LIMITS = (5.0, 7.0)
+"""Greatest speed [m/s] and acceleration [m/s^2] of the paths learnt on: a little above the tasks' liveliest, 4 m/s and 6.4 m/s^2."""
+
+POLICY_ITERATIONS = 1200
+"""Gradient steps of the policy: half as many again as by default, since its paths differ more."""
+
 
 def learned_checkpoint(folder: Path, processes: int, seed: int = 0) -> Path:
     """Make flights in the simulator and learn from them, unless the folder has the result already.
@@ -43,6 +49,7 @@ def learned_checkpoint(folder: Path, processes: int, seed: int = 0) -> Path:
     shares = [str(share) for share in THRUST_SHARES]
     training = [str(flights), "--out", str(checkpoint), "--seed", str(seed), "--resume"]
     training += ["--rate-limit-rad-s", *rates, "--thrust-shares", *shares]
+    training += ["--reference-limits", *(str(limit) for limit in REFERENCE_LIMITS), "--policy-iterations", str(POLICY_ITERATIONS)]
     steps = ((cli_collect, collecting, len(list(flights.glob("*.npz"))) == FLIGHTS), (cli_train, training, False))
     for module, options, done in steps:
         parser = argparse.ArgumentParser()
