@@ -6,6 +6,7 @@ The demo's checkpoint keeps to the gentle set-points that its certified set can 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from tubepilot.firmware_bridge.errors import TubepilotError
@@ -26,13 +27,14 @@ POLICY_ITERATIONS = 1200
 """Gradient steps of the policy: half as many again as by default, since its paths differ more."""
 
 
-def learned_checkpoint(folder: Path, processes: int, seed: int = 0) -> Path:
+def learned_checkpoint(folder: Path, processes: int, seed: int = 0, wind_m_s: Sequence[float] = ()) -> Path:
     """Make flights in the simulator and learn from them, unless the folder has the result already.
 
     Args:
         folder: Gets `flights/` and `checkpoint/`.
         processes: Flights made at a time.
         seed: Of flights and training.
+        wind_m_s: Mean wind of the flights in turn [m/s]; that of `tubepilot collect` if empty.
 
     Returns:
         The checkpoint directory.
@@ -45,6 +47,8 @@ def learned_checkpoint(folder: Path, processes: int, seed: int = 0) -> Path:
         return checkpoint
     flights = folder / "flights"
     collecting = ["--out", str(flights), "--flights", str(FLIGHTS), "--seed", str(seed), "--processes", str(processes)]
+    if wind_m_s:
+        collecting += ["--wind-m-s", *(str(speed) for speed in wind_m_s)]
     rates = [str(rate) for rate in RATE_LIMIT_RAD_S]
     shares = [str(share) for share in THRUST_SHARES]
     training = [str(flights), "--out", str(checkpoint), "--seed", str(seed), "--resume"]
