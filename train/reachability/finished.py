@@ -18,7 +18,7 @@ from .program import trace
 from .specification import Specification
 
 Numbers = npt.NDArray[np.float64]
-ENGINE = 2  # raised whenever tubes of earlier versions must not be reused
+ENGINE = 3  # raised whenever tubes of earlier versions must not be reused
 
 
 def digest(spec: Specification) -> str:

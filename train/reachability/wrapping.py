@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from .error_model import TINY, U, raised
 
 Matrix = Float[Array, "row column"]
 SMALL = 1e-100  # rows that are smaller are not scaled; derivatives divide by squares
+SHORTEST = 1e-12  # squared lengths below this share of the greatest count as none
+CANDIDATES = 4  # times n columns, the longest, of which the axes are chosen; all of them cost ten times as much at n = 72
 EXPONENT = 0x7FF0000000000000  # of a float64; sign and mantissa cut off
 
 
@@ -34,12 +36,12 @@ def parallelotope(columns: Matrix) -> tuple[Matrix, Matrix, Float[Array, "row"]]
     n, count = columns.shape
     scale = _power_of_two(jnp.sum(jnp.abs(columns), axis=1))  # rows may have unlike units
     scaled = columns / scale[:, None]
-    lengths = jnp.sum(scaled * scaled, axis=0)
-    main = scaled[:, jnp.argsort(-lengths)[:n]]
+    chosen, counts = _pivots(scaled)
+    main = jnp.where(counts[None, :], scaled[:, chosen], 0.0)
     main = jnp.pad(main, [(0, 0), (0, n - main.shape[1])])
-    longest = jnp.max(lengths, initial=0.0)
+    longest = jnp.max(jnp.sum(main * main, axis=0), initial=0.0)
     size = jnp.where(longest > 0, jnp.sqrt(jnp.where(longest > 0, longest, 1.0)), 1.0)  # differentiable at zero
-    # a little of the identity keeps the factorisation and its derivative well conditioned when columns vanish
+    # a little of the identity keeps the factorisation and its derivative well conditioned when columns vanish or depend on each other
     q, _ = jnp.linalg.qr(main / size + 1e-6 * jnp.eye(n))
     turned = q.T @ scaled
     reach = raised(jnp.sum(jnp.abs(turned), axis=1), count)
@@ -48,6 +50,32 @@ def parallelotope(columns: Matrix) -> tuple[Matrix, Matrix, Float[Array, "row"]]
     sizes = jnp.sum(jnp.abs(scaled), axis=1) + jnp.sum(jnp.abs(axes), axis=1)
     box = raised(left + 2.0 * (n + 3) * U * sizes, 8 * (n + count)) + (n + 2) * count * TINY
     return axes * scale[:, None], coordinates, raised(box * scale, 1)
+
+
+def _pivots(columns: Matrix) -> tuple[Int[Array, "pivot"], Bool[Array, "pivot"]]:
+    """At most n of the longest columns, each the one that is longest across those before it: what they have in common counts once.
+
+    Returns:
+        Their numbers, and whether they count: what is left of the others is of the size of rounding, and which of those is longest
+        would change with every small change of the columns.
+    """
+    n = len(columns)
+    rest = jax.lax.stop_gradient(columns)
+    lengths = jnp.sum(rest * rest, axis=0)
+    longest = jnp.argsort(-lengths)[: CANDIDATES * n].astype(jnp.int32)
+    rest, least = rest[:, longest], SHORTEST * jnp.max(lengths, initial=0.0)
+
+    def choose(k: Int[Array, ""], state: tuple[Matrix, Array, Array]) -> tuple[Matrix, Array, Array]:
+        rest, chosen, counts = state
+        squares = jnp.sum(rest * rest, axis=0)
+        pivot = jnp.argmax(squares).astype(jnp.int32)
+        along = rest[:, pivot] / jnp.sqrt(jnp.maximum(squares[pivot], SMALL))
+        rest = rest - along[:, None] * (along @ rest)[None, :]
+        return rest, chosen.at[k].set(pivot), counts.at[k].set(squares[pivot] > least)
+
+    size = min(n, len(longest))
+    _, chosen, counts = jax.lax.fori_loop(0, size, choose, (rest, jnp.zeros(size, jnp.int32), jnp.zeros(size, bool)))
+    return longest[chosen], counts
 
 
 def carried(axes: Float[Array, "*time row axis"], coordinates: Matrix) -> tuple[Float[Array, "*time row column"], Float[Array, "row"]]:
