@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--wind-m-s", type=float, nargs="+", metavar="SPEED", help="mean wind of the flights in turn; 0 to 4 m/s if not given [m/s]"
     )
-    parser.add_argument("--mass-factor", type=float, default=1.0, help="mass over nominal, a payload that nobody is told of")
+    parser.add_argument("--mass-factor", type=float, default=1.0, help="mass over nominal [1], a payload that nobody is told of")
     parser.add_argument("--import", dest="logs", type=Path, nargs="+", metavar="FILE", help="real logs to import")
 
 
