@@ -154,14 +154,14 @@ def _settings(arguments: argparse.Namespace, names: dict[str, str], controllers:
     """What the figures depend on: a run with others does not go on from the file."""
     from .checkpoint import load
     from .control_controllers import settings_of
-    from .task_definition import load_task
+    from .task_definition import task_digest
 
     checkpoint = load(arguments.checkpoint)
     digest = hashlib.sha256((arguments.checkpoint / "checkpoint.npz").read_bytes()).hexdigest()[:16]
     settings: dict[str, Any] = {"checkpoint": digest, "simulator": arguments.simulator}
     settings |= {"machine": platform.machine(), "cores": os.cpu_count()}
     for asked, name in names.items():
-        settings[f"task {name}"] = hashlib.sha256(repr(load_task(asked)).encode()).hexdigest()[:16]
+        settings[f"task {name}"] = task_digest(asked)
     for name in controllers:
         settings[f"controller {name}"] = repr(settings_of(name, checkpoint))
     return settings

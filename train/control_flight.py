@@ -56,6 +56,7 @@ def fly(flight: TaskFlight, controller: Controller, seed: int) -> Flown:
     mean = float(np.mean(known)) if np.isfinite(known).all() else None
     p50, p99 = 1e3 * np.quantile(times[1:] or times, [0.5, 0.99])
     row = FlightRow(
-        flight.task.name, controller.name, seed, flight.score, reason, rmse, mean, controller.evaluations, float(p50), float(p99)
+        flight.task.name, controller.name, seed, flight.score, reason, rmse, mean, controller.evaluations, float(p50), float(p99),
+        flight.wide_score,
     )
     return Flown(row, flown, known)

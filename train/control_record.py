@@ -14,6 +14,7 @@ from tubepilot.firmware_bridge.errors import InputError
 from tubepilot.firmware_bridge.types import Vector
 
 from .control_score import Estimate, difference, estimate, gain, interquartile_mean
+from .task_flight import WIDE
 
 Settings = Mapping[str, Any]
 
@@ -30,6 +31,7 @@ class FlightRow:
         disagreement: Mean disagreement of the chosen plans, dimensionless; None of controllers that have none.
         evaluations: Calls of the model per decision.
         decision_p50_ms, decision_p99_ms: Time of a decision [ms].
+        wide_score: The score with a margin of `task_flight.WIDE` times the task's; None of flights of older files.
     """
 
     task: str
@@ -42,6 +44,7 @@ class FlightRow:
     evaluations: int
     decision_p50_ms: float
     decision_p99_ms: float
+    wide_score: float | None = None
 
     @property
     def key(self) -> tuple[str, str, int]:
@@ -49,10 +52,11 @@ class FlightRow:
         return self.task, self.controller, self.seed
 
 
-def scores(rows: Sequence[FlightRow], controller: str, tasks: Sequence[str]) -> dict[str, Vector]:
-    """Scores of one controller by task, in the order of the seeds."""
+def scores(rows: Sequence[FlightRow], controller: str, tasks: Sequence[str], wide: bool = False) -> dict[str, Vector]:
+    """Scores, or wide scores, of one controller by task, in the order of the seeds; an unknown wide score is nan."""
     picked = {task: sorted((r for r in rows if r.task == task and r.controller == controller), key=lambda r: r.seed) for task in tasks}
-    return {task: np.array([row.score for row in found]) for task, found in picked.items() if found}
+    read = (lambda row: row.wide_score) if wide else (lambda row: row.score)
+    return {task: np.array([read(row) for row in found], dtype=np.float64) for task, found in picked.items() if found}
 
 
 def summary(rows: Sequence[FlightRow]) -> dict[str, Any]:
@@ -84,8 +88,11 @@ def summary(rows: Sequence[FlightRow]) -> dict[str, Any]:
         if not common:
             continue
         by = {t: difference(ours[t], other[t]) for t in common}
+        wide = [scores(rows, k, common, wide=True) for k in (controllers[0], c)]
+        known = all(np.isfinite(s).all() for found in wide for s in found.values())
         comparison[f"{controllers[0]} against {c}"] = {
             "iqm_gain": asdict(gain(ours, other)),
+            "iqm_gain_wide": asdict(gain(*wide)) if known else None,
             "difference": {t: asdict(e) for t, e in by.items()},
             "worse_on": [t for t, e in by.items() if e.high < 0],
             "evaluations_ratio": overall[controllers[0]]["evaluations"] / max(1, overall[c]["evaluations"]),
@@ -172,4 +179,6 @@ def tables(rows: Sequence[FlightRow]) -> str:
         by = found["iqm_gain"]
         worse = f"; worse on {', '.join(found['worse_on'])}" if found["worse_on"] else ""
         lines.append(f"{name}: IQM {100 * by['value']:+.1f} % [{100 * by['low']:+.1f}, {100 * by['high']:+.1f}]{worse}")
+        if found["iqm_gain_wide"]:
+            lines.append(f"  with {WIDE:g} times the reward's margin: {100 * found['iqm_gain_wide']['value']:+.1f} %")
     return "\n".join(lines)

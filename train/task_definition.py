@@ -5,6 +5,7 @@ World frame ENU with the ground at z = 0; lengths in metres, times in seconds si
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -210,6 +211,18 @@ def load_task(name_or_path: str | Path) -> TaskDefinition:
     else:
         path = Path(name_or_path)
     return _read(path.stem, TomlTable.from_file(path))
+
+
+def task_digest(name_or_path: str | Path) -> str:
+    """Sixteen digits of the hash of a task's file: the same in every process, which a `repr` of its arrays and paths is not.
+
+    Raises:
+        InputError: see `load_task`.
+    """
+    load_task(name_or_path)
+    shipped = isinstance(name_or_path, str) and not name_or_path.endswith(".toml")
+    path = _FOLDER / f"{name_or_path}.toml" if shipped else Path(name_or_path)
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def _read(name: str, top: TomlTable) -> TaskDefinition:

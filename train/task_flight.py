@@ -33,6 +33,9 @@ THRUST_SHARES = (0.1, 0.95)
 VALUE_AT_MARGIN = 0.1
 """dm_control's default value of `tolerance` at the margin."""
 
+WIDE = 2.5
+"""Margin of the wide score over the task's: how large a gain looks depends on the margin, so both are reported."""
+
 TILT_MAX_COSINE = float(np.cos(np.radians(120.0)))
 """A vehicle tilted by more than 120 deg pushes itself down by half its thrust or more; no task asks for that."""
 
@@ -116,7 +119,7 @@ class TaskFlight:
         self.action_low = np.array([*(-rate for rate in RATE_LIMIT_RAD_S), THRUST_SHARES[0] * scale])
         self.dt_s, self._tick = DT_S, 0
         self._ticks = max(1, round(task.duration_s / DT_S))
-        self.finished, self.gates_passed, self._total = False, 0, 0.0
+        self.finished, self.gates_passed, self._total, self._wide_total = False, 0, 0.0, 0.0
         self._pending = deque([np.array([0.0, 0.0, 0.0, GRAVITY_M_S2])] * task.delay_ticks)
         vehicle.wind = conditions.wind
         self._apply_changes()
@@ -135,6 +138,11 @@ class TaskFlight:
     def score(self) -> float:
         """Mean reward over the nominal duration; ticks that were not flown count 0. In [0, 1]."""
         return self._total / self._ticks
+
+    @property
+    def wide_score(self) -> float:
+        """`score` as it would be with `WIDE` times the margin."""
+        return self._wide_total / self._ticks
 
     def reference(self, t_s: Vector) -> Vector:
         """Position [m], velocity [m/s] and acceleration [m/s^2] at times since the start, shape (n, 9)."""
@@ -178,6 +186,8 @@ class TaskFlight:
         self._estimator.advance()
         result = self._judge(reason)
         self._total += result.reward
+        # VALUE_AT_MARGIN ** ((error / margin) ** 2): a wider margin is a root of the reward.
+        self._wide_total += result.reward ** (1.0 / WIDE**2)
         self.finished = result.terminated or self._tick >= self._ticks
         return result
 

@@ -73,6 +73,13 @@ def test_options_that_cannot_be_flown(tmp_path: Path, options: tuple, message: s
     assert not (tmp_path / "control.learned").exists()
 
 
+def test_settings_of_every_task_are_the_same_when_they_are_read_again(place: Path) -> None:
+    arguments = parse("--json", place / "again.json", "--checkpoint", place / "checkpoint")
+    first, second = (bench_control._settings(arguments, {task: task for task in TASKS}, ["policy"]) for _ in range(2))
+    assert first == second
+    assert len({first[f"task {task}"] for task in TASKS}) == len(TASKS)
+
+
 def test_every_controller_and_variant_states_its_cost() -> None:
     checkpoint = flyable_checkpoint()
     cost = {

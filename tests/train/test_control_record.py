@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,7 @@ def test_summary_compares_common_tasks_only_and_says_where_it_is_worse() -> None
     assert made["not_compared"] == ["c"]
     found = made["comparison"]["ours against other"]
     assert found["worse_on"] == ["b"]
+    assert found["iqm_gain_wide"] is None  # of flights of which nobody kept it
     assert found["evaluations_ratio"] == pytest.approx(1 / 20)
     assert found["iqm_gain"]["value"] == pytest.approx(interquartile_mean([0.8] * 3 + [0.3] * 3) / 0.45 - 1)
     assert made["controllers"]["ours"]["crashes"] == 1
@@ -78,3 +80,12 @@ def test_file_resumes_and_refuses_other_settings(tmp_path: Path) -> None:
     path.write_text(json.dumps({"flights": [{}]}))
     with pytest.raises(InputError, match="not written by this bench"):
         finished(path, settings)
+
+
+def test_the_gain_is_reported_for_the_wide_margin_too() -> None:
+    kinds = (("x", 0.6, 0.9), ("y", 0.4, 0.8))
+    rows = [replace(row("a", name, s, score), wide_score=wide) for name, score, wide in kinds for s in (0, 1)]
+    found = summary(rows)["comparison"]["x against y"]
+    assert found["iqm_gain"]["value"] == pytest.approx(0.5)
+    assert found["iqm_gain_wide"]["value"] == pytest.approx(0.125)
+    assert "2.5 times the reward's margin: +12.5 %" in tables(rows)

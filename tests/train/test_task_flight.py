@@ -24,7 +24,7 @@ from tubepilot.train.task_definition import (
     WindDefinition,
     load_task,
 )
-from tubepilot.train.task_flight import FENCE_CRASH_M, TaskFlight, gate_passed, tolerance
+from tubepilot.train.task_flight import FENCE_CRASH_M, WIDE, TaskFlight, gate_passed, tolerance
 from tubepilot.train.task_path import GoalPath
 from tubepilot.train.task_vehicle import LearnedVehicle, RotorpyVehicle
 
@@ -111,7 +111,7 @@ def test_tolerance_is_dm_controls() -> None:
 
 def test_the_score_is_the_mean_over_the_nominal_duration(learned: LearnedVehicle) -> None:
     flight = TaskFlight(replace(load_task("hover_in_wind"), duration_s=2.0), 0, learned)
-    controller, rewards = GeometricController(flight), []
+    controller, rewards, wide = GeometricController(flight), [], []
     for k in range(150):
         result = flight.step(controller.setpoint() if k < 100 else np.array([6.0, 0.0, 0.0, 9.81]))
         assert 0.0 <= result.reward <= 1.0
@@ -119,12 +119,14 @@ def test_the_score_is_the_mean_over_the_nominal_duration(learned: LearnedVehicle
         assert result.info["position_error_m"] == pytest.approx(error)
         if not result.terminated and not result.info["violated"]:
             assert result.reward == pytest.approx(tolerance(float(error), 0.1))
+            wide.append(tolerance(float(error), WIDE * 0.1))
         rewards.append(result.reward)
         if flight.finished:
             break
     assert result.reason == "tilt"
     assert result.reward == 0.0
     assert flight.score == pytest.approx(sum(rewards) / 200)
+    assert flight.wide_score == pytest.approx(sum(wide) / 200)
     with pytest.raises(InputError, match="ended"):
         flight.step(HOVER)
 
