@@ -28,6 +28,15 @@ STATUS_EX: Final = 150
 ATTITUDE_QUATERNION: Final = 167
 SET_RAW_RC: Final = 200
 
+NAMES: Final[dict[int, str]] = {
+    RAW_IMU: "RAW_IMU",
+    ATTITUDE_QUATERNION: "ATTITUDE_QUATERNION",
+    STATUS_EX: "STATUS_EX",
+    BATTERY_STATE: "BATTERY_STATE",
+    SET_RAW_RC: "SET_RAW_RC",
+}
+"""Of what keeps coming; the settings are asked for once."""
+
 FEATURE_RX_MSP: Final = 1 << 14
 BOX_ARM: Final = 0
 BOX_ANGLE: Final = 1

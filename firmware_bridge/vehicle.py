@@ -140,6 +140,14 @@ class Vehicle(ABC):
     def status(self) -> VehicleStatus:
         """Newest mode, arming, texts and health of the link."""
 
+    def message_counts(self) -> dict[str, int]:
+        """Messages received so far, by name; rates come from the differences of two calls."""
+        return {}
+
+    def echo_ms(self) -> tuple[float, ...]:
+        """Times from sending a set-point until the flight controller said that it follows it, newest last [ms]."""
+        return ()
+
     @abstractmethod
     def request_streams(self, rate_hz: float) -> None:
         """Ask for attitude and position at a rate [Hz]; reached or not shows in `LinkStatistics.state_hz`."""
