@@ -118,6 +118,8 @@ def rates(tuning: bytes, deadband: bytes) -> tuple[RatesType, tuple[AxisRates, A
 
 def mode_ranges(payload: bytes) -> tuple[ModeRange, ...]:
     """Rows of MSP_MODE_RANGES that are in use."""
+    if len(payload) % 4:
+        raise InputError(f"MSP_MODE_RANGES has {len(payload)} bytes, which is no number of rows of 4 bytes")
     rows = (ModeRange(box, aux, 900 + 25 * low, 900 + 25 * high) for box, aux, low, high in struct.iter_unpack("<4B", payload))
     return tuple(row for row in rows if row.high_us > row.low_us)
 
