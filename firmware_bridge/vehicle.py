@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from .errors import InputError
 from .timesync import TimesyncStatistics
 from .types import FlightMode, Setpoint, VehicleState
-from .uri import parse_uri
+from .uri import VehicleUri, parse_uri
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,12 +186,16 @@ def open_vehicle(uri: str, thrust_scale_m_s2: float) -> Vehicle:
     """
     from .ardupilot import ArduPilotVehicle
     from .betaflight import BetaflightVehicle
+    from .crazyflie import CrazyflieVehicle
     from .px4 import Px4Vehicle
 
     if not 1.0 <= thrust_scale_m_s2 <= 500.0:
         raise InputError(f"thrust scale is {thrust_scale_m_s2!r} m/s^2; it must be 1..500: check the bundle")
     address = parse_uri(uri)
-    if address.firmware == "betaflight":
-        return BetaflightVehicle(address, thrust_scale_m_s2)
-    kind = {"px4": Px4Vehicle, "ardupilot": ArduPilotVehicle}[address.firmware]
-    return kind(address, thrust_scale_m_s2)
+    kinds: dict[str, Callable[[VehicleUri, float], Vehicle]] = {
+        "px4": Px4Vehicle,
+        "ardupilot": ArduPilotVehicle,
+        "betaflight": BetaflightVehicle,
+        "crazyflie": CrazyflieVehicle,
+    }
+    return kinds[address.firmware](address, thrust_scale_m_s2)
