@@ -1,4 +1,4 @@
-"""The Crazyflie: numbers against the firmware's C definitions, and the adapter against a stand-in for cflib. No firmware, no vehicle."""
+"""The Crazyflie: numbers against the firmware's C definitions, the adapter against a stand-in for cflib. No firmware, no vehicle."""
 
 from __future__ import annotations
 
