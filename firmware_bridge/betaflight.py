@@ -87,6 +87,7 @@ class BetaflightVehicle(Vehicle):
         self._landing_ns: int | None = None
         self._arrivals: deque[int] = deque(maxlen=512)
         self._trips_ns: deque[int] = deque(maxlen=100)
+        self._counts: dict[str, int] = {}
         self._answered = self._lost = self._refused = self._setpoints = 0
 
     # --- link -------------------------------------------------------------------------------------------
@@ -171,6 +172,8 @@ class BetaflightVehicle(Vehicle):
         if frame.direction != FROM_FC:
             self._refused += frame.direction != 0x3C
             return
+        name = mm.NAMES.get(frame.function, f"#{frame.function}")
+        self._counts[name] = self._counts.get(name, 0) + 1
         waiting = self._asked.get(frame.function)
         sent_ns = waiting.popleft() if waiting else now_ns
         if sent_ns != now_ns:
@@ -274,6 +277,9 @@ class BetaflightVehicle(Vehicle):
 
     def _age_s(self) -> float:
         return math.inf if self._status is None else (clock_ns() - self._status_ns) * 1e-9
+
+    def message_counts(self) -> dict[str, int]:
+        return dict(sorted(self._counts.items()))
 
     def link_statistics(self) -> LinkStatistics:
         """Counts and ages at this moment."""

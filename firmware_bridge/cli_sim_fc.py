@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from .errors import InputError
-from .sim_fc import LinkFaults, PseudoTerminal, RunReport, Stop, Truth, fly
+from .sim_events import parse_mishap
+from .sim_fc import PseudoTerminal, RunReport, Stop, Truth, fly
 from .sim_firmware import SimulatedFirmware
+from .sim_line import LinkFaults
 from .simulator import SimulatedQuadrotor
 from .simulator_wind import GustyWind, wind_vector
 
@@ -39,6 +41,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-noise", action="store_true", help="stream the true state, without estimator noise")
     parser.add_argument("--drop", type=float, default=0.0, help="probability that a frame is lost, 0..1")
     parser.add_argument("--corrupt", type=float, default=0.0, help="probability that a frame gets one wrong bit, 0..1")
+    parser.add_argument("--reorder", type=float, default=0.0, help="probability that a frame comes behind its successors, 0..1")
+    parser.add_argument("--duplicate", type=float, default=0.0, help="probability that a frame comes twice, 0..1")
+    parser.add_argument("--truncate", type=float, default=0.0, help="probability that the end of a frame is missing, 0..1")
+    parser.add_argument("--stall", type=float, default=0.0, help="probability that a frame stalls the line for 120 ms, 0..1")
+    parser.add_argument("--jitter-ms", type=float, default=0.0, help="largest further delay of a frame, each way [ms]")
+    parser.add_argument(
+        "--mishap", action="append", default=[], metavar="KIND@SECONDS[:VALUE]",
+        help="reboot, clock, freeze, reset or nan at a simulated time [s]; the value in s or m; may be given again",
+    )  # fmt: skip
     parser.add_argument("--delay-ms", type=float, default=0.0, help="delay of every frame, each way [ms]")
 
 
@@ -65,6 +76,7 @@ def firmware_from(arguments: argparse.Namespace) -> SimulatedFirmware:
         boot_offset_ns=boot_offset_ns,
         skew=arguments.clock_skew,
         noise=not arguments.no_noise,
+        mishaps=tuple(parse_mishap(text) for text in arguments.mishap),
     )
 
 
@@ -92,7 +104,11 @@ def run(arguments: argparse.Namespace) -> int:
         LinkError: the device or the truth file cannot be made.
     """
     firmware = firmware_from(arguments)
-    faults = LinkFaults(arguments.drop, arguments.corrupt, arguments.delay_ms, arguments.seed)
+    faults = LinkFaults(
+        drop=arguments.drop, corrupt=arguments.corrupt, delay_ms=arguments.delay_ms, seed=arguments.seed,
+        jitter_ms=arguments.jitter_ms, reorder=arguments.reorder, duplicate=arguments.duplicate,
+        truncate=arguments.truncate, stall=arguments.stall,
+    )  # fmt: skip
     stop = Stop()
     stop.install()
     terminal = PseudoTerminal(arguments.link)

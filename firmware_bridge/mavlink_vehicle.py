@@ -9,6 +9,7 @@ from abc import abstractmethod
 from collections import deque
 
 from . import mavlink_messages as m
+from .echo import EchoWatch
 from .errors import InputError, LinkError
 from .frames import swap_body
 from .mavlink import Frame, Parser, encode, rates_and_thrust
@@ -83,6 +84,8 @@ class MavlinkVehicle(Vehicle):
         self._next_timesync_ns = 0
         self._timesync_sent: deque[int] = deque(maxlen=20)
         self._clock_doubted = False
+        self._counts: dict[int, int] = {}
+        self._echo = EchoWatch()
         self._stream_hz = 0.0
 
     # --- what differs between firmwares ---------------------------------------------------------------
@@ -210,6 +213,7 @@ class MavlinkVehicle(Vehicle):
 
     def _receive(self, frame: Frame, now_ns: int) -> None:
         self._count(frame)
+        self._counts[frame.message_id] = self._counts.get(frame.message_id, 0) + 1
         message = frame.message
         if isinstance(message, m.Heartbeat):
             self._on_heartbeat(frame, message, now_ns)
@@ -222,6 +226,8 @@ class MavlinkVehicle(Vehicle):
                 self._doubt_clock(message.time_boot_ms, now_ns)
         elif isinstance(message, m.LocalPositionNed):
             self._note(self._merger.add_position(message))
+        elif isinstance(message, m.AttitudeTarget):
+            self._echo.heard(message, now_ns)
         elif isinstance(message, m.Timesync):
             self._on_timesync(message, now_ns)
         elif isinstance(message, m.ExtendedSysState):
@@ -299,6 +305,13 @@ class MavlinkVehicle(Vehicle):
         link = self.link_statistics()
         return VehicleStatus(mode, self._armed, self._landed, self._battery_v, tuple(self._texts), link)
 
+    def message_counts(self) -> dict[str, int]:
+        names = {number: spec.kind.__name__ for number, spec in m.SPEC_BY_ID.items()}
+        return {names.get(number, f"#{number}"): count for number, count in sorted(self._counts.items())}
+
+    def echo_ms(self) -> tuple[float, ...]:
+        return tuple(self._echo.ages_ms)
+
     def link_statistics(self) -> LinkStatistics:
         """Counts and ages at this moment."""
         now_ns, counts, transport = clock_ns(), self._parser.counts, self._transport
@@ -334,6 +347,7 @@ class MavlinkVehicle(Vehicle):
         )
         if self._send(message):
             self._setpoints += 1
+            self._echo.sent(message, clock_ns())
         # Read once more: an answer to time sync that came while the set-point was computed need not wait a tick.
         self._take_in()
 

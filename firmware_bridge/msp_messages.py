@@ -28,6 +28,15 @@ STATUS_EX: Final = 150
 ATTITUDE_QUATERNION: Final = 167
 SET_RAW_RC: Final = 200
 
+NAMES: Final[dict[int, str]] = {
+    RAW_IMU: "RAW_IMU",
+    ATTITUDE_QUATERNION: "ATTITUDE_QUATERNION",
+    STATUS_EX: "STATUS_EX",
+    BATTERY_STATE: "BATTERY_STATE",
+    SET_RAW_RC: "SET_RAW_RC",
+}
+"""Of what keeps coming; the settings are asked for once."""
+
 FEATURE_RX_MSP: Final = 1 << 14
 BOX_ARM: Final = 0
 BOX_ANGLE: Final = 1
@@ -109,6 +118,8 @@ def rates(tuning: bytes, deadband: bytes) -> tuple[RatesType, tuple[AxisRates, A
 
 def mode_ranges(payload: bytes) -> tuple[ModeRange, ...]:
     """Rows of MSP_MODE_RANGES that are in use."""
+    if len(payload) % 4:
+        raise InputError(f"MSP_MODE_RANGES has {len(payload)} bytes, which is no number of rows of 4 bytes")
     rows = (ModeRange(box, aux, 900 + 25 * low, 900 + 25 * high) for box, aux, low, high in struct.iter_unpack("<4B", payload))
     return tuple(row for row in rows if row.high_us > row.low_us)
 

@@ -11,22 +11,20 @@ import contextlib
 import gc
 import io
 import os
-import random
 import select
 import signal
 import termios
 import time
 import tty
-from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
 import numpy as np
 
-from .errors import InputError, LinkError
-from .mavlink import Frame, Parser
+from .errors import LinkError
 from .sim_firmware import SimulatedFirmware
+from .sim_line import FaultyLine, LinkFaults
 
 STEP_S = 1.0 / 300.0
 STEP_NS = 1e9 / 300.0
@@ -37,29 +35,6 @@ TRUTH_EVERY = 3
 TRUTH_COLUMNS = 24
 PRIORITY = -10
 """Asked of the operating system, which grants it to the privileged only [nice]."""
-
-
-@dataclass(frozen=True, slots=True)
-class LinkFaults:
-    """Faults put on the line on purpose, in both directions.
-
-    Attributes:
-        drop: Probability that a frame is lost.
-        corrupt: Probability that one bit of a frame flips.
-        delay_ms: Delay of every frame [ms].
-        seed: Seed of the faults.
-    """
-
-    drop: float = 0.0
-    corrupt: float = 0.0
-    delay_ms: float = 0.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not (0.0 <= self.drop <= 1.0 and 0.0 <= self.corrupt <= 1.0):
-            raise InputError(f"drop ({self.drop!r}) and corrupt ({self.corrupt!r}) must be probabilities, 0..1")
-        if not 0.0 <= self.delay_ms <= 2000.0:
-            raise InputError(f"delay is {self.delay_ms!r} ms; it must be 0..2000 ms")
 
 
 class PseudoTerminal:
@@ -113,47 +88,6 @@ class PseudoTerminal:
             self.link.unlink()
         os.close(self.master)
         os.close(self._slave)
-
-
-class FaultyLine:
-    """Applies `LinkFaults` to frames on their way to the companion, and to bytes on their way from it."""
-
-    def __init__(self, faults: LinkFaults) -> None:
-        self._faults = faults
-        self._random = random.Random(faults.seed)
-        self._queue: deque[tuple[int, bytes]] = deque()
-        self._arriving: deque[tuple[int, bytes]] = deque()
-        self._parser = Parser()
-
-    def _damaged(self, frame: bytes) -> bytes:
-        if self._faults.corrupt and self._random.random() < self._faults.corrupt:
-            data = bytearray(frame)
-            data[self._random.randrange(len(data))] ^= 1 << self._random.randrange(8)
-            return bytes(data)
-        return frame
-
-    def _lost(self) -> bool:
-        return bool(self._faults.drop) and self._random.random() < self._faults.drop
-
-    def outgoing(self, frames: list[bytes], now_ns: int) -> bytes:
-        """What goes on the line now, given what the firmware sends now."""
-        due_ns = now_ns + round(self._faults.delay_ms * 1e6)
-        self._queue.extend((due_ns, self._damaged(frame)) for frame in frames if not self._lost())
-        return _due(self._queue, now_ns)
-
-    def incoming(self, data: bytes, now_ns: int) -> list[Frame]:
-        """Frames that reach the firmware now, given what came off the line now."""
-        if data:
-            self._arriving.append((now_ns + round(self._faults.delay_ms * 1e6), self._damaged(data)))
-        frames = self._parser.feed(_due(self._arriving, now_ns))
-        return [frame for frame in frames if not self._lost()]
-
-
-def _due(queue: deque[tuple[int, bytes]], now_ns: int) -> bytes:
-    parts: list[bytes] = []
-    while queue and queue[0][0] <= now_ns:
-        parts.append(queue.popleft()[1])
-    return b"".join(parts)
 
 
 class Truth:

@@ -18,8 +18,10 @@ from . import mavlink_messages as m
 from .autopilot import Autopilot, Goal
 from .errors import InputError
 from .frames import swap_attitude, swap_body, swap_world, turned
-from .mavlink import Frame, encode
+from .mavlink import Frame, crc, encode
+from .mavlink_crc_extra import CRC_EXTRA
 from .px4 import AUTO, AUTO_LAND, AUTO_LOITER, AUTO_RTL, AUTO_TAKEOFF, OFFBOARD, POSITION, custom_mode
+from .sim_events import Mishap, TimedMishap
 from .simulator import SimulatedQuadrotor
 from .types import Vector
 
@@ -100,6 +102,7 @@ class SimulatedFirmware:
         boot_offset_ns: Its clock at simulated time 0 [ns].
         skew: Rate of its clock over simulated time, minus 1.
         noise: Whether the streamed state carries estimator noise.
+        mishaps: What goes wrong inside it, and when.
     """
 
     def __init__(
@@ -110,6 +113,7 @@ class SimulatedFirmware:
         boot_offset_ns: int = 0,
         skew: float = 0.0,
         noise: bool = True,
+        mishaps: tuple[TimedMishap, ...] = (),
     ) -> None:
         if not 0.05 <= failsafe_s <= 60.0:
             raise InputError(f"failsafe time is {failsafe_s!r} s; it must be 0.05..60 s (COM_OF_LOSS_T)")
@@ -141,6 +145,10 @@ class SimulatedFirmware:
         self._armed_s = 0.0
         self._flown = False
         self._ground_heard_s = -math.inf
+        self._mishaps = sorted(mishaps, key=lambda mishap: mishap.time_s)
+        self._silent_until_s = self._frozen_until_s = self._broken_until_s = -math.inf
+        self._estimate_shift_m = np.zeros(3)
+        self._frozen: dict[type, m.AttitudeQuaternion | m.LocalPositionNed] = {}
         self._command = (np.zeros(3), 0.0)
         self._rejected_masks = 0
         self._texts = 0
@@ -166,6 +174,7 @@ class SimulatedFirmware:
     def step(self, dt_s: float) -> None:
         """Advance control, physics, failsafe and streams by one physics step."""
         vehicle = self.vehicle
+        self._go_wrong()
         self._check_failsafe()
         if not self.armed:
             vehicle.step_motors(np.zeros(4), dt_s)
@@ -179,6 +188,33 @@ class SimulatedFirmware:
         self._steps += 1
         self._check_ground(dt_s)
         self._send_streams()
+
+    def _go_wrong(self) -> None:
+        """Let the mishaps happen whose time has come."""
+        now_s = self.vehicle.time_s
+        while self._mishaps and self._mishaps[0].time_s <= now_s:
+            mishap = self._mishaps.pop(0)
+            self.events.append(f"mishap: {mishap.kind.value} {mishap.value:g}")
+            if mishap.kind is Mishap.REBOOT:
+                self._reboot(mishap.value)
+            elif mishap.kind is Mishap.CLOCK:
+                self._boot_offset_ns = max(self._boot_offset_ns + round(1e9 * mishap.value), 0)
+            elif mishap.kind is Mishap.FREEZE:
+                self._frozen_until_s = now_s + mishap.value
+                self._frozen = {}
+            elif mishap.kind is Mishap.NAN:
+                self._broken_until_s = now_s + mishap.value
+            else:
+                self._estimate_shift_m = self._estimate_shift_m + np.array([mishap.value, 0.0, 0.0])
+
+    def _reboot(self, silence_s: float) -> None:
+        """Start anew; the vehicle falls meanwhile."""
+        self.armed, self.main, self.sub = False, AUTO, AUTO_LOITER
+        self._offboard, self._command = OffboardInput(), (np.zeros(3), 0.0)
+        self._silent_until_s = self.vehicle.time_s + silence_s
+        self._boot_offset_ns = -round((self.vehicle.time_s * 1e9 + self.paused_ns) * self._rate)
+        self._streams = {kind: Stream(1.0 / hz, self._silent_until_s) for kind, hz in DEFAULT_HZ.items()}
+        self._sequence, self._ground_heard_s = 0, -math.inf
 
     def _offboard_age_s(self) -> float:
         return self.vehicle.time_s - self._offboard.time_s
@@ -229,6 +265,8 @@ class SimulatedFirmware:
             time_s: Simulated time of its arrival [s].
         """
         message = frame.message
+        if self.vehicle.time_s < self._silent_until_s:
+            return
         if isinstance(message, m.SetAttitudeTarget):
             self._on_setpoint(message)
         elif isinstance(message, m.Heartbeat) and message.type == m.MAV_TYPE_GCS:
@@ -373,7 +411,19 @@ class SimulatedFirmware:
         for kind, stream in self._streams.items():
             if time_s >= stream.next_s:
                 stream.next_s = max(stream.next_s + stream.period_s, time_s - stream.period_s)
-                self._send(self._stream_message(kind))
+                self._send_estimate(self._stream_message(kind))
+
+    def _send_estimate(self, message: m.Message) -> None:
+        """Send a message of a stream; estimates through whatever is wrong with them."""
+        now_s = self.vehicle.time_s
+        if isinstance(message, m.AttitudeQuaternion | m.LocalPositionNed):
+            if now_s < self._frozen_until_s:
+                message = self._frozen.setdefault(type(message), message)._replace(time_boot_ms=message.time_boot_ms)
+            if now_s < self._broken_until_s:
+                self.outgoing.append(not_a_number(message, self._sequence))
+                self._sequence = (self._sequence + 1) & 0xFF
+                return
+        self._send(message)
 
     def _stream_message(self, kind: type) -> m.Message:
         vehicle = self.vehicle
@@ -385,7 +435,7 @@ class SimulatedFirmware:
             rates = (vehicle.rates_rad_s + self._bounded(RATES_BOUND_RAD_S)).tolist()
             return m.AttitudeQuaternion(time_ms, *quaternion, *swap_body(*rates))
         if kind is m.LocalPositionNed:
-            position = (vehicle.position_m + self._bounded(POSITION_BOUND_M)).tolist()
+            position = (vehicle.position_m + self._estimate_shift_m + self._bounded(POSITION_BOUND_M)).tolist()
             velocity = (vehicle.velocity_m_s + self._bounded(VELOCITY_BOUND_M_S)).tolist()
             return m.LocalPositionNed(time_ms, *swap_world(*position), *swap_world(*velocity))
         if kind is m.AttitudeTarget:
@@ -400,3 +450,12 @@ class SimulatedFirmware:
         state = m.MAV_STATE_ACTIVE if self.armed else m.MAV_STATE_STANDBY
         mode = custom_mode(self.main, self.sub)
         return m.Heartbeat(mode, m.MAV_TYPE_QUADROTOR, m.MAV_AUTOPILOT_PX4, base, state, 3)
+
+
+def not_a_number(message: m.AttitudeQuaternion | m.LocalPositionNed, sequence: int) -> bytes:
+    """A frame of a state whose numbers are NaN, with a right CRC; our own encoder refuses to make one."""
+    spec = m.SPEC_BY_KIND[type(message)]
+    payload = spec.wire.pack(message.time_boot_ms, *([math.nan] * (len(message) - 1)))
+    body = bytes((len(payload), 0, 0, sequence, SYSTEM, COMPONENT, spec.message_id, 0, 0)) + payload
+    extra = bytes((int(f"{CRC_EXTRA[spec.message_id]:08b}"[::-1], 2),))
+    return b"\xfd" + body + crc(body, extra).to_bytes(2, "little")

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from .errors import InputError
 
-FIRMWARES = ("px4", "ardupilot", "betaflight")
+FIRMWARES = ("px4", "ardupilot", "betaflight", "crazyflie")
 DEFAULT_BAUD = 921600
 EXAMPLE = "px4:///dev/ttyACM0?baud=921600"
 

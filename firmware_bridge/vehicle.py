@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from .errors import InputError
 from .timesync import TimesyncStatistics
 from .types import FlightMode, Setpoint, VehicleState
-from .uri import parse_uri
+from .uri import VehicleUri, parse_uri
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +141,14 @@ class Vehicle(ABC):
     def status(self) -> VehicleStatus:
         """Newest mode, arming, texts and health of the link."""
 
+    def message_counts(self) -> dict[str, int]:
+        """Messages received so far, by name; rates come from the differences of two calls."""
+        return {}
+
+    def echo_ms(self) -> tuple[float, ...]:
+        """Times from sending a set-point until the flight controller said that it follows it, newest last [ms]."""
+        return ()
+
     @abstractmethod
     def request_streams(self, rate_hz: float) -> None:
         """Ask for attitude and position at a rate [Hz]; reached or not shows in `LinkStatistics.state_hz`."""
@@ -177,12 +186,16 @@ def open_vehicle(uri: str, thrust_scale_m_s2: float) -> Vehicle:
     """
     from .ardupilot import ArduPilotVehicle
     from .betaflight import BetaflightVehicle
+    from .crazyflie import CrazyflieVehicle
     from .px4 import Px4Vehicle
 
     if not 1.0 <= thrust_scale_m_s2 <= 500.0:
         raise InputError(f"thrust scale is {thrust_scale_m_s2!r} m/s^2; it must be 1..500: check the bundle")
     address = parse_uri(uri)
-    if address.firmware == "betaflight":
-        return BetaflightVehicle(address, thrust_scale_m_s2)
-    kind = {"px4": Px4Vehicle, "ardupilot": ArduPilotVehicle}[address.firmware]
-    return kind(address, thrust_scale_m_s2)
+    kinds: dict[str, Callable[[VehicleUri, float], Vehicle]] = {
+        "px4": Px4Vehicle,
+        "ardupilot": ArduPilotVehicle,
+        "betaflight": BetaflightVehicle,
+        "crazyflie": CrazyflieVehicle,
+    }
+    return kinds[address.firmware](address, thrust_scale_m_s2)

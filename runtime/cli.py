@@ -44,6 +44,7 @@ COMMANDS: dict[str, Command] = {
         "tubepilot.runtime.cli_flash", None, "put a bundle into the inactive slot of a companion and activate it"
     ),
     "fly": Command("tubepilot.runtime.cli_fly", None, "fly a task under the plan and the shield of a bundle"),
+    "link": Command("tubepilot.runtime.cli_link", None, "show a link to a flight controller, live"),
     "sim-fc": Command(
         "tubepilot.firmware_bridge.cli_sim_fc", "sim", "run a simulated flight controller on a pseudo-terminal"
     ),
@@ -51,6 +52,8 @@ COMMANDS: dict[str, Command] = {
         "tubepilot.runtime.cli_report", "workstation", "draw a flight log as one HTML page and a PNG"
     ),
     "bench": Command("tubepilot.runtime.cli_bench", None, "measure: tracking, tick time, reachability, prediction"),
+    "keys": Command("tubepilot.runtime.cli_keys", None, "make, trust and list the keys that sign bundles"),
+    "install-service": Command("tubepilot.runtime.cli_install_service", None, "write the systemd unit and the udev rule"),
     "doctor": Command("tubepilot.runtime.cli_doctor", None, "check this machine, each line with its remedy"),
 }
 

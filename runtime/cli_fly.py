@@ -17,6 +17,7 @@ from . import realtime, tasks
 from .flight import Flight, FlightSettings, StopSwitch
 from .flight_summary import FlightSummary
 from .local_frame import LocalFrame
+from .notify import Notifier
 from .observer import DisturbanceObserver
 from .on_board import STATE_AGE_S, OnBoard, load_on_board
 from .predictor import Predictor
@@ -150,14 +151,17 @@ def fly(
     predictor = Predictor(on_board.physics, on_board.delay_s + link_s)
     tick = Tick(vehicle, on_board.planner, on_board.shield, predictor, DisturbanceObserver(), settings, frame)
     flight_settings = FlightSettings(task.height_m, resume=arguments.resume)
-    ticker = realtime.Ticker(round(1e9 * period_s), sleep=lambda seconds: _listen(vehicle, seconds))
+    notifier = Notifier()
+    ticker = realtime.Ticker(round(1e9 * period_s), sleep=lambda seconds: _listen(vehicle, seconds, notifier))
     meta = {**task.meta(frame), **_meta(arguments.link, on_board, settings)}
     with Recorder(arguments.log, meta) as recorder:
         for finding in findings:
             recorder.event(finding.line().strip())
         tick.recorder = recorder
         flight = Flight(vehicle, tick, task.reference(), flight_settings, ticker, stop, recorder, _say)
+        notifier.ready("flying")
         summary = flight.run(in_air)
+        notifier.stopping()
         recorder.event(f"link: {link_text(vehicle)}")
         if recorder.dropped:
             print(f"the log lost {recorder.dropped} ticks: its disk did not keep up")
@@ -168,16 +172,19 @@ def fly(
 def link_text(vehicle: Vehicle) -> str:
     """What the link went through, in one line."""
     link = vehicle.status().link
+    echo = sorted(vehicle.echo_ms())
+    echoed = f"; set-point to echo {echo[len(echo) // 2]:.1f} ms median of {len(echo)}" if echo else ""
     refused = ", ".join(f"{count} {reason}" for reason, count in link.refused_states) or "none"
     return (
         f"{link.frames} frames, {link.lost} lost, {link.reordered} out of order, {link.crc_errors} CRC errors, "
         f"{link.reconnects} reconnects; {link.setpoints} set-points, {link.refused_writes} refused writes; states refused: "
-        f"{refused}; clock anchored anew {link.timesync.resets} times"
+        f"{refused}; clock anchored anew {link.timesync.resets} times{echoed}"
     )
 
 
-def _listen(vehicle: Vehicle, seconds: float) -> None:
+def _listen(vehicle: Vehicle, seconds: float, notifier: Notifier) -> None:
     """Sleep between ticks, answering time sync at once; a link that fails meanwhile is the next tick's business."""
+    notifier.alive()
     try:
         vehicle.wait_until(time.monotonic_ns() + round(1e9 * seconds))
     except (LinkError, OSError):

@@ -65,7 +65,7 @@ def test_too_long_and_outside_are_refused() -> None:
     for function, payload, direction in ((0, bytes(MAX_PAYLOAD + 1), 0x3C), (-1, b"", 0x3C), (1, b"", 0)):
         with pytest.raises(InputError):
             encode(function, payload, direction)
-    with pytest.raises(InputError, match="1000..2000"):
+    with pytest.raises(InputError, match=r"1000\.\.2000"):
         mm.raw_rc((1500, 999))
 
 

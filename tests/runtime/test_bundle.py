@@ -286,3 +286,25 @@ def test_trusted_keys_must_be_keys(tmp_path: Path) -> None:
     path.write_bytes(b"x" * 33)
     with pytest.raises(BundleError, match="is not 32 bytes"):
         keys.load_trusted(tmp_path)
+
+
+@pytest.mark.slow
+def test_every_bit_of_manifest_and_signature_and_ten_thousand_elsewhere(bundle: Path, trusted: Path) -> None:
+    """Each flip alone is refused with the name of the file; the counts are printed (`pytest -s`)."""
+    generator = np.random.default_rng(12)
+    flips = {name: range(8 * (bundle / name).stat().st_size) for name in (NAME, SIGNATURE)}
+    sizes = np.array([(bundle / name).stat().st_size for name in FILES], dtype=float)
+    elsewhere = generator.choice(len(FILES), 10_000, p=sizes / sizes.sum())
+    for index, name in enumerate(FILES):
+        flips[name] = generator.integers(0, 8 * (bundle / name).stat().st_size, int(np.sum(elsewhere == index))).tolist()
+    for name, bits in flips.items():
+        content = (bundle / name).read_bytes()
+        for bit in bits:
+            altered = bytearray(content)
+            altered[bit // 8] ^= 1 << bit % 8
+            (bundle / name).write_bytes(altered)
+            with pytest.raises(BundleError, match=f"^{SIGNATURE if name == NAME else name}: "):
+                read_bundle(bundle, trusted)
+        (bundle / name).write_bytes(content)
+    print({name: len(bits) for name, bits in flips.items()}, "flips, all refused by name")
+    assert read_bundle(bundle, trusted).manifest.version == 7

@@ -104,3 +104,34 @@ def test_flight_round_trip_and_truncation(synthetic_flight, tmp_path: Path) -> N
         path.write_bytes(content[: int(len(content) * share)])
         with pytest.raises(LogFormatError, match="collect or import it again"):
             load_flight(path)
+
+
+class LandTopics:
+    """A log that tells when the vehicle stood."""
+
+    def __init__(self, t_s: list[float], landed: list[int]) -> None:
+        self._t_s, self._landed = np.array(t_s), np.array(landed, dtype=float)[:, None]
+
+    def has(self, topic: str, field: str) -> bool:
+        return (topic, field) == ("vehicle_land_detected", "landed") and len(self._t_s) > 0
+
+    def read(self, topic: str, fields: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray, int]:
+        return self._t_s, self._landed, 0
+
+
+@pytest.mark.parametrize(
+    ("t_s", "landed", "expected"),
+    [
+        ([0.0, 10.0, 40.0], [1, 0, 1], (10.5, 39.5)),
+        ([0.0, 5.0, 8.0, 10.0, 30.0], [1, 0, 1, 0, 1], (10.5, 29.5)),
+        ([0.0, 20.0], [1, 0], (20.5, 49.5)),
+        ([0.0], [1], (1.0, 50.0)),  # never in the air: the log stays whole, for replay
+        ([], [], (1.0, 50.0)),
+    ],
+)
+def test_of_a_px4_log_only_the_longest_time_in_the_air_is_kept(
+    t_s: list[float], landed: list[int], expected: tuple[float, float]
+) -> None:
+    from tubepilot.train.logs import ulog
+
+    assert ulog._airborne(LandTopics(t_s, landed), 1.0, 50.0) == pytest.approx(expected)
