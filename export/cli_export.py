@@ -27,9 +27,10 @@ from tubepilot.train.planner_settings import PlannerSettings, preset
 from . import emit, parity, samples
 from .bundle import Export, write_bundle
 from .certificate import read_certificate
+from .constraint_graph import ConstraintSize
 from .curvature import inverse_curvature
 from .graph import Graph
-from .planner_graphs import PORTS, rank_graph, refine_graph, rollout_graph
+from .planner_graphs import NO_CONSTRAINTS, PORTS, rank_graph, refine_graph, rollout_graph
 from .policy_graph import PORTS as POLICY_PORTS
 from .policy_graph import policy_graph
 
@@ -45,7 +46,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--certificate", type=Path, required=True, metavar="DIR", help="folder written by `tubepilot certify`"
     )
     parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE", help="folder of the bundle to write")
-    parser.add_argument("--preset", choices=("quadrotor", "paper"), default=DEFAULT_PRESET, help="planner settings")
+    parser.add_argument("--preset", choices=("quadrotor", "long", "paper"), default=DEFAULT_PRESET, help="planner settings")
+    parser.add_argument(
+        "--horizon", type=int, default=None, metavar="H",
+        help="steps of a plan; if not given the checkpoint's, and that of the presets long and paper for these",
+    )  # fmt: skip
+    parser.add_argument(
+        "--obstacles", type=int, default=0, metavar="COUNT", help="most obstacles that plans on board can keep clear of"
+    )
+    parser.add_argument(
+        "--faces", type=int, default=0, metavar="COUNT", help="most faces of a fence that plans on board can stay within"
+    )
     parser.add_argument(
         "--candidates", type=int, default=None, metavar="N", help="candidate plans; the preset's if not given"
     )
@@ -81,8 +92,10 @@ def planner_model(checkpoint: Checkpoint) -> PlannerModel:
     )
 
 
-def planner_settings(checkpoint: Checkpoint, name: str, candidates: int | None, steps: int | None) -> PlannerSettings:
-    """Preset `name` at the checkpoint's rates; the paper's preset keeps its own horizon.
+def planner_settings(
+    checkpoint: Checkpoint, name: str, candidates: int | None, steps: int | None, horizon: int | None = None
+) -> PlannerSettings:
+    """Preset `name` at the checkpoint's rates; its horizon is the checkpoint's for `quadrotor`, its own for the others.
 
     Raises:
         InputError: a value is out of range.
@@ -91,7 +104,7 @@ def planner_settings(checkpoint: Checkpoint, name: str, candidates: int | None, 
         name,
         dt_plan_s=checkpoint.settings.dt_plan_s,
         tick_hz=checkpoint.settings.tick_hz,
-        horizon=None if name == "paper" else checkpoint.settings.horizon,
+        horizon=horizon if horizon is not None or name != DEFAULT_PRESET else checkpoint.settings.horizon,
         candidates=candidates,
     )
     return settings if steps is None else replace(settings, steps=steps)
@@ -112,13 +125,17 @@ def signing_key(path: Path, trusted: Path) -> SigningKey:
 
 
 def build_graphs(
-    model: PlannerModel, settings: PlannerSettings, metric: npt.NDArray[np.float64], metadata: dict[str, str]
+    model: PlannerModel,
+    settings: PlannerSettings,
+    metric: npt.NDArray[np.float64],
+    metadata: dict[str, str],
+    constraints: ConstraintSize = NO_CONSTRAINTS,
 ) -> dict[str, tuple[Graph, onnx.ModelProto]]:
     """Rollout, refine, rank and policy as graphs and ONNX models."""
     made: dict[str, Graph] = {
         "rollout": rollout_graph(model, settings),
-        "refine": refine_graph(model, settings, metric),
-        "rank": rank_graph(model, settings),
+        "refine": refine_graph(model, settings, metric, constraints),
+        "rank": rank_graph(model, settings, constraints),
         "policy": policy_graph(model, settings.dt_plan_s),
     }
     return {
@@ -136,22 +153,23 @@ def run(args: argparse.Namespace) -> int:
     certificate = read_certificate(args.certificate)
     for name, content in (("backup", certificate.backup), ("shield", certificate.shield)):
         open_session(content, f"{name}.onnx")
-    settings = planner_settings(checkpoint, args.preset, args.candidates, args.steps)
+    settings = planner_settings(checkpoint, args.preset, args.candidates, args.steps, args.horizon)
+    constraints = ConstraintSize(args.obstacles, args.faces)
     model = planner_model(checkpoint)
 
     start_s = time.monotonic()
     metric = inverse_curvature(model, settings)
     metadata = {"checkpoint_sha256": digest, "airframe": checkpoint.settings.airframe}
-    built = build_graphs(model, settings, metric, metadata)
+    built = build_graphs(model, settings, metric, metadata, constraints)
     print(f"graphs for N={settings.candidates}, H={settings.horizon} in {time.monotonic() - start_s:.1f} s:")
     for name, (graph, proto) in built.items():
         size = emit.size(graph, proto)
         amounts = f"{size.nodes:>5} nodes {size.flops / 1e6:>7.2f} MFLOP {size.bytes / 1e3:>7.0f} kB"
         print(f"  {name + '.onnx':<13} {amounts}")
 
-    drawn = samples.draw(settings, args.samples, args.seed)
+    drawn = samples.draw(settings, args.samples, args.seed, constraints)
     models = {name: proto for name, (_, proto) in built.items()}
-    results = parity.check_parity(models, model, settings, metric, drawn)
+    results = parity.check_parity(models, model, settings, metric, drawn, constrained=bool(constraints))
     print("error against float64 JAX (1 ulp = 2^-23 of the output's scale):")
     print(parity.table(results))
 

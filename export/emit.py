@@ -82,7 +82,7 @@ def flops(record: Record) -> int:
     size = int(np.prod(record.outputs[0].shape))
     if record.name in {"MatMul", "Gemm"}:
         return 2 * size * record.inputs[0].shape[-1]
-    if record.name in {"Add", "Sub", "Mul", "Div", "Tanh", "Sqrt", "Clip", "Ceil"}:
+    if record.name in {"Add", "Sub", "Mul", "Div", "Tanh", "Sqrt", "Clip", "Ceil", "Relu", "Sign"}:
         return size
     if record.name in {"ReduceSum", "ReduceL2"}:
         return int(np.prod(record.inputs[0].shape))
