@@ -16,7 +16,7 @@ from .operations import OPERATIONS
 
 OPSET = 18
 IR_VERSION = 9  # read by onnxruntime 1.15 and later
-INTEGER_OUTPUTS = {"ArgMax"}
+INTEGER_OUTPUTS: dict[str, tuple[int, ...]] = {"ArgMax": (0,), "TopK": (1,)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ def to_model(graph: Graph, name: str, ports: Sequence[Port], metadata: Mapping[s
     names.update({tensor.index: label for label, tensor in graph.outputs.items()})
     constants = _Constants()
     nodes = []
-    integers = {t.index for r in records if r.name in INTEGER_OUTPUTS for t in r.outputs}
+    integers = {r.outputs[place].index for r in records for place in INTEGER_OUTPUTS.get(r.name, ())}
     for number, record in enumerate(records):
         operation = OPERATIONS[record.name]
         inputs = [

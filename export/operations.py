@@ -151,6 +151,17 @@ def _split(inputs: Sequence[Array], attributes: Attributes) -> list[Array]:
     return np.split(inputs[0], cuts[:-1], axis=attributes["axis"])
 
 
+def _top_k(inputs: Sequence[Array], attributes: Attributes) -> list[Array]:
+    """The greatest entries along the last axis, in falling order, and where they stand."""
+    order = np.argsort(-inputs[0], axis=-1, kind="stable")[..., : attributes["count"]]
+    return [np.take_along_axis(inputs[0], order, axis=-1), order]
+
+
+def _softmax(inputs: Sequence[Array], attributes: Attributes) -> list[Array]:
+    raised = np.exp(inputs[0] - np.max(inputs[0], axis=attributes["axis"], keepdims=True))
+    return [raised / np.sum(raised, axis=attributes["axis"], keepdims=True)]
+
+
 def _integers(values: Sequence[int]) -> Array:
     return np.asarray(values, np.int64)
 
@@ -206,6 +217,8 @@ OPERATIONS: dict[str, Operation] = {
     "ArgMax": Operation(
         lambda x, a: [np.argmax(x[0], axis=a["axis"], keepdims=bool(a["keepdims"]))], attributes=("axis", "keepdims")
     ),
+    "TopK": Operation(_top_k, None, lambda a: [_integers([a["count"]])], ("axis",)),
+    "Softmax": Operation(_softmax, attributes=("axis",)),
     "Gather": Operation(
         lambda x, a: [np.take(x[0], np.asarray(x[1], np.int64), axis=a["axis"])], attributes=("axis",)
     ),

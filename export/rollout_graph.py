@@ -6,7 +6,7 @@ The candidates are blended step by step while the policy flies, and follow their
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -30,7 +30,7 @@ def rollout_graph(model: PlannerModel, settings: PlannerSettings) -> Graph:
     returned = ReturnGraph(model, settings)
     prepared = returned.prepare(task, candidates)
     mix, kept = _blend(settings, previous, reuse)
-    trajectory, actions = _fly(_Pilot(model, task, settings), returned.dynamics, prepared.start, noise, mix, kept)
+    trajectory, actions = _fly(Pilot(model, task, settings), returned.dynamics, prepared.start, noise, mix, kept)
     cube = graph.tensor("Reshape", actions, shape=[horizon, candidates, 4])
     graph.output("plans", graph.tensor("Transpose", cube, perm=[1, 0, 2]))
     for carried in (prepared, trajectory):
@@ -55,7 +55,15 @@ def _blend(settings: PlannerSettings, previous: Tensor, reuse: Tensor) -> tuple[
     return mix, list(graph.apply("Split", kept, axis=1, sizes=[4] * horizon))  # type: ignore[arg-type]
 
 
-class _Pilot:
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """Position error before a step, shape (rows, 3) [m], and what leads to the next one; None before the first."""
+
+    error: Tensor
+    ahead: Tensor | None
+
+
+class Pilot:
     """The policy along rollouts: it reads rows of the model and carries the position error along.
 
     World velocity (9) and minus the way of the reference in a step (3) stand in one product of twelve columns, so that the
@@ -85,11 +93,30 @@ class _Pilot:
     def _rows(rows: Tensor) -> list[Tensor]:
         return list(rows.graph.apply("Split", rows, axis=0, sizes=[1] * rows.shape[0]))  # type: ignore[arg-type]
 
-    def products(self, row: Tensor, h: int) -> Tensor:
-        """World velocity and minus the way of the reference, shape (rows, 12)."""
-        return (row @ self.axes + self.minus_way[h]) * (row @ self.velocity + self.one)
+    def start(self, rows: int) -> Carried:
+        """What `fly` carries, before the first step."""
+        return Carried(np.ones((rows, 1)) @ self.first_error, None)
 
-    def action(self, row: Tensor, products: Tensor, error: Tensor, h: int) -> Tensor:
+    def fly(self, row: Tensor, carried: Carried, noise: Tensor, h: int) -> tuple[Tensor, Carried]:
+        """The policy's actions with noise, clipped to [-1, 1], shape (rows, 4).
+
+        Args:
+            row: Of the model before step h, shape (rows, 19).
+            carried: From the step before, or from `start`.
+            noise: Added to the actions, shape (rows, 4).
+            h: Number of the step.
+        """
+        products = (row @ self.axes + self.minus_way[h]) * (row @ self.velocity + self.one)
+        if carried.ahead is None:
+            error = carried.error
+            ahead = products @ (self.full - self.half) + error
+        else:
+            error = products @ self.half + carried.ahead
+            ahead = products @ self.full + carried.ahead
+        action = self._action(row, products, error, h) + noise
+        return self.graph.tensor("Clip", action, low=-1.0, high=1.0), Carried(error, ahead)
+
+    def _action(self, row: Tensor, products: Tensor, error: Tensor, h: int) -> Tensor:
         """The policy's actions before noise, in [-1, 1], shape (rows, 4)."""
         graph, policy = self.graph, self.policy
         clipped = graph.tensor("Clip", error, low=-policy.clip_m, high=policy.clip_m)
@@ -98,7 +125,7 @@ class _Pilot:
 
 
 def _fly(
-    pilot: _Pilot, dynamics: ModelGraph, start: Tensor, noise: Tensor, mix: Tensor, kept: list[Tensor]
+    pilot: Pilot, dynamics: ModelGraph, start: Tensor, noise: Tensor, mix: Tensor, kept: list[Tensor]
 ) -> tuple[Trajectory, Tensor]:
     """Trajectories of the candidates, and their actions (H * N, 4)."""
     graph = pilot.graph
@@ -107,16 +134,10 @@ def _fly(
     noise = graph.tensor("Reshape", noise, shape=[2 * candidates, horizon * 4])
     perturbations = graph.apply("Split", noise, axis=1, sizes=[4] * horizon)
     row = graph.tensor("Concat", start, start, axis=0)
-    error = np.ones((2 * candidates, 1)) @ pilot.first_error
-    ahead: Tensor | None = None
+    carried = pilot.start(2 * candidates)
     steps, actions = [], []
     for h in range(horizon):
-        products = pilot.products(row, h)
-        if ahead is not None:
-            error = products @ pilot.half + ahead
-        fresh = pilot.action(row, products, error, h) + perturbations[h]
-        fresh = graph.tensor("Clip", fresh, low=-1.0, high=1.0)
-        ahead = products @ (pilot.full - pilot.half) + error if ahead is None else products @ pilot.full + ahead
+        fresh, carried = pilot.fly(row, carried, perturbations[h], h)  # type: ignore[arg-type]
         actions.append(mix @ fresh + kept[h])
         steps.append(dynamics.step(row, dynamics.driven(actions[-1])))
         row = steps[-1].row

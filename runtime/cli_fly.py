@@ -37,6 +37,8 @@ from .reference import check_limits
 from .state_check import StateLimits
 from .tick import PLAN_SHARE, SEND_SHARE, WAIT_SHARE, Tick, TickSettings
 
+PRE_WARM_SHARE = 0.3
+"""Largest share of the tick period that is spent on bringing the planner back into the caches."""
 SAMPLE_S = 1.5
 HURRIED_SAMPLE_S = 0.2
 """How long the state stream is watched on the ground, and when a flying vehicle waits to be taken over [s]."""
@@ -150,7 +152,12 @@ def fly(
     predictor = Predictor(on_board.physics, on_board.delay_s + link_s)
     tick = Tick(vehicle, on_board.planner, on_board.shield, predictor, DisturbanceObserver(), settings, frame)
     flight_settings = FlightSettings(task.height_m, resume=arguments.resume)
-    ticker = realtime.Ticker(round(1e9 * period_s), sleep=lambda seconds: _listen(vehicle, seconds))
+    ticker = realtime.Ticker(
+        round(1e9 * period_s),
+        sleep=lambda seconds: _listen(vehicle, seconds),
+        warm=on_board.planner.pre_warm,
+        warm_ns=min(on_board.planner.pre_warm_ns, round(1e9 * period_s * PRE_WARM_SHARE)),
+    )
     meta = {**task.meta(frame), **_meta(arguments.link, on_board, settings)}
     with Recorder(arguments.log, meta) as recorder:
         for finding in findings:

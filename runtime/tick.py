@@ -140,6 +140,8 @@ class Outcome:
         give_up: True if streaming must end: the shield is void, or no state for too long without it.
         overrun: True if the set-point left after `send_by_s`, or ticks were skipped before.
         tick_us: From reading the state to sending [us].
+        solve_us: Of that, the planner [us].
+        steps: Refinement steps done; 0 without a plan.
         status: The flight controller's newest word of itself; None if it could not be read.
     """
 
@@ -154,6 +156,8 @@ class Outcome:
     overrun: bool
     tick_us: float
     status: Status | None
+    solve_us: float = 0.0
+    steps: int = 0
 
 
 @dataclass(slots=True)
@@ -268,6 +272,8 @@ class Tick:
             overrun=overrun,
             tick_us=tick_us,
             status=work.status,
+            solve_us=1e-3 * work.solve_ns,
+            steps=0 if work.plan is None else work.plan.steps,
         )
 
     def _guard(self, stage: Stage, function: Callable[[], _T], instead: _T | None) -> _T | None:

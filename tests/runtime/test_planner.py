@@ -238,3 +238,13 @@ def test_a_noise_table_or_graph_of_another_shape_is_refused(bundle: Bundle, tmp_
     swapped = replace(bundle, files={**bundle.files, "rollout.onnx": b"not a graph"})
     with pytest.raises(BundleError, match=r"^rollout\.onnx: onnxruntime .* cannot load it"):
         Planner(swapped)
+
+
+def test_pre_warming_changes_no_plan(bundle: Bundle) -> None:
+    quiet, warmed = Planner(bundle, Clock(0)), Planner(bundle, Clock(0))
+    assert warmed.pre_warm_ns >= 0
+    for problem in flights(6):
+        warmed.pre_warm()
+        wanted, plan = quiet.plan(*problem, FAR_NS), warmed.plan(*problem, FAR_NS)
+        np.testing.assert_array_equal(plan.actions, wanted.actions)
+        assert (plan.best, plan.return_after) == (wanted.best, wanted.return_after)

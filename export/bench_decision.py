@@ -1,0 +1,194 @@
+"""Contenders of `tubepilot bench planner`: one decision on one model, each ready to be called again and again.
+
+Every maker returns a function without arguments that takes one decision on fixed inputs, by the code that a user would run:
+our graphs on the on-board sessions, jitted JAX, the graph that jax2onnx makes of the same JAX code, MPPI as an ONNX graph.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.extend
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+
+from tubepilot.firmware_bridge.errors import MissingExtraError
+from tubepilot.runtime.session import Buffer, bind, buffers, open_session
+from tubepilot.train import planner
+from tubepilot.train.planner import PlannerModel
+from tubepilot.train.planner_settings import PlannerSettings
+from tubepilot.train.sampling_planners import mppi_settings
+
+from . import emit, samples
+from .curvature import inverse_curvature
+from .mppi_graph import PORTS as MPPI_PORTS
+from .mppi_graph import mppi_graph
+from .planner_graphs import PORTS, rank_graph, refine_graph, rollout_graph
+
+Decision = Callable[[], object]
+Arrays = dict[str, npt.NDArray[np.float64]]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One model, the settings of the planner and the inputs of the decision.
+
+    Attributes:
+        model: Weights.
+        settings: N, H, K and step rule.
+        inputs: As of `samples.draw`, without the axis of samples.
+        metric: Of the refinement step, shape (H, 4).
+    """
+
+    model: PlannerModel
+    settings: PlannerSettings
+    inputs: Arrays
+    metric: npt.NDArray[np.float64]
+
+
+def make_case(model: PlannerModel, settings: PlannerSettings, seed: int) -> Case:
+    """A case whose inputs lie near the reference."""
+    inputs = {name: array[0] for name, array in samples.draw(settings, 2, seed).items()}
+    return Case(model, settings, inputs, inverse_curvature(model, settings))
+
+
+class Ours:
+    """The tick's graphs on shared buffers, as `runtime.planner` runs them."""
+
+    def __init__(self, case: Case) -> None:
+        """Build the graphs and open the sessions."""
+        graphs = {
+            "rollout": rollout_graph(case.model, case.settings),
+            "refine": refine_graph(case.model, case.settings, case.metric),
+            "rank": rank_graph(case.model, case.settings),
+        }
+        self.models = {name: emit.to_model(graph, name, PORTS, {}) for name, graph in graphs.items()}
+        self.sizes = {name: emit.size(graph, self.models[name]) for name, graph in graphs.items()}
+        self.graphs = graphs
+        self._steps = case.settings.steps
+        self._held: list[dict[str, Buffer]] = []
+        sessions = {name: open_session(m.SerializeToString(), name) for name, m in self.models.items()}
+        given, made = buffers(sessions["rollout"], "rollout")
+        shared: dict[str, Buffer] = {**given, **made}
+        for name, array in given.items():
+            np.copyto(array, case.inputs[name][: array.shape[0]], casting="same_kind")
+        _, after = buffers(sessions["refine"], "refine")
+        there = {name.removesuffix("_after").replace("refined", "plans"): a for name, a in after.items() if name != "returns"}
+        self._returns = after["returns"]
+        self._result = buffers(sessions["rank"], "rank")[1]
+        sets = ({**shared}, {**shared, **there})
+        self._rollout = self._bound(sessions["rollout"], shared, shared)
+        self._refine = [self._bound(sessions["refine"], old, self._after(new)) for old, new in (sets, sets[::-1])]
+        self._rank = [self._bound(sessions["rank"], old, self._result) for old in sets]
+
+    def _after(self, new: dict[str, Buffer]) -> dict[str, Buffer]:
+        named = {"refined" if name == "plans" else f"{name}_after": array for name, array in new.items()}
+        return {**named, "returns": self._returns}
+
+    def _bound(self, session: Any, inputs: dict[str, Buffer], outputs: dict[str, Buffer]) -> Callable[[], None]:
+        taken = {port.name: inputs[port.name] for port in session.get_inputs()}
+        made = {port.name: outputs[port.name] for port in session.get_outputs()}
+        self._held += [taken, made]
+        binding = bind(session, taken, made)
+        return lambda: session.run_with_iobinding(binding)
+
+    def __call__(self) -> npt.NDArray[Any]:
+        """Rollout, K steps, ranking; the best plan (H, 4)."""
+        self._rollout()
+        for step in range(self._steps):
+            self._refine[step % 2]()
+        self._rank[self._steps % 2]()
+        return self._result["plan"]
+
+
+def _arguments(case: Case) -> list[jax.Array]:
+    names = ("state", "reference", "disturbance", "previous_action", "previous_plans", "noise", "reuse")
+    inputs = [case.inputs[name] for name in names]
+    flat = [a[0] if name in {"state", "disturbance", "previous_action", "reuse"} else a for name, a in zip(names, inputs, strict=True)]
+    return [jnp.asarray(array, jnp.float32) for array in flat]
+
+
+def _decide(case: Case) -> Callable[..., Any]:
+    model = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), case.model)
+    metric = jnp.asarray(case.metric, jnp.float32)
+
+    def decide(state: Any, reference: Any, disturbance: Any, action: Any, plans: Any, noise: Any, reuse: Any) -> Any:
+        problem = planner.Problem(state, reference, disturbance, action)
+        kept, ranking = planner.plan(model, case.settings, metric, problem, plans, noise, reuse)
+        return ranking.plan, kept, ranking.returns
+
+    return decide
+
+
+def jitted(case: Case) -> Decision:
+    """`train.planner.plan`, jitted."""
+    decide, arguments = jax.jit(_decide(case)), _arguments(case)
+    return lambda: np.asarray(jax.block_until_ready(decide(*arguments))[0])
+
+
+@contextlib.contextmanager
+def _unrolled() -> Iterator[None]:
+    """`jax.lax.scan` as a Python loop while something is traced: jax2onnx has no reverse scan, which gradients need."""
+    held = jax.lax.scan
+
+    def scan(body: Any, carry: Any, xs: Any = None, length: int | None = None, **_: Any) -> Any:
+        count = length if xs is None else jax.tree.leaves(xs)[0].shape[0]
+        results = []
+        for k in range(count or 0):
+            carry, result = body(carry, jax.tree.map(lambda leaf, k=k: leaf[k], xs))
+            results.append(result)
+        return carry, jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
+
+    jax.lax.scan = scan
+    try:
+        yield
+    finally:
+        jax.lax.scan = held
+
+
+def converted(case: Case) -> tuple[Decision, int]:
+    """The same JAX code through jax2onnx, and its number of nodes.
+
+    The converter takes neither gradients nor reverse scans, so it gets the jaxpr, traced before with unrolled loops.
+
+    Raises:
+        MissingExtraError: jax2onnx is not installed.
+    """
+    try:
+        import jax2onnx
+    except ModuleNotFoundError as error:
+        raise MissingExtraError('the conversion needs jax2onnx: pip install "tubepilot[bench]"') from error
+    arguments = _arguments(case)
+    shapes = [jax.ShapeDtypeStruct(a.shape, jnp.float32) for a in arguments]
+    with _unrolled():
+        traced = jax.make_jaxpr(_decide(case))(*shapes)
+    model = jax2onnx.to_onnx(jax.extend.core.jaxpr_as_fun(traced), inputs=shapes)
+    session = open_session(model.SerializeToString(), "converted.onnx")
+    feeds = {port.name: np.asarray(array) for port, array in zip(session.get_inputs(), arguments, strict=True)}
+    first = session.get_outputs()[0].name
+    return (lambda: session.run([first], feeds)[0]), len(model.graph.node)
+
+
+def mppi(case: Case, seed: int) -> tuple[Decision, int]:
+    """MPPI with TD-MPC2's settings on the same model, as an ONNX graph, and its number of nodes; noise not counted."""
+    settings = mppi_settings(dt_plan_s=case.settings.dt_plan_s, tick_hz=1.0 / (case.settings.shift_knots * case.settings.dt_plan_s))
+    settings = replace(settings, problem=replace(settings.problem, candidates=1, disagreement=case.settings.disagreement))
+    model = emit.to_model(mppi_graph(case.model, settings), "mppi", (*PORTS, *MPPI_PORTS), {})
+    session = open_session(model.SerializeToString(), "mppi.onnx")
+    given, made = buffers(session, "mppi.onnx")
+    rng = np.random.default_rng(seed)
+    for name, array in given.items():
+        known = case.inputs.get(name)
+        np.copyto(array, rng.normal(size=array.shape) if known is None else known[: array.shape[0]], casting="same_kind")
+    binding = bind(session, given, made)
+
+    def decide() -> npt.NDArray[Any]:
+        session.run_with_iobinding(binding)
+        return made["plan"] if given else np.zeros(0)
+
+    return decide, len(model.graph.node)
