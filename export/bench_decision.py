@@ -16,10 +16,11 @@ import jax.extend
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
+from tqdm import tqdm
 
 from tubepilot.firmware_bridge.errors import MissingExtraError
 from tubepilot.runtime.session import Buffer, bind, buffers, open_session
-from tubepilot.train import planner
+from tubepilot.train import dynamics, planner
 from tubepilot.train.planner import PlannerModel
 from tubepilot.train.planner_settings import PlannerSettings
 from tubepilot.train.sampling_planners import mppi_settings
@@ -133,7 +134,8 @@ def jitted(case: Case) -> Decision:
 
 @contextlib.contextmanager
 def _unrolled() -> Iterator[None]:
-    """`jax.lax.scan` as a Python loop while something is traced: jax2onnx has no reverse scan, which gradients need."""
+    """What jax2onnx cannot convert, replaced while something is traced: scans (it has no reverse scan, which gradients need)
+    by Python loops, and batched contractions."""
     held = jax.lax.scan
 
     def scan(body: Any, carry: Any, xs: Any = None, length: int | None = None, **_: Any) -> Any:
@@ -144,17 +146,54 @@ def _unrolled() -> Iterator[None]:
             results.append(result)
         return carry, jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
 
+    replaced = {name: getattr(dynamics, name) for name in ("quaternion_product", "rotation_matrix", "residual_members")}
     jax.lax.scan = scan
+    dynamics.quaternion_product, dynamics.rotation_matrix = _product, _rotation
+    dynamics.residual_members = _members
     try:
         yield
     finally:
         jax.lax.scan = held
+        for name, function in replaced.items():
+            setattr(dynamics, name, function)
+
+
+def _product(p: Any, q: Any) -> Any:
+    """`dynamics.quaternion_product` without the batched contraction, from which jax2onnx 0.17.1 makes a graph that does not load."""
+    w, x, y, z = p
+    a, b, c, d = q
+    return jnp.stack(
+        [w * a - x * b - y * c - z * d, w * b + x * a + y * d - z * c, w * c - x * d + y * a + z * b, w * d + x * c - y * b + z * a]
+    )
+
+
+def _rotation(q: Any) -> Any:
+    """`dynamics.rotation_matrix`, likewise."""
+    w, x, y, z = q
+    entries = [
+        1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
+        2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
+        2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
+    ]  # fmt: skip
+    return jnp.stack(entries).reshape(3, 3)
+
+
+def _members(residual: Any, feature: Any) -> Any:
+    """`dynamics.residual_members`, likewise: all members in one block-diagonal matrix."""
+    hidden = jnp.tanh(((feature - residual.feature_mean) / residual.feature_scale) @ residual.w1 + residual.b1)
+    members, width, outputs = residual.w2.shape
+    weights = np.asarray(residual.w2)
+    block = np.zeros((members * width, members * outputs), np.float32)
+    for m in range(members):
+        block[m * width : (m + 1) * width, m * outputs : (m + 1) * outputs] = weights[m]
+    return ((hidden @ jnp.asarray(block)).reshape(members, outputs) + residual.b2) * residual.output_scale
 
 
 def converted(case: Case) -> tuple[Decision, int]:
-    """The same JAX code through jax2onnx, and its number of nodes.
+    """The same JAX code through jax2onnx, and the nodes of a decision.
 
-    The converter takes neither gradients nor reverse scans, so it gets the jaxpr, traced before with unrolled loops.
+    The converter takes neither gradients nor reverse scans, so it gets jaxprs, traced before with unrolled loops; and its time
+    grows faster than the graph, so that rollout, refinement step and ranking become a graph each, as ours are.
 
     Raises:
         MissingExtraError: jax2onnx is not installed.
@@ -163,15 +202,50 @@ def converted(case: Case) -> tuple[Decision, int]:
         import jax2onnx
     except ModuleNotFoundError as error:
         raise MissingExtraError('the conversion needs jax2onnx: pip install "tubepilot[bench]"') from error
-    arguments = _arguments(case)
-    shapes = [jax.ShapeDtypeStruct(a.shape, jnp.float32) for a in arguments]
-    with _unrolled():
-        traced = jax.make_jaxpr(_decide(case))(*shapes)
-    model = jax2onnx.to_onnx(jax.extend.core.jaxpr_as_fun(traced), inputs=shapes)
-    session = open_session(model.SerializeToString(), "converted.onnx")
-    feeds = {port.name: np.asarray(array) for port, array in zip(session.get_inputs(), arguments, strict=True)}
-    first = session.get_outputs()[0].name
-    return (lambda: session.run([first], feeds)[0]), len(model.graph.node)
+    model = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), case.model)
+    metric, settings = jnp.asarray(case.metric, jnp.float32), case.settings
+    state, reference, disturbance, action, previous, noise, reuse = _arguments(case)
+    task = (state, reference, disturbance, action)
+    functions: dict[str, tuple[Callable[..., Any], tuple[jax.Array, ...]]] = {
+        "rollout": (
+            lambda s, r, d, a, p, n, u: planner.rollout(model, settings, planner.Problem(s, r, d, a), p, n, u),
+            (*task, previous, noise, reuse),
+        ),
+        "refine": (
+            lambda s, r, d, a, p: planner.refine(model, settings, metric, planner.Problem(s, r, d, a), p)[0],
+            (*task, previous),
+        ),
+        "rank": (lambda s, r, d, a, p: planner.rank(model, settings, planner.Problem(s, r, d, a), p).plan, (*task, previous)),
+    }
+    sessions, nodes = {}, 0
+    for name, (function, arguments) in tqdm(functions.items(), desc="jax2onnx", unit="graph", leave=False):
+        shapes = [jax.ShapeDtypeStruct(a.shape, jnp.float32) for a in arguments]
+        with _unrolled():
+            traced = jax.make_jaxpr(function)(*shapes)
+        graph = jax2onnx.to_onnx(jax.extend.core.jaxpr_as_fun(traced), inputs=shapes)
+        nodes += len(graph.graph.node) * (settings.steps if name == "refine" else 1)
+        session = open_session(graph.SerializeToString(), f"{name}.onnx")
+        known = {port.name for port in session.get_inputs()}
+        feeds = {f"in_{k}": np.asarray(array) for k, array in enumerate(arguments)}
+        ports = [port.name for port in session.get_inputs()]
+        if len(ports) == len(arguments):
+            feeds = dict(zip(ports, map(np.asarray, arguments), strict=True))
+        sessions[name] = session, {key: array for key, array in feeds.items() if key in known}, ports
+
+    def call(name: str, plans: npt.NDArray[Any] | None) -> npt.NDArray[Any]:
+        session, feeds, ports = sessions[name]
+        if plans is not None:
+            feeds[ports[-1]] = plans
+        result: npt.NDArray[Any] = session.run(None, feeds)[0]
+        return result
+
+    def decide() -> npt.NDArray[Any]:
+        plans = call("rollout", None)
+        for _ in range(settings.steps):
+            plans = call("refine", plans)
+        return call("rank", plans)
+
+    return decide, nodes
 
 
 def mppi(case: Case, seed: int) -> tuple[Decision, int]:

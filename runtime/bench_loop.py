@@ -43,6 +43,7 @@ ENGAGE_EVERY = 40
 """Ticks after which the shield is engaged anew: before it would give the vehicle on the ground up."""
 SETTLE_TICKS = 100
 LINK_TIMEOUT_S = 30.0
+SIM_FC_PRIORITY = 40
 BACK_TO_BACK_RUNS = 400
 BUSY = "x = 1.0\nwhile True:\n    x = x * 1.0000001 % 3.0\n"
 
@@ -88,6 +89,8 @@ def simulator(folder: Path, core: int | None) -> Iterator[str]:
         try:
             if core is not None:
                 os.sched_setaffinity(process.pid, {core})
+            with contextlib.suppress(PermissionError):  # a flight controller does not wait for other programs
+                os.sched_setscheduler(process.pid, os.SCHED_FIFO, os.sched_param(SIM_FC_PRIORITY))
             until_s = time.monotonic() + LINK_TIMEOUT_S
             while not device.exists():
                 if process.poll() is not None or time.monotonic() > until_s:
@@ -153,8 +156,8 @@ def run_loop(on_board: OnBoard, link: str, hz: float, seconds: float, log: Path,
         tick = Tick(vehicle, on_board.planner, on_board.shield, predictor, DisturbanceObserver(), settings, frame)
         on_board.planner.warm_up()
         predictor.reset(GRAVITY_M_S2)
-        with Recorder(log, {"tick_hz": hz}) as recorder:
-            tick.recorder = recorder
+        with Recorder(log, {"tick_hz": hz}, on_board.planner.horizon) as recorder:
+            tick.recorder, tick.decisions = recorder, (recorder, on_board.planner)
             return _ticks(tick, vehicle, on_board, hz, seconds, pre_warm)
     finally:
         vehicle.close()
@@ -210,7 +213,8 @@ def run_rates(
     rights = realtime.enter(own)
     print("; ".join(f"{r.name}: {'' if r.obtained else 'NO, '}{r.detail}" for r in rights.rights))
     result: dict[str, object] = {}
-    print(f"{'':16}{'tick p50':>9}{'p99.9':>9}{'plan p50':>9}{'p99.9':>9}{'b2b p50':>9}{'ratio':>7}{'steps':>7}{'missed':>8}{'memory':>9}")
+    heads = (("tick p50", 9), ("p99.9", 9), ("plan p50", 9), ("p99.9", 9), ("b2b p50", 9), ("ratio", 7), ("steps", 7))
+    print(" " * 16 + "".join(f"{head:>{width}}" for head, width in (*heads, ("missed", 8), ("memory", 9))) + "   [us]")
     for hz in rates_hz:
         alone_us = back_to_back_us(on_board, PLAN_SHARE / hz)
         entry: dict[str, object] = {"back_to_back_us": {k: float(np.percentile(alone_us, v)) for k, v in PERCENTILES.items()}}

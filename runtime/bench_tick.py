@@ -107,8 +107,9 @@ def _rates(text: str) -> list[float]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `tubepilot bench tick`."""
     parser.add_argument(
-        "source", type=Path, nargs="?", default=None, help="flight log (MCAP), or a bundle directory to run live; demo/bundle if not given"
-    )
+        "source", type=Path, nargs="?", default=None,
+        help="flight log (MCAP), or a bundle directory to run live; demo/bundle if not given",
+    )  # fmt: skip
     parser.add_argument("--keys", type=Path, default=None, help="directory of trusted public keys, for a bundle")
     parser.add_argument(
         "--hz", type=_rates, default=None, help="rates at which the whole tick runs against sim-fc, like 100,250,500 [Hz]"

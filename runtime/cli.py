@@ -50,6 +50,7 @@ COMMANDS: dict[str, Command] = {
     "report": Command(
         "tubepilot.runtime.cli_report", "workstation", "draw a flight log as one HTML page and a PNG"
     ),
+    "replay": Command("tubepilot.runtime.cli_replay", None, "run a flight log again and compare every set-point bit for bit"),
     "bench": Command("tubepilot.runtime.cli_bench", None, "measure: tracking, tick time, reachability, prediction"),
     "doctor": Command("tubepilot.runtime.cli_doctor", None, "check this machine, each line with its remedy"),
 }

@@ -7,8 +7,11 @@ vehicle is found armed in the air (a flight was interrupted), it is taken over w
 from __future__ import annotations
 
 import argparse
+import platform
 import time
 from pathlib import Path
+
+import onnxruntime
 
 from tubepilot.firmware_bridge.errors import InputError, LinkError, VehicleRefusedError
 from tubepilot.firmware_bridge.vehicle import Vehicle, open_vehicle
@@ -108,6 +111,8 @@ def _meta(link: str, on_board: OnBoard, settings: TickSettings) -> dict[str, str
         "send_by_s": settings.send_by_s,
         "delay_s": on_board.delay_s,
         "thrust_scale_m_s2": on_board.thrust_scale_m_s2,
+        "onnxruntime": onnxruntime.__version__,
+        "machine": platform.machine(),
     }
 
 
@@ -159,10 +164,10 @@ def fly(
         warm_ns=min(on_board.planner.pre_warm_ns, round(1e9 * period_s * PRE_WARM_SHARE)),
     )
     meta = {**task.meta(frame), **_meta(arguments.link, on_board, settings)}
-    with Recorder(arguments.log, meta) as recorder:
+    with Recorder(arguments.log, meta, on_board.planner.horizon) as recorder:
         for finding in findings:
             recorder.event(finding.line().strip())
-        tick.recorder = recorder
+        tick.recorder, tick.decisions = recorder, (recorder, on_board.planner)
         flight = Flight(vehicle, tick, task.reference(), flight_settings, ticker, stop, recorder, _say)
         summary = flight.run(in_air)
         if recorder.dropped:

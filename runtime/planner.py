@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -306,11 +307,17 @@ class Planner:
             steps += 1
         if steps == 0:
             self._estimate_ns["refine"] *= SKIPPED
-        best, after, disagreement = -1, math.nan, math.nan
-        if not self._fits(("rank",), deadline_ns):
-            self._estimate_ns["rank"] *= SKIPPED
-        else:
+        ranked = self._fits(("rank",), deadline_ns)
+        if ranked:
             self.rank()
+        else:
+            self._estimate_ns["rank"] *= SKIPPED
+        return self._finish(tick, steps, before, ranked)
+
+    def _finish(self, tick: int, steps: int, before: float, ranked: bool) -> Plan:
+        """The plan from the candidates in the buffers, kept for the next tick."""
+        best, after, disagreement = -1, math.nan, math.nan
+        if ranked:
             best, after, disagreement = int(self._best[0]), float(self._ranked.max()), float(self._disagreement[0])
         plans = self._plans[self._current]
         if not np.isfinite(plans).all() or (best >= 0 and not np.isfinite(self._ranked).all()):
@@ -319,6 +326,34 @@ class Planner:
         return Plan(
             True, "", self._setpoint(), self._previous[0], steps, best, before, after, disagreement, tick
         )
+
+    def note(self, record: Any, plan: Plan) -> None:
+        """Copy what a plan was made from, and the plan's set-point, into a record of `decision_log`.
+
+        Args:
+            record: Filled in place.
+            plan: Of this tick; nothing may have been applied since.
+        """
+        record["planned"], record["ok"], record["tick"] = True, plan.ok, plan.tick
+        record["steps"], record["ranked"], record["share"] = plan.steps, plan.best >= 0, self._share[0]
+        record["state"], record["reference"], record["disturbance"] = self._state[0], self._reference, self._disturbance[0]
+        record["previous_action"] = self._previous_action[0]
+        record["planned_setpoint"][:3], record["planned_setpoint"][3] = plan.setpoint.rates_rad_s, plan.setpoint.thrust_m_s2
+
+    def replay(self, record: Any) -> Plan:
+        """Plan again what a record of `decision_log` says, with its number of steps; raises what onnxruntime raises."""
+        tick = int(record["tick"])
+        if not record["ok"]:
+            return self._failed("as recorded", tick)
+        self._state[0], self._reference[:], self._disturbance[0] = record["state"], record["reference"], record["disturbance"]
+        self._previous_action[0] = record["previous_action"]
+        self._have_previous = float(record["share"]) > 0.0
+        self.rollout(tick)
+        for _ in range(int(record["steps"])):
+            self.refine()
+        if record["ranked"]:
+            self.rank()
+        return self._finish(tick, int(record["steps"]), math.nan, bool(record["ranked"]))
 
     def rollout(self, tick: int) -> Floats:
         """Candidates from the loaded inputs, the previous plans and row `tick` of the noise table.
