@@ -1,5 +1,5 @@
 """Measure: how close the vehicle tracks (`track`), how evenly it ticks (`tick`), how
-fast it decides (`planner`), what the reachability engine decides (`reach`),
+fast it decides (`planner`), whether faults get through (`faults`), what the reachability engine decides (`reach`),
 how well tasks are flown (`control`), how well real flights are predicted (`prediction`), what bounds and disagreement of the model
 are worth (`calibration`), how tasks without a physical state are learned (`latent`).
 
@@ -15,6 +15,7 @@ BENCHES: dict[str, tuple[str, str]] = {
     "track": ("tubepilot.runtime.bench_track", "figure-eight in wind against the simulator's own controller"),
     "tick": ("tubepilot.runtime.bench_tick", "timing of the ticks of a recorded flight, or of a bundle run live"),
     "planner": ("tubepilot.export.bench_planner", "one decision beside jax2onnx, JAX, MPPI, nonlinear MPC and the FLOP limit"),
+    "faults": ("tubepilot.runtime.bench_faults", "the tick through seeded faults on a clock that does not wait"),
     "reach": ("tubepilot.train.bench_reach", "closed loops with neural networks, verified, timed, compared with simulation"),
     "control": ("tubepilot.train.bench_control", "tasks under gradient planner, policy, MPPI, CEM and the simulator's controller"),
     "prediction": ("tubepilot.train.bench_prediction", "open-loop prediction of real flights, beside physics, naive and linear ridge"),
