@@ -19,8 +19,9 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from tubepilot.firmware_bridge.errors import MissingExtraError
+from tubepilot.firmware_bridge.types import GRAVITY_M_S2
 from tubepilot.runtime.session import Buffer, bind, buffers, open_session
-from tubepilot.train import dynamics, planner
+from tubepilot.train import planner
 from tubepilot.train.planner import PlannerModel
 from tubepilot.train.planner_settings import PlannerSettings
 from tubepilot.train.sampling_planners import mppi_settings
@@ -146,20 +147,41 @@ def _unrolled() -> Iterator[None]:
             results.append(result)
         return carry, jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
 
-    replaced = {name: getattr(dynamics, name) for name in ("quaternion_product", "rotation_matrix", "residual_members")}
-    jax.lax.scan = scan
-    dynamics.quaternion_product, dynamics.rotation_matrix = _product, _rotation
-    dynamics.residual_members = _members
+    stepped = planner.step
+    jax.lax.scan, planner.step = scan, _step
     try:
         yield
     finally:
-        jax.lax.scan = held
-        for name, function in replaced.items():
-            setattr(dynamics, name, function)
+        jax.lax.scan, planner.step = held, stepped
+
+
+def _step(model: Any, x: Any, s: Any, disturbance: Any, dt_s: float) -> tuple[Any, Any]:
+    """`dynamics.step` without batched contractions, from which jax2onnx 0.17.1 makes graphs that do not load."""
+    physics, velocity, attitude, rates, thrust = model.physics, x[3:6], x[6:10], x[10:13], x[13]
+    rotation = _rotation(attitude)
+    in_body = jnp.sum(rotation * velocity[:, None], axis=0)
+    members = _members(model.residual, jnp.concatenate([in_body, rotation[2], rates, x[13:14], s]))
+    residual = jnp.mean(members, axis=0)
+
+    def lagged(now: Any, target: Any, lag_s: Any) -> tuple[Any, Any]:
+        decay = jnp.exp(-dt_s / lag_s)
+        return target + (now - target) * decay, target + (now - target) * (lag_s / dt_s * (1 - decay))
+
+    target = physics.rate_gain * s[0:3] + physics.rate_offset_rad_s + physics.rate_lag_s * residual[3:6]
+    rates_next, rates_mean = lagged(rates, target, physics.rate_lag_s)
+    thrust_next, thrust_mean = lagged(thrust, physics.thrust_gain * s[3], physics.thrust_lag_s)
+    turned = _product(attitude, jnp.concatenate([jnp.ones(1), 0.5 * dt_s * rates_mean]))
+    attitude_next = turned / jnp.sqrt(jnp.sum(turned**2))
+    direction = 0.5 * (rotation[:, 2] + _rotation(attitude_next)[:, 2])
+    force = jnp.sum(rotation * (residual[0:3] - physics.drag_1_s * in_body)[None], axis=1)
+    acceleration = thrust_mean * direction - jnp.array([0.0, 0.0, GRAVITY_M_S2]) + force + disturbance
+    velocity_next = velocity + dt_s * acceleration
+    position = x[0:3] + 0.5 * dt_s * (velocity + velocity_next)
+    return jnp.concatenate([position, velocity_next, attitude_next, rates_next, thrust_next[None]]), members
 
 
 def _product(p: Any, q: Any) -> Any:
-    """`dynamics.quaternion_product` without the batched contraction, from which jax2onnx 0.17.1 makes a graph that does not load."""
+    """`dynamics.quaternion_product`, entry by entry."""
     w, x, y, z = p
     a, b, c, d = q
     return jnp.stack(
@@ -168,7 +190,7 @@ def _product(p: Any, q: Any) -> Any:
 
 
 def _rotation(q: Any) -> Any:
-    """`dynamics.rotation_matrix`, likewise."""
+    """`dynamics.rotation_matrix`, entry by entry."""
     w, x, y, z = q
     entries = [
         1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
@@ -179,7 +201,7 @@ def _rotation(q: Any) -> Any:
 
 
 def _members(residual: Any, feature: Any) -> Any:
-    """`dynamics.residual_members`, likewise: all members in one block-diagonal matrix."""
+    """`dynamics.residual_members` with all members in one block-diagonal matrix."""
     hidden = jnp.tanh(((feature - residual.feature_mean) / residual.feature_scale) @ residual.w1 + residual.b1)
     members, width, outputs = residual.w2.shape
     weights = np.asarray(residual.w2)
