@@ -21,7 +21,7 @@ from tqdm import tqdm
 from tubepilot.firmware_bridge.errors import MissingExtraError
 from tubepilot.firmware_bridge.types import GRAVITY_M_S2
 from tubepilot.runtime.session import Buffer, bind, buffers, open_session
-from tubepilot.train import planner
+from tubepilot.train import planner, task
 from tubepilot.train.planner import PlannerModel
 from tubepilot.train.planner_settings import PlannerSettings
 from tubepilot.train.sampling_planners import mppi_settings
@@ -147,12 +147,12 @@ def _unrolled() -> Iterator[None]:
             results.append(result)
         return carry, jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
 
-    stepped = planner.step
-    jax.lax.scan, planner.step = scan, _step
+    stepped, turned = planner.step, task.rotation_matrix
+    jax.lax.scan, planner.step, task.rotation_matrix = scan, _step, _rotation
     try:
         yield
     finally:
-        jax.lax.scan, planner.step = held, stepped
+        jax.lax.scan, planner.step, task.rotation_matrix = held, stepped, turned
 
 
 def _step(model: Any, x: Any, s: Any, disturbance: Any, dt_s: float) -> tuple[Any, Any]:
@@ -227,17 +227,17 @@ def converted(case: Case) -> tuple[Decision, int]:
     model = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), case.model)
     metric, settings = jnp.asarray(case.metric, jnp.float32), case.settings
     state, reference, disturbance, action, previous, noise, reuse = _arguments(case)
-    task = (state, reference, disturbance, action)
+    asked = (state, reference, disturbance, action)
     functions: dict[str, tuple[Callable[..., Any], tuple[jax.Array, ...]]] = {
         "rollout": (
             lambda s, r, d, a, p, n, u: planner.rollout(model, settings, planner.Problem(s, r, d, a), p, n, u),
-            (*task, previous, noise, reuse),
+            (*asked, previous, noise, reuse),
         ),
         "refine": (
             lambda s, r, d, a, p: planner.refine(model, settings, metric, planner.Problem(s, r, d, a), p)[0],
-            (*task, previous),
+            (*asked, previous),
         ),
-        "rank": (lambda s, r, d, a, p: planner.rank(model, settings, planner.Problem(s, r, d, a), p).plan, (*task, previous)),
+        "rank": (lambda s, r, d, a, p: planner.rank(model, settings, planner.Problem(s, r, d, a), p).plan, (*asked, previous)),
     }
     sessions, nodes = {}, 0
     for name, (function, arguments) in tqdm(functions.items(), desc="jax2onnx", unit="graph", leave=False):

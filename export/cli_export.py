@@ -19,12 +19,13 @@ from nacl.signing import SigningKey
 
 from tubepilot.firmware_bridge.errors import InputError
 from tubepilot.runtime import keys
+from tubepilot.runtime.cost_model import load_device
 from tubepilot.runtime.session import open_session
 from tubepilot.train.checkpoint import ARRAYS, Checkpoint, load
 from tubepilot.train.planner import PlannerModel
 from tubepilot.train.planner_settings import PlannerSettings, preset
 
-from . import emit, parity, samples
+from . import choose, emit, parity, samples
 from .bundle import Export, write_bundle
 from .certificate import read_certificate
 from .constraint_graph import ConstraintSize
@@ -63,6 +64,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--steps", type=int, default=None, metavar="K", help="most refinement steps per tick; the preset's if not given"
     )
+    parser.add_argument(
+        "--tick-hz", type=float, default=None, metavar="HZ",
+        help="choose N, H and K for this rate on --device, and print what fits 100, 250 and 500 [Hz]; the checkpoint's rate if only "
+        "--device is given",
+    )  # fmt: skip
+    parser.add_argument(
+        "--device", default=None, metavar="NAME",
+        help="machine that N, H and K are chosen for: workstation, or a file of `tubepilot doctor --calibrate`; workstation if only "
+        "--tick-hz is given",
+    )  # fmt: skip
     parser.add_argument(
         "--samples", type=int, default=2000, metavar="COUNT", help="random states on which parity with JAX is measured"
     )
@@ -138,10 +149,35 @@ def build_graphs(
         "rank": rank_graph(model, settings, constraints),
         "policy": policy_graph(model, settings.dt_plan_s),
     }
-    return {
-        name: (graph, emit.to_model(graph, name, POLICY_PORTS if name == "policy" else PORTS, metadata))
-        for name, graph in made.items()
-    }
+    built = {}
+    for name, graph in made.items():
+        ports = POLICY_PORTS if name == "policy" else PORTS
+        size = emit.size(graph, emit.to_model(graph, name, ports, metadata))
+        cost = {"nodes": str(size.nodes), "flops": str(size.flops), "elements": str(size.elements)}
+        built[name] = graph, emit.to_model(graph, name, ports, {**metadata, **cost})
+    return built
+
+
+def _chosen(
+    args: argparse.Namespace, checkpoint: Checkpoint, model: PlannerModel, settings: PlannerSettings
+) -> PlannerSettings:
+    """N, H and K for a rate and a machine; prints the table.
+
+    Raises:
+        InputError: nothing fits, or N, H or K is given too.
+    """
+    if (args.candidates, args.horizon, args.steps) != (None, None, None):
+        raise InputError("--tick-hz and --device choose candidates, horizon and steps: leave out --candidates, --horizon, --steps")
+    tick_hz = checkpoint.settings.tick_hz if args.tick_hz is None else args.tick_hz
+    if not 1.0 <= tick_hz <= 2000.0:
+        raise InputError(f"--tick-hz is {tick_hz:g}, must be within [1, 2000] Hz")
+    device = load_device(args.device or "workstation")
+    print(choose.table(model, settings, device))
+    chosen, predicted = choose.choose(model, settings, tick_hz, device)
+    print(f"chosen for {tick_hz:g} Hz: N={chosen.candidates}, H={chosen.horizon}, K={chosen.steps}, {predicted:.0f} us predicted")
+    if tick_hz != checkpoint.settings.tick_hz:
+        print(f"note: the bundle ticks at {checkpoint.settings.tick_hz:g} Hz, the rate that it is certified for")
+    return chosen
 
 
 def run(args: argparse.Namespace) -> int:
@@ -156,6 +192,8 @@ def run(args: argparse.Namespace) -> int:
     settings = planner_settings(checkpoint, args.preset, args.candidates, args.steps, args.horizon)
     constraints = ConstraintSize(args.obstacles, args.faces)
     model = planner_model(checkpoint)
+    if args.tick_hz is not None or args.device is not None:
+        settings = _chosen(args, checkpoint, model, settings)
 
     start_s = time.monotonic()
     metric = inverse_curvature(model, settings)
@@ -170,6 +208,10 @@ def run(args: argparse.Namespace) -> int:
     drawn = samples.draw(settings, args.samples, args.seed, constraints)
     models = {name: proto for name, (_, proto) in built.items()}
     results = parity.check_parity(models, model, settings, metric, drawn, constrained=bool(constraints))
+    total = {name: emit.size(graph, proto) for name, (graph, proto) in built.items()}
+    share = {"rollout": 1, "refine": settings.steps, "rank": 1}
+    nodes, flops = (sum(k * getattr(total[n], what) for n, k in share.items()) for what in ("nodes", "flops"))
+    print(f"  a decision with K={settings.steps}: {nodes} nodes, {1e-6 * flops:.2f} MFLOP")
     print("error against float64 JAX (1 ulp = 2^-23 of the output's scale):")
     print(parity.table(results))
 

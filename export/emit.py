@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -38,11 +39,12 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class GraphSize:
-    """Number of ONNX nodes, floating-point operations of one run, and bytes of the model."""
+    """Number of ONNX nodes, floating-point operations of one run, bytes of the model, and numbers that the nodes write."""
 
     nodes: int
     flops: int
     bytes: int
+    elements: int
 
 
 def fuse(records: Sequence[Record], outputs: Sequence[Tensor]) -> list[Record]:
@@ -166,4 +168,5 @@ def _describe(graph: Graph, ports: Sequence[Port]) -> dict[str, str]:
 def size(graph: Graph, model: onnx.ModelProto) -> GraphSize:
     """Nodes, floating-point operations and bytes."""
     records = fuse(graph.needed(), list(graph.outputs.values()))
-    return GraphSize(len(model.graph.node), sum(map(flops, records)), model.ByteSize())
+    elements = sum(math.prod(t.shape) for r in records if r.name != "Reshape" for t in r.outputs)
+    return GraphSize(len(model.graph.node), sum(map(flops, records)), model.ByteSize(), elements)
