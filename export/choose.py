@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from tubepilot.firmware_bridge.errors import InputError
 from tubepilot.runtime.cost_model import SHARE, Device, GraphCost
 from tubepilot.train.planner import PlannerModel
 from tubepilot.train.planner_settings import PlannerSettings
 
 from . import emit
-from .curvature import inverse_curvature
 from .graph import Graph
 from .planner_graphs import PORTS, rank_graph, refine_graph, rollout_graph
 from .random_model import random_model
@@ -29,7 +30,7 @@ def costs(model: PlannerModel, settings: PlannerSettings) -> dict[str, GraphCost
     """Cost of the three graphs of a tick."""
     graphs: dict[str, Graph] = {
         "rollout": rollout_graph(model, settings),
-        "refine": refine_graph(model, settings, inverse_curvature(model, settings)),
+        "refine": refine_graph(model, settings, np.full((settings.horizon, 4), 0.5)),  # any metric costs the same
         "rank": rank_graph(model, settings),
     }
     sizes = {name: emit.size(graph, emit.to_model(graph, name, PORTS, {})) for name, graph in graphs.items()}
@@ -42,17 +43,34 @@ def predicted_us(model: PlannerModel, settings: PlannerSettings, device: Device)
     return device.decision_us(known["rollout"], known["refine"], known["rank"], settings.steps)
 
 
-def choose(model: PlannerModel, settings: PlannerSettings, tick_hz: float, device: Device) -> tuple[PlannerSettings, float]:
+Costs = dict[tuple[int, int], dict[str, GraphCost]]
+"""By number of candidates and horizon; the number of steps changes no graph."""
+
+
+def choose(
+    model: PlannerModel, settings: PlannerSettings, tick_hz: float, device: Device, known: Costs | None = None
+) -> tuple[PlannerSettings, float]:
     """The settings with N, H and K of the first rung that fits, and its predicted time [us].
+
+    Args:
+        model: Weights.
+        settings: Everything but N, H and K.
+        tick_hz: Ticks per second [Hz].
+        device: Machine.
+        known: Costs found before, of this model; filled in.
 
     Raises:
         InputError: even the last rung does not fit.
     """
+    known = {} if known is None else known
     budget_us = 1e6 * SHARE / tick_hz
     predicted = 0.0
     for candidates, horizon, steps in LADDER:
         chosen = replace(settings, candidates=candidates, horizon=horizon, steps=steps)
-        predicted = predicted_us(model, chosen, device)
+        if (candidates, horizon) not in known:
+            known[candidates, horizon] = costs(model, chosen)
+        cost = known[candidates, horizon]
+        predicted = device.decision_us(cost["rollout"], cost["refine"], cost["rank"], steps)
         if predicted <= budget_us:
             return chosen, predicted
     raise InputError(
@@ -69,10 +87,10 @@ def table(model: PlannerModel, settings: PlannerSettings, device: Device) -> str
     lines = [f"predicted on {device.name}, {members} members: N, H, K (decision, of {100 * SHARE:.0f} % of the period)"]
     lines.append(f"{'':<16}" + "".join(f"{f'{hz:g} Hz':>28}" for hz in TABLE_HZ))
     for label, one in rows:
-        cells = []
+        cells, known = [], Costs()
         for hz in TABLE_HZ:
             try:
-                chosen, predicted = choose(one, settings, hz, device)
+                chosen, predicted = choose(one, settings, hz, device, known)
                 cells.append(f"{chosen.candidates}, {chosen.horizon}, {chosen.steps} ({predicted:.0f} of {1e6 * SHARE / hz:.0f} us)")
             except InputError:
                 cells.append("does not fit")

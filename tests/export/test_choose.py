@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from helpers.random_model import random_model
 
+from tubepilot.export import choose as choose_module
 from tubepilot.export.choose import LADDER, choose, predicted_us, table
 from tubepilot.firmware_bridge.errors import InputError
 from tubepilot.runtime.cost_model import SHARE, Device
@@ -22,14 +25,14 @@ def test_the_first_rung_that_fits_is_chosen() -> None:
     rung = LADDER.index((chosen.candidates, chosen.horizon, chosen.steps))
     assert rung > 0
     candidates, horizon, steps = LADDER[rung - 1]
-    from dataclasses import replace
-
     better = replace(chosen, candidates=candidates, horizon=horizon, steps=steps)
     assert predicted_us(MODEL, better, slow) > 1e6 * SHARE / 100.0
     assert chosen.step_rule is SETTINGS.step_rule
 
 
-def test_what_does_not_fit_is_refused_and_said_in_the_table() -> None:
+def test_what_does_not_fit_is_refused_and_said_in_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choose_module, "TABLE_WIDTHS", (8,))
+    monkeypatch.setattr(choose_module, "LADDER", LADDER[-2:])
     board = Device("board", 30.0, 1.0, 30.0)
     with pytest.raises(InputError, match="at 500 Hz a decision may take 800 us on board"):
         choose(MODEL, SETTINGS, 500.0, board)
