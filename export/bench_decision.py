@@ -160,7 +160,8 @@ def _step(model: Any, x: Any, s: Any, disturbance: Any, dt_s: float) -> tuple[An
     physics, velocity, attitude, rates, thrust = model.physics, x[3:6], x[6:10], x[10:13], x[13]
     rotation = _rotation(attitude)
     in_body = jnp.sum(rotation * velocity[:, None], axis=0)
-    members = _members(model.residual, jnp.concatenate([in_body, rotation[2], rates, x[13:14], s]))
+    lacking = jnp.stack([disturbance[2], jnp.sum(disturbance[0:2] ** 2)])
+    members = _members(model.residual, jnp.concatenate([in_body, rotation[2], rates, x[13:14], s, lacking]))
     residual = jnp.mean(members, axis=0)
 
     def lagged(now: Any, target: Any, lag_s: Any) -> tuple[Any, Any]:

@@ -39,7 +39,7 @@ def hessian(model: PlannerModel, settings: PlannerSettings) -> Array:
     plans = graph.input("plans", (size, settings.horizon, 4), differentiable=True)
     returned = ReturnGraph(model, columns)
     prepared = returned.prepare(task, size)
-    returns = returned.score(prepared, plans, returned.roll(prepared.start, plans)).returns
+    returns = returned.score(prepared, plans, returned.roll(prepared, plans)).returns
     graph.output("gradient", graph.gradient(returns, plans, -np.ones((1, size))))
     hover = np.zeros((1, 14))
     hover[0, [6, 13]] = 1.0, GRAVITY_M_S2

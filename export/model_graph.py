@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tubepilot.firmware_bridge.types import GRAVITY_M_S2
-from tubepilot.train.dynamics import FEATURE_SIZE, RESIDUAL_SIZE, WorldModel
+from tubepilot.train.dynamics import RESIDUAL_SIZE, WorldModel
 from tubepilot.train.task import ActionScale
 
 from .graph import Graph, Tensor
@@ -134,8 +134,10 @@ class ModelGraph:
         places = [*range(3), *range(12, 15), *range(15, 18), 18]  # body velocity, up in the body, rates, thrust
         self.hidden_from_row = np.zeros((COLUMNS, weights.shape[1]))
         self.hidden_from_row[places] = weights[:10]
-        self.hidden_from_action = self._half[:, None] * weights[10:FEATURE_SIZE]
-        self.hidden_bias = self._centre @ weights[10:FEATURE_SIZE] + residual.b1 - residual.feature_mean @ weights
+        self.hidden_from_action = self._half[:, None] * weights[10:14]
+        self.hidden_from_disturbance = np.vstack([np.zeros((2, weights.shape[1])), weights[14:15]])
+        self.hidden_from_squares = np.vstack([weights[15:16], weights[15:16], np.zeros((1, weights.shape[1]))])
+        self.hidden_bias = self._centre @ weights[10:14] + residual.b1 - residual.feature_mean @ weights
         self.residual_from_hidden = residual.w2.reshape(self.members * width, -1) / self.members
 
         nothing = self._linear(np.zeros((1, COLUMNS + ACTIONS + RESIDUAL_SIZE)))
@@ -206,10 +208,15 @@ class ModelGraph:
         lagged[10:14, 15:19] = np.eye(4)
         return np.ones((rows, 1)) @ (state @ lagged + turned)
 
-    def driven(self, actions: Tensor) -> Driven:
-        """What actions (rows, 4) add to a step."""
+    def held(self, disturbance: Tensor) -> Tensor:
+        """What the disturbance (1, 3) adds to the hidden layer in every step, bias included, shape (1, members * width)."""
+        squares = (disturbance * disturbance) @ self.hidden_from_squares
+        return disturbance @ self.hidden_from_disturbance + (squares + self.hidden_bias[None])
+
+    def driven(self, actions: Tensor, held: Tensor) -> Driven:
+        """What actions (rows, 4) and `held` add to a step."""
         return Driven(
-            actions @ self.hidden_from_action + self.hidden_bias[None],
+            actions @ self.hidden_from_action + held,
             actions @ self.linear_from_action + self.linear_bias[None],
         )
 

@@ -35,13 +35,13 @@ def _policy_plans(
     pilot = Pilot(model, task, problem)
     flat = graph.tensor("Reshape", noise, shape=[count, horizon * 4]) * np.float64(problem.noise)
     parts = graph.apply("Split", flat, axis=1, sizes=[4] * horizon)
-    row = returned.dynamics.start(task.state, task.disturbance, count)
+    row, held = returned.dynamics.start(task.state, task.disturbance, count), returned.dynamics.held(task.disturbance)
     carried = pilot.start(count)
     actions = []
     for h in range(horizon):
         action, carried = pilot.fly(row, carried, parts[h], h)  # type: ignore[arg-type]
         actions.append(action)
-        row = returned.dynamics.step(row, returned.dynamics.driven(action)).row
+        row = returned.dynamics.step(row, returned.dynamics.driven(action, held)).row
     return graph.tensor("Concat", *actions, axis=1)
 
 
@@ -70,7 +70,7 @@ def mppi_graph(model: PlannerModel, settings: SamplingSettings) -> Graph:
         sampled = graph.tensor("Clip", sampled, low=-1.0, high=1.0)
         flat = graph.tensor("Concat", of_policy, sampled, axis=0)
         plans = graph.tensor("Reshape", flat, shape=[settings.samples, horizon, 4])
-        returns = returned.score(prepared, plans, returned.roll(prepared.start, plans)).returns
+        returns = returned.score(prepared, plans, returned.roll(prepared, plans)).returns
         greatest, index = graph.apply("TopK", returns, axis=-1, count=settings.elites)
         weights = graph.tensor("Softmax", greatest * np.float64(settings.temperature), axis=-1)
         elites = graph.tensor("Gather", flat, graph.tensor("Reshape", index, shape=[settings.elites]), axis=0)

@@ -42,6 +42,7 @@ PORTS = (
     Port("turn", "1", "body FLU", "sums and differences of the quaternion of each step's rotation"),
     Port("vectors", "m/s, m/s^2, 1", "body FLU", "what that rotation turns, tiled"),
     Port("start", "m/s, m/s^2, 1, rad/s, m/s^2", "body FLU", "rows before the first step"),
+    Port("held", "1", "none", "share of the disturbance in the residual's hidden layer"),
     Port("place", "m", WORLD, "position and half a step at the first velocity, once per candidate"),
     Port("path", "1", "none", "share of reference and disturbance in the residuals of the stage cost"),
     Port("effort", "1", "none", "share of reference and previous action in the residuals of a plan"),
@@ -98,7 +99,7 @@ def score_graph(
     plans = graph.input("plans", (settings.candidates, settings.horizon, 4))
     returned = ReturnGraph(model, settings)
     prepared = returned.prepare(task, settings.candidates)
-    trajectory = returned.roll(prepared.start, plans)
+    trajectory = returned.roll(prepared, plans)
     _put_out(graph, returned.score(prepared, plans, trajectory, limits), plans)
     for carried in (prepared, trajectory):
         for field in fields(carried):
@@ -145,7 +146,7 @@ def refine_graph(
     refined = graph.tensor("Reshape", refined, shape=[candidates, horizon, 4])
     graph.output("refined", refined)
     graph.output("returns", graph.tensor("Reshape", returns, shape=[candidates]))
-    trajectory = returned.roll(prepared.start, refined)
+    trajectory = returned.roll(prepared, refined)
     for name in TRAJECTORY:
         graph.output(f"{name}_after", getattr(trajectory, name))
     return graph

@@ -15,7 +15,7 @@ from tubepilot.train.planner_settings import PlannerSettings
 
 from .graph import Graph, Tensor
 from .model_graph import COLUMNS, SUM_WORLD, TILE_AXES, TILE_VELOCITY, ModelGraph, selection
-from .task_graph import ObservingNetwork, ReturnGraph, TaskInputs, Trajectory, task_inputs
+from .task_graph import ObservingNetwork, Prepared, ReturnGraph, TaskInputs, Trajectory, task_inputs
 
 
 def rollout_graph(model: PlannerModel, settings: PlannerSettings) -> Graph:
@@ -30,7 +30,7 @@ def rollout_graph(model: PlannerModel, settings: PlannerSettings) -> Graph:
     returned = ReturnGraph(model, settings)
     prepared = returned.prepare(task, candidates)
     mix, kept = _blend(settings, previous, reuse)
-    trajectory, actions = _fly(Pilot(model, task, settings), returned.dynamics, prepared.start, noise, mix, kept)
+    trajectory, actions = _fly(Pilot(model, task, settings), returned.dynamics, prepared, noise, mix, kept)
     cube = graph.tensor("Reshape", actions, shape=[horizon, candidates, 4])
     graph.output("plans", graph.tensor("Transpose", cube, perm=[1, 0, 2]))
     for carried in (prepared, trajectory):
@@ -125,7 +125,7 @@ class Pilot:
 
 
 def _fly(
-    pilot: Pilot, dynamics: ModelGraph, start: Tensor, noise: Tensor, mix: Tensor, kept: list[Tensor]
+    pilot: Pilot, dynamics: ModelGraph, prepared: Prepared, noise: Tensor, mix: Tensor, kept: list[Tensor]
 ) -> tuple[Trajectory, Tensor]:
     """Trajectories of the candidates, and their actions (H * N, 4)."""
     graph = pilot.graph
@@ -133,13 +133,13 @@ def _fly(
     noise = graph.tensor("Concat", noise, np.zeros((candidates, horizon, 4)), axis=0)
     noise = graph.tensor("Reshape", noise, shape=[2 * candidates, horizon * 4])
     perturbations = graph.apply("Split", noise, axis=1, sizes=[4] * horizon)
-    row = graph.tensor("Concat", start, start, axis=0)
+    row = graph.tensor("Concat", prepared.start, prepared.start, axis=0)
     carried = pilot.start(2 * candidates)
     steps, actions = [], []
     for h in range(horizon):
         fresh, carried = pilot.fly(row, carried, perturbations[h], h)  # type: ignore[arg-type]
         actions.append(mix @ fresh + kept[h])
-        steps.append(dynamics.step(row, dynamics.driven(actions[-1])))
+        steps.append(dynamics.step(row, dynamics.driven(actions[-1], prepared.held)))
         row = steps[-1].row
 
     def of_candidates(parts: list[Tensor]) -> Tensor:

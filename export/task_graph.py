@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from tubepilot.firmware_bridge.errors import CheckpointError
 from tubepilot.firmware_bridge.types import GRAVITY_M_S2
-from tubepilot.train.planner import PlannerModel
+from tubepilot.train.planner import PlannerModel, weighted
 from tubepilot.train.planner_settings import PlannerSettings
 from tubepilot.train.task import Network, ObservationScale
 
@@ -57,6 +57,7 @@ class Prepared:
 
     Attributes:
         start: First row of the model for every candidate, shape (N, 19).
+        held: Share of the disturbance in the residual's hidden layer, shape (1, members * width).
         place: Position, and half a step at the first velocity, once per candidate, shape (1, 3 N) [m].
         path: Share of reference and disturbance in the residuals of the state, shape (H * N, 12).
         effort: Share of reference and previous action in the residuals of a plan, shape (1, 8 H).
@@ -65,6 +66,7 @@ class Prepared:
     """
 
     start: Tensor
+    held: Tensor
     place: Tensor
     path: Tensor
     effort: Tensor
@@ -155,6 +157,7 @@ class ReturnGraph:
         Raises:
             CheckpointError: a cost weight is negative, so that it has no square root.
         """
+        model = weighted(model, settings)
         self.dynamics = ModelGraph(model.world, model.action_scale, settings.dt_plan_s)
         self.value = ObservingNetwork(model.value, model.observation_scale)
         self.settings = settings
@@ -201,6 +204,7 @@ class ReturnGraph:
         last = np.eye(horizon + 1)[horizon:] @ task.reference
         return Prepared(
             self.dynamics.start(task.state, task.disturbance, candidates),
+            self.dynamics.held(task.disturbance),
             task.state @ np.tile(first, (1, candidates)),
             path,
             effort,
@@ -212,7 +216,8 @@ class ReturnGraph:
         """Shapes of the fields of `Prepared`."""
         horizon, width = self.settings.horizon, self.value.bias.size
         return {
-            "start": (candidates, COLUMNS), "place": (1, 3 * candidates), "path": (horizon * candidates, STATE_COSTS),
+            "start": (candidates, COLUMNS), "held": (1, self.dynamics.hidden_bias.size),
+            "place": (1, 3 * candidates), "path": (horizon * candidates, STATE_COSTS),
             "effort": (1, 8 * horizon), "goal": (1, 3), "ahead": (1, width),
         }  # fmt: skip
 
@@ -222,13 +227,13 @@ class ReturnGraph:
         hidden = self.dynamics.hidden_bias.size
         return {"rows": (rows, COLUMNS), "hidden": (rows, hidden), "turn": (rows, TURN), "vectors": (rows, TILED)}
 
-    def roll(self, start: Tensor, plans: Tensor) -> Trajectory:
-        """Trajectories of plans (N, H, 4) from `Prepared.start`."""
+    def roll(self, prepared: Prepared, plans: Tensor) -> Trajectory:
+        """Trajectories of plans (N, H, 4)."""
         graph = plans.graph
         horizon = plans.shape[1]
-        driven = self.dynamics.driven(time_major(graph, plans))
+        driven = self.dynamics.driven(time_major(graph, plans), prepared.held)
         hidden, linear = (split_steps(graph, part, horizon) for part in (driven.hidden, driven.linear))
-        row, steps = start, []
+        row, steps = prepared.start, []
         for h in range(horizon):
             steps.append(self.dynamics.step(row, type(driven)(hidden[h], linear[h])))
             row = steps[-1].row

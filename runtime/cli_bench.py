@@ -1,6 +1,6 @@
-"""Measure: how close the vehicle tracks (`track`), how evenly it ticks (`tick`), how
-fast it decides (`planner`), whether faults get through (`faults`), what the reachability engine decides (`reach`),
-how well tasks are flown (`control`), how well real flights are predicted (`prediction`), what bounds and disagreement of the model
+"""Measure: how close the vehicle tracks (`track`), how evenly it ticks (`tick`), how fast it decides (`planner`), whether faults
+get through (`faults`), what the reachability engine decides (`reach`), how well tasks are flown (`control`), what payload and wind
+beyond training do (`unseen`), how well real flights are predicted (`prediction`), what bounds and disagreement of the model
 are worth (`calibration`), how tasks without a physical state are learned (`latent`).
 
 `tubepilot bench NAME --help` states the options of each.
@@ -18,6 +18,7 @@ BENCHES: dict[str, tuple[str, str]] = {
     "faults": ("tubepilot.runtime.bench_faults", "the tick through seeded faults on a clock that does not wait"),
     "reach": ("tubepilot.train.bench_reach", "closed loops with neural networks, verified, timed, compared with simulation"),
     "control": ("tubepilot.train.bench_control", "tasks under gradient planner, policy, MPPI, CEM and the simulator's controller"),
+    "unseen": ("tubepilot.train.bench_unseen", "payload and wind that training never saw: does it fly, does the disagreement rise"),
     "prediction": ("tubepilot.train.bench_prediction", "open-loop prediction of real flights, beside physics, naive and linear ridge"),
     "latent": ("tubepilot.train.latent.bench", "tasks of the control suite learned from observations; planners in the latent space"),
     "calibration": ("tubepilot.train.bench_calibration", "coverage of model-error boxes, disagreement of the ensemble"),
