@@ -19,17 +19,19 @@ from nacl.signing import SigningKey
 
 from tubepilot.firmware_bridge.errors import InputError
 from tubepilot.runtime import keys
+from tubepilot.runtime.cost_model import load_device
 from tubepilot.runtime.session import open_session
 from tubepilot.train.checkpoint import ARRAYS, Checkpoint, load
 from tubepilot.train.planner import PlannerModel
 from tubepilot.train.planner_settings import PlannerSettings, preset
 
-from . import emit, parity, samples
+from . import choose, emit, parity, samples
 from .bundle import Export, write_bundle
 from .certificate import read_certificate
+from .constraint_graph import ConstraintSize
 from .curvature import inverse_curvature
 from .graph import Graph
-from .planner_graphs import PORTS, rank_graph, refine_graph, rollout_graph
+from .planner_graphs import NO_CONSTRAINTS, PORTS, rank_graph, refine_graph, rollout_graph
 from .policy_graph import PORTS as POLICY_PORTS
 from .policy_graph import policy_graph
 
@@ -45,13 +47,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--certificate", type=Path, required=True, metavar="DIR", help="folder written by `tubepilot certify`"
     )
     parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE", help="folder of the bundle to write")
-    parser.add_argument("--preset", choices=("quadrotor", "paper"), default=DEFAULT_PRESET, help="planner settings")
+    parser.add_argument("--preset", choices=("quadrotor", "long", "paper"), default=DEFAULT_PRESET, help="planner settings")
+    parser.add_argument(
+        "--horizon", type=int, default=None, metavar="H",
+        help="steps of a plan; if not given the checkpoint's, and that of the presets long and paper for these",
+    )  # fmt: skip
+    parser.add_argument(
+        "--obstacles", type=int, default=0, metavar="COUNT", help="most obstacles that plans on board can keep clear of"
+    )
+    parser.add_argument(
+        "--faces", type=int, default=0, metavar="COUNT", help="most faces of a fence that plans on board can stay within"
+    )
     parser.add_argument(
         "--candidates", type=int, default=None, metavar="N", help="candidate plans; the preset's if not given"
     )
     parser.add_argument(
         "--steps", type=int, default=None, metavar="K", help="most refinement steps per tick; the preset's if not given"
     )
+    parser.add_argument(
+        "--tick-hz", type=float, default=None, metavar="HZ",
+        help="choose N, H and K for this rate on --device, and print what fits 100, 250 and 500 [Hz]; the checkpoint's rate if only "
+        "--device is given",
+    )  # fmt: skip
+    parser.add_argument(
+        "--device", default=None, metavar="NAME",
+        help="machine that N, H and K are chosen for: workstation, or a file of `tubepilot doctor --calibrate`; workstation if only "
+        "--tick-hz is given",
+    )  # fmt: skip
     parser.add_argument(
         "--samples", type=int, default=2000, metavar="COUNT", help="random states on which parity with JAX is measured"
     )
@@ -81,8 +103,10 @@ def planner_model(checkpoint: Checkpoint) -> PlannerModel:
     )
 
 
-def planner_settings(checkpoint: Checkpoint, name: str, candidates: int | None, steps: int | None) -> PlannerSettings:
-    """Preset `name` at the checkpoint's rates; the paper's preset keeps its own horizon.
+def planner_settings(
+    checkpoint: Checkpoint, name: str, candidates: int | None, steps: int | None, horizon: int | None = None
+) -> PlannerSettings:
+    """Preset `name` at the checkpoint's rates; its horizon is the checkpoint's for `quadrotor`, its own for the others.
 
     Raises:
         InputError: a value is out of range.
@@ -91,7 +115,7 @@ def planner_settings(checkpoint: Checkpoint, name: str, candidates: int | None, 
         name,
         dt_plan_s=checkpoint.settings.dt_plan_s,
         tick_hz=checkpoint.settings.tick_hz,
-        horizon=None if name == "paper" else checkpoint.settings.horizon,
+        horizon=horizon if horizon is not None or name != DEFAULT_PRESET else checkpoint.settings.horizon,
         candidates=candidates,
     )
     return settings if steps is None else replace(settings, steps=steps)
@@ -112,19 +136,48 @@ def signing_key(path: Path, trusted: Path) -> SigningKey:
 
 
 def build_graphs(
-    model: PlannerModel, settings: PlannerSettings, metric: npt.NDArray[np.float64], metadata: dict[str, str]
+    model: PlannerModel,
+    settings: PlannerSettings,
+    metric: npt.NDArray[np.float64],
+    metadata: dict[str, str],
+    constraints: ConstraintSize = NO_CONSTRAINTS,
 ) -> dict[str, tuple[Graph, onnx.ModelProto]]:
     """Rollout, refine, rank and policy as graphs and ONNX models."""
     made: dict[str, Graph] = {
         "rollout": rollout_graph(model, settings),
-        "refine": refine_graph(model, settings, metric),
-        "rank": rank_graph(model, settings),
+        "refine": refine_graph(model, settings, metric, constraints),
+        "rank": rank_graph(model, settings, constraints),
         "policy": policy_graph(model, settings.dt_plan_s),
     }
-    return {
-        name: (graph, emit.to_model(graph, name, POLICY_PORTS if name == "policy" else PORTS, metadata))
-        for name, graph in made.items()
-    }
+    built = {}
+    for name, graph in made.items():
+        ports = POLICY_PORTS if name == "policy" else PORTS
+        size = emit.size(graph, emit.to_model(graph, name, ports, metadata))
+        cost = {"nodes": str(size.nodes), "flops": str(size.flops), "elements": str(size.elements)}
+        built[name] = graph, emit.to_model(graph, name, ports, {**metadata, **cost})
+    return built
+
+
+def _chosen(
+    args: argparse.Namespace, checkpoint: Checkpoint, model: PlannerModel, settings: PlannerSettings
+) -> PlannerSettings:
+    """N, H and K for a rate and a machine; prints the table.
+
+    Raises:
+        InputError: nothing fits, or N, H or K is given too.
+    """
+    if (args.candidates, args.horizon, args.steps) != (None, None, None):
+        raise InputError("--tick-hz and --device choose candidates, horizon and steps: leave out --candidates, --horizon, --steps")
+    tick_hz = checkpoint.settings.tick_hz if args.tick_hz is None else args.tick_hz
+    if not 1.0 <= tick_hz <= 2000.0:
+        raise InputError(f"--tick-hz is {tick_hz:g}, must be within [1, 2000] Hz")
+    device = load_device(args.device or "workstation")
+    print(choose.table(model, settings, device))
+    chosen, predicted = choose.choose(model, settings, tick_hz, device)
+    print(f"chosen for {tick_hz:g} Hz: N={chosen.candidates}, H={chosen.horizon}, K={chosen.steps}, {predicted:.0f} us predicted")
+    if tick_hz != checkpoint.settings.tick_hz:
+        print(f"note: the bundle ticks at {checkpoint.settings.tick_hz:g} Hz, the rate that it is certified for")
+    return chosen
 
 
 def run(args: argparse.Namespace) -> int:
@@ -136,22 +189,29 @@ def run(args: argparse.Namespace) -> int:
     certificate = read_certificate(args.certificate)
     for name, content in (("backup", certificate.backup), ("shield", certificate.shield)):
         open_session(content, f"{name}.onnx")
-    settings = planner_settings(checkpoint, args.preset, args.candidates, args.steps)
+    settings = planner_settings(checkpoint, args.preset, args.candidates, args.steps, args.horizon)
+    constraints = ConstraintSize(args.obstacles, args.faces)
     model = planner_model(checkpoint)
+    if args.tick_hz is not None or args.device is not None:
+        settings = _chosen(args, checkpoint, model, settings)
 
     start_s = time.monotonic()
     metric = inverse_curvature(model, settings)
     metadata = {"checkpoint_sha256": digest, "airframe": checkpoint.settings.airframe}
-    built = build_graphs(model, settings, metric, metadata)
+    built = build_graphs(model, settings, metric, metadata, constraints)
     print(f"graphs for N={settings.candidates}, H={settings.horizon} in {time.monotonic() - start_s:.1f} s:")
     for name, (graph, proto) in built.items():
         size = emit.size(graph, proto)
         amounts = f"{size.nodes:>5} nodes {size.flops / 1e6:>7.2f} MFLOP {size.bytes / 1e3:>7.0f} kB"
         print(f"  {name + '.onnx':<13} {amounts}")
 
-    drawn = samples.draw(settings, args.samples, args.seed)
+    drawn = samples.draw(settings, args.samples, args.seed, constraints)
     models = {name: proto for name, (_, proto) in built.items()}
-    results = parity.check_parity(models, model, settings, metric, drawn)
+    results = parity.check_parity(models, model, settings, metric, drawn, constrained=bool(constraints))
+    total = {name: emit.size(graph, proto) for name, (graph, proto) in built.items()}
+    share = {"rollout": 1, "refine": settings.steps, "rank": 1}
+    nodes, flops = (sum(k * getattr(total[n], what) for n, k in share.items()) for what in ("nodes", "flops"))
+    print(f"  a decision with K={settings.steps}: {nodes} nodes, {1e-6 * flops:.2f} MFLOP")
     print("error against float64 JAX (1 ulp = 2^-23 of the output's scale):")
     print(parity.table(results))
 

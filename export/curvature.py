@@ -12,7 +12,7 @@ from tubepilot.train.planner import PlannerModel
 from tubepilot.train.planner_settings import PlannerSettings, StepRule
 
 from .graph import Graph
-from .task_graph import ReturnGraph
+from .task_graph import ReturnGraph, task_inputs
 
 Array = npt.NDArray[np.float64]
 DIFFERENCE = 1e-4
@@ -35,11 +35,12 @@ def hessian(model: PlannerModel, settings: PlannerSettings) -> Array:
     size = settings.horizon * 4
     columns = replace(settings, candidates=size)
     graph = Graph()
-    state, reference = graph.input("state", (1, 14)), graph.input("reference", (settings.horizon + 1, 9))
-    disturbance, previous = graph.input("disturbance", (1, 3)), graph.input("previous_action", (1, 4))
+    task = task_inputs(graph, settings)
     plans = graph.input("plans", (size, settings.horizon, 4), differentiable=True)
-    scores = ReturnGraph(model, columns)(state, reference, disturbance, previous, plans)
-    graph.output("gradient", graph.gradient(scores.returns, plans, -np.ones((size, 1))))
+    returned = ReturnGraph(model, columns)
+    prepared = returned.prepare(task, size)
+    returns = returned.score(prepared, plans, returned.roll(prepared, plans)).returns
+    graph.output("gradient", graph.gradient(returns, plans, -np.ones((1, size))))
     hover = np.zeros((1, 14))
     hover[0, [6, 13]] = 1.0, GRAVITY_M_S2
     action = hover_action(model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from .operations import OPERATIONS
 
 OPSET = 18
 IR_VERSION = 9  # read by onnxruntime 1.15 and later
-INTEGER_OUTPUTS = {"ArgMax"}
+INTEGER_OUTPUTS: dict[str, tuple[int, ...]] = {"ArgMax": (0,), "TopK": (1,)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +39,12 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class GraphSize:
-    """Number of ONNX nodes, floating-point operations of one run, and bytes of the model."""
+    """Number of ONNX nodes, floating-point operations of one run, bytes of the model, and numbers that the nodes write."""
 
     nodes: int
     flops: int
     bytes: int
+    elements: int
 
 
 def fuse(records: Sequence[Record], outputs: Sequence[Tensor]) -> list[Record]:
@@ -82,7 +84,7 @@ def flops(record: Record) -> int:
     size = int(np.prod(record.outputs[0].shape))
     if record.name in {"MatMul", "Gemm"}:
         return 2 * size * record.inputs[0].shape[-1]
-    if record.name in {"Add", "Sub", "Mul", "Div", "Tanh", "Sqrt", "Clip", "Ceil"}:
+    if record.name in {"Add", "Sub", "Mul", "Div", "Tanh", "Sqrt", "Clip", "Ceil", "Relu", "Sign"}:
         return size
     if record.name in {"ReduceSum", "ReduceL2"}:
         return int(np.prod(record.inputs[0].shape))
@@ -121,7 +123,7 @@ def to_model(graph: Graph, name: str, ports: Sequence[Port], metadata: Mapping[s
     names.update({tensor.index: label for label, tensor in graph.outputs.items()})
     constants = _Constants()
     nodes = []
-    integers = {t.index for r in records if r.name in INTEGER_OUTPUTS for t in r.outputs}
+    integers = {r.outputs[place].index for r in records for place in INTEGER_OUTPUTS.get(r.name, ())}
     for number, record in enumerate(records):
         operation = OPERATIONS[record.name]
         inputs = [
@@ -166,4 +168,5 @@ def _describe(graph: Graph, ports: Sequence[Port]) -> dict[str, str]:
 def size(graph: Graph, model: onnx.ModelProto) -> GraphSize:
     """Nodes, floating-point operations and bytes."""
     records = fuse(graph.needed(), list(graph.outputs.values()))
-    return GraphSize(len(model.graph.node), sum(map(flops, records)), model.ByteSize())
+    elements = sum(math.prod(t.shape) for r in records if r.name != "Reshape" for t in r.outputs)
+    return GraphSize(len(model.graph.node), sum(map(flops, records)), model.ByteSize(), elements)

@@ -146,19 +146,19 @@ class Graph:
         (result,) = self.apply(name, *inputs, **attributes)
         return result  # type: ignore[return-value]
 
-    def gradient(self, output: Tensor, wanted: Tensor, seed: Array) -> Tensor:
+    def gradients(self, output: Tensor, wanted: Sequence[Tensor], seed: Array) -> list[Tensor]:
         """Append the adjoint operations of `sum(seed * output)` with respect to `wanted`.
 
         Args:
             output: Any differentiable tensor.
-            wanted: A differentiable tensor that it depends on.
+            wanted: Differentiable tensors that it depends on.
             seed: Constant adjoint of the output, of its shape.
 
         Returns:
-            The gradient, of the shape of `wanted`.
+            The gradients, of the shapes of `wanted`.
 
         Raises:
-            ShapeError: `output` does not depend on `wanted` through differentiable operations.
+            ShapeError: `output` does not depend on one of `wanted` through differentiable operations.
         """
         adjoints: dict[int, Operand] = {output.index: np.asarray(seed, np.float64)}
         for record in reversed(list(self.records)):
@@ -171,10 +171,14 @@ class Graph:
                 if isinstance(target, Tensor) and target.differentiable and adjoint is not None:
                     held = adjoints.get(target.index)
                     adjoints[target.index] = adjoint if held is None else held + adjoint
-        result = adjoints.get(wanted.index)
-        if not isinstance(result, Tensor):
-            raise ShapeError("the output does not depend on the tensor whose gradient is wanted")
-        return result
+        results = [adjoints.get(tensor.index) for tensor in wanted]
+        if not all(isinstance(result, Tensor) for result in results):
+            raise ShapeError("the output does not depend on a tensor whose gradient is wanted")
+        return results  # type: ignore[return-value]
+
+    def gradient(self, output: Tensor, wanted: Tensor, seed: Array) -> Tensor:
+        """The gradient with respect to one tensor; see `gradients`."""
+        return self.gradients(output, [wanted], seed)[0]
 
     def evaluate(
         self, values: Mapping[str, npt.ArrayLike], dtype: type = np.float64
@@ -203,6 +207,11 @@ class Graph:
                 kept.append(record)
                 wanted.update(x.index for x in record.inputs if isinstance(x, Tensor))
         return kept[::-1]
+
+    def drop_unused_inputs(self) -> None:
+        """Forget the inputs that no output depends on."""
+        read = {x.index for record in self.needed() for x in record.inputs if isinstance(x, Tensor)}
+        self.inputs = {name: tensor for name, tensor in self.inputs.items() if tensor.index in read}
 
     def _scale_matrix(self, left: Tensor | Array, right: Tensor | Array) -> tuple[Tensor | Array, Tensor | Array]:
         """Move a number that multiplies the left factor into a constant right factor."""

@@ -1,15 +1,22 @@
-"""The learned dynamics in the graph builder: `train.dynamics.step`, all candidates in one batch.
+"""The learned dynamics in the graph builder: `train.dynamics.step` of all candidates at once, in body coordinates.
 
-A step keeps few nodes by carrying its quantities in four pieces and reading them through constant matrices:
-`motion` = [p, v] (6), `attitude` = q (4), `rotation` (48) = squares of sums of entries of q, whose weighted sums
-(`@ GATHER`) are R(q) row by row, and `lagged` (12) = [rates (3), thrust (1), half turn (4) = (1, dt/2 * mean rates),
-mean thrust (1), body force (3) without drag]. Bilinear maps are (a @ P) * (b @ Q) @ S with constant matrices. Only
-columns 0..3 of `lagged` are state; the rest serves the step that made them.
+What a step carries is one row of 19 numbers per candidate, `COLUMNS`: velocity, gravity with disturbance, and the three
+world axes, all seen from the body, then body rates and thrust. Seen from the body the residual's features are columns of
+the row, and a step turns all five vectors by the same small rotation. Everything else of a step is linear:
+
+    hidden = tanh(row @ . + action @ .)                  residual ensemble, all members side by side
+    linear = row @ . + action @ . + (hidden @ .) @ .     = [turn (12) | vectors, tiled (45) | rest (19)]
+    turn   = linear[turn] over its norm                  = sums and differences of the rotation's quaternion
+    next   = ((turn^2 @ .) * vectors) @ . + rest         = R(turn)^T vector, five times
+
+which is ten nodes. Position and velocity in the world do not feed back and are formed for all steps at once (`World`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
@@ -21,69 +28,95 @@ from tubepilot.train.task import ActionScale
 from .graph import Graph, Tensor
 
 Matrix = npt.NDArray[np.float64]
-LAGGED = 12
-HALF_TURN, MEAN_THRUST, BODY_FORCE = slice(4, 8), 8, slice(9, 12)
+VELOCITY, GRAVITY, AXES = slice(0, 3), slice(3, 6), slice(6, 15)
+RATES, THRUST, COLUMNS = slice(15, 18), 18, 19
+VECTORS = 5
+TURN, TILED = 12, 9 * VECTORS
+LINEAR = TURN + TILED + COLUMNS
+ACTIONS = 4
+DIRECT_WIDTH = 96
+"""Hidden layers up to this width go to the linear part in one product: a node saved is worth more than its arithmetic."""
 
 
-def selection(rows: int, columns: list[int]) -> Matrix:
+def selection(rows: int, columns: Sequence[int]) -> Matrix:
     """Matrix that picks `columns` out of `rows` entries by `x @ matrix`."""
     result = np.zeros((rows, len(columns)))
-    result[columns, np.arange(len(columns))] = 1.0
+    result[list(columns), np.arange(len(columns))] = 1.0
     return result
 
 
-def _rotation_terms() -> tuple[Matrix, Matrix]:
-    """R(q) row by row = square(q @ sums) @ gather: the homogeneous form of R, products as differences of squares."""
-    w, x, y, z = np.eye(4)
-    terms: list[tuple[Matrix, float, int]] = []
-    for entry, signs in {0: (1, 1, -1, -1), 4: (1, -1, 1, -1), 8: (1, -1, -1, 1)}.items():
-        terms += [(axis, float(sign), entry) for axis, sign in zip((w, x, y, z), signs, strict=True)]
-    for entry, a, b, c, d, sign in (
-        (1, x, y, w, z, -1), (2, x, z, w, y, 1), (3, x, y, w, z, 1),
-        (5, y, z, w, x, -1), (6, x, z, w, y, -1), (7, y, z, w, x, 1),
-    ):  # fmt: skip
-        # 2 a b + 2 sign c d, with 2 a b = ((a + b)^2 - (a - b)^2) / 2
-        terms += [(a + b, 0.5, entry), (a - b, -0.5, entry), (c + d, 0.5 * sign, entry), (c - d, -0.5 * sign, entry)]
-    terms += [term for term in terms if term[2] >= 6]  # the last row once more, for R^T e3
-    sums = np.stack([vector for vector, _, _ in terms], axis=1)
-    gather = np.zeros((len(terms), 9))
-    for row, (_, weight, entry) in enumerate(terms):
-        gather[row, entry] = weight
-    return sums, gather
+PAIRS = tuple(combinations(range(4), 2))
+FRAME = np.stack([np.eye(4)[i] + sign * np.eye(4)[j] for i, j in PAIRS for sign in (1.0, -1.0)], axis=1) / np.sqrt(6.0)
+"""Quaternion (4) to `TURN` sums and differences of its entries: a tight frame, so the norm stays what it was."""
 
 
-SUMS, _ALL = _rotation_terms()
-TERMS, ONCE = len(_ALL), 36
-GATHER = np.where(np.arange(TERMS)[:, None] < ONCE, _ALL, 0.0)
-"""Terms of the rotation to R, row by row."""
-# Each term, with its weight, times what entry 3 i + j of R multiplies; then summed over i (to body) or j (to world).
-TILE_WORLD = np.kron(np.eye(3), np.ones((1, 3))) @ GATHER.T
-TILE_UP = (_ALL - GATHER).sum(axis=1)[None]
-TILE_BODY = np.tile(np.eye(3), (1, 3)) @ GATHER.T
-SUM_TO_BODY = (GATHER != 0) @ np.tile(np.eye(3), (3, 1))
-SUM_UP = (_ALL != GATHER) @ np.tile(np.eye(3), (3, 1))
-SUM_TO_WORLD = (GATHER != 0) @ np.kron(np.eye(3), np.ones((3, 1)))
-# Hamilton product p * q = ((p @ TURN_LEFT) * (q @ TURN_RIGHT)) @ TURN_SUM
-TURN_LEFT, TURN_RIGHT = np.kron(np.eye(4), np.ones((1, 4))), np.tile(np.eye(4), (1, 4))
-TURN_SUM = np.array(
-    [
-        [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1],
-        [0, 1, 0, 0], [-1, 0, 0, 0], [0, 0, 0, 1], [0, 0, -1, 0],
-        [0, 0, 1, 0], [0, 0, 0, -1], [-1, 0, 0, 0], [0, 1, 0, 0],
-        [0, 0, 0, 1], [0, 0, 1, 0], [0, -1, 0, 0], [-1, 0, 0, 0],
-    ],
-    dtype=np.float64,
-)  # fmt: skip
+def _squares() -> dict[tuple[int, int], Matrix]:
+    """Products q_i q_j of a quaternion as weights of the squares of `q @ FRAME`, whose sum is its squared norm."""
+    products: dict[tuple[int, int], Matrix] = {}
+    for number, (i, j) in enumerate(PAIRS):
+        weights = np.zeros(TURN)
+        weights[[2 * number, 2 * number + 1]] = 1.5, -1.5
+        products[i, j] = products[j, i] = weights
+    for i in range(4):
+        with_i = np.repeat([i in pair for pair in PAIRS], 2)
+        products[i, i] = 1.5 * with_i - 0.5
+    return products
+
+
+PRODUCTS = _squares()
+
+
+def _rotation() -> Matrix:
+    """Squares (12) to R(q) (9), row by row, in the homogeneous form."""
+    qq = PRODUCTS
+    w, x, y, z = range(4)
+    rows = [
+        qq[w, w] + qq[x, x] - qq[y, y] - qq[z, z], 2 * (qq[x, y] - qq[w, z]), 2 * (qq[x, z] + qq[w, y]),
+        2 * (qq[x, y] + qq[w, z]), qq[w, w] - qq[x, x] + qq[y, y] - qq[z, z], 2 * (qq[y, z] - qq[w, x]),
+        2 * (qq[x, z] - qq[w, y]), 2 * (qq[y, z] + qq[w, x]), qq[w, w] - qq[x, x] - qq[y, y] + qq[z, z],
+    ]  # fmt: skip
+    return np.stack(rows, axis=1)
+
+
+ROTATION = _rotation()
+TILE_ROTATION = np.tile(ROTATION, (1, VECTORS))
+"""Squares (12) to R, once per vector: column 9 i + 3 b + a holds R[b, a]."""
+TILE_VECTORS = np.kron(np.eye(3 * VECTORS), np.ones((1, 3)))
+"""Vectors (15) to entry b of vector i in column 9 i + 3 b + a."""
+SUM_TURNED = np.zeros((TILED, COLUMNS))
+"""Products (45) to the turned vectors: entry a of vector i sums columns 9 i + 3 b + a over b."""
+for _i, _b, _a in np.ndindex(VECTORS, 3, 3):
+    SUM_TURNED[9 * _i + 3 * _b + _a, 3 * _i + _a] = 1.0
+
+TILE_AXES = selection(COLUMNS, range(*AXES.indices(COLUMNS)))
+TILE_VELOCITY = selection(COLUMNS, [0, 1, 2] * 3)
+SUM_WORLD = np.kron(np.eye(3), np.ones((3, 1)))
+"""World axes in the body (9) times velocity in the body, tiled (9), summed by this: velocity in the world."""
 
 
 @dataclass(frozen=True, slots=True)
-class BatchState:
-    """States of all candidates at one instant; rows are candidates."""
+class Driven:
+    """What the actions of one step add to the hidden layer and to the linear part, biases included."""
 
-    motion: Tensor
-    attitude: Tensor
-    rotation: Tensor
-    lagged: Tensor
+    hidden: Tensor
+    linear: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of all candidates.
+
+    Attributes:
+        row: After the step, shape (N, 19).
+        hidden: Activated hidden layer of the residual, shape (N, members * width).
+        turn: Unit quaternion of the step's rotation through `FRAME`, shape (N, 12).
+        vectors: What that rotation turns, tiled, shape (N, 45).
+    """
+
+    row: Tensor
+    hidden: Tensor
+    turn: Tensor
+    vectors: Tensor
 
 
 class ModelGraph:
@@ -91,57 +124,64 @@ class ModelGraph:
 
     def __init__(self, world: WorldModel, scale: ActionScale, dt_s: float) -> None:
         """Fold physics, residual, normalisations and action scale into the matrices of a step of `dt_s` [s]."""
-        physics = type(world.physics)(*(np.asarray(a, np.float64) for a in world.physics))
-        residual = type(world.residual)(*(np.asarray(a, np.float64) for a in world.residual))
+        self._physics = type(world.physics)(*(np.asarray(a, np.float64) for a in world.physics))
+        self._residual = residual = type(world.residual)(*(np.asarray(a, np.float64) for a in world.residual))
+        self._centre, self._half = (np.asarray(a, np.float64) for a in scale)
         self.members, width, _ = residual.w2.shape
         self.dt_s = dt_s
-        rate_decay = np.exp(-dt_s / physics.rate_lag_s)
-        rate_share = physics.rate_lag_s / dt_s * (1 - rate_decay)
-        thrust_decay = np.exp(-dt_s / physics.thrust_lag_s)
-        thrust_share = physics.thrust_lag_s / dt_s * (1 - thrust_decay)
-
-        def lagged(decay: Matrix, share: Matrix, thrust: float, mean_thrust: float) -> Matrix:
-            """Rates and thrust (4) to the twelve columns, by their share in the end value and in the mean."""
-            result = np.zeros((4, LAGGED))
-            result[:3, :3], result[3, 3] = np.diag(decay), thrust
-            result[:3, 5:8] = 0.5 * dt_s * np.diag(share)
-            result[3, MEAN_THRUST], result[3, 11] = mean_thrust, 0.5 * mean_thrust
-            return result
-
-        held = lagged(rate_decay, rate_share, float(thrust_decay), float(thrust_share))
-        target = lagged(1 - rate_decay, 1 - rate_share, float(1 - thrust_decay), float(1 - thrust_share))
-        self.lagged_from_lagged = np.vstack([held, np.zeros((LAGGED - 4, LAGGED))])
-        gain = np.concatenate([physics.rate_gain, physics.thrust_gain[None]])
-        offset = np.concatenate([physics.rate_offset_rad_s, np.zeros(1)])
-        one = np.eye(LAGGED)[4]
-        half, centre = np.asarray(scale.half, np.float64), np.asarray(scale.centre, np.float64)
-        from_residual = np.zeros((RESIDUAL_SIZE, LAGGED))
-        from_residual[:3, BODY_FORCE] = np.eye(3)
-        from_residual[3:] = np.diag(physics.rate_lag_s) @ target[:3]
-        from_residual *= residual.output_scale[:, None]
-        self.lagged_from_action = half[:, None] * gain[:, None] * target
-        self.lagged_bias = (gain * centre + offset) @ target + one + residual.b2.mean(axis=0) @ from_residual
-        self.lagged_from_hidden = residual.w2.reshape(self.members * width, -1) / self.members @ from_residual
 
         weights = residual.w1 / residual.feature_scale[:, None]
-        bias = residual.b1 - residual.feature_mean @ weights
-        self.hidden_from_product = SUM_TO_BODY @ weights[0:3] + SUM_UP @ weights[3:6]
-        self.hidden_from_lagged = np.vstack([weights[6:10], np.zeros((LAGGED - 4, weights.shape[1]))])
-        self.hidden_from_action = half[:, None] * weights[10:14]
+        places = [*range(3), *range(12, 15), *range(15, 18), 18]  # body velocity, up in the body, rates, thrust
+        self.hidden_from_row = np.zeros((COLUMNS, weights.shape[1]))
+        self.hidden_from_row[places] = weights[:10]
+        self.hidden_from_action = self._half[:, None] * weights[10:14]
         self.hidden_from_disturbance = np.vstack([np.zeros((2, weights.shape[1])), weights[14:15]])
         self.hidden_from_squares = np.vstack([weights[15:16], weights[15:16], np.zeros((1, weights.shape[1]))])
-        self.hidden_bias = centre @ weights[10:14] + bias
+        self.hidden_bias = self._centre @ weights[10:14] + residual.b1 - residual.feature_mean @ weights
+        self.residual_from_hidden = residual.w2.reshape(self.members * width, -1) / self.members
 
+        nothing = self._linear(np.zeros((1, COLUMNS + ACTIONS + RESIDUAL_SIZE)))
+        matrix = self._linear(np.eye(COLUMNS + ACTIONS + RESIDUAL_SIZE)) - nothing
+        self.linear_bias = nothing[0]
+        self.linear_from_row, self.linear_from_action, self.linear_from_residual = np.split(
+            matrix, [COLUMNS, COLUMNS + ACTIONS]
+        )
         self.spread, self.spread_bias = self._centred(residual.w2, residual.b2)
-        drag = -SUM_TO_BODY @ np.diag(physics.drag_1_s) @ TILE_BODY
-        self.motion = np.block([[np.eye(3), np.zeros((3, 3))], [dt_s * np.eye(3), np.eye(3)]])
-        self.motion_from_force = np.hstack([0.5 * dt_s**2 * np.eye(3), dt_s * np.eye(3)])
-        # Forces act through the rotations before (body force and half the thrust) and after (the other half).
-        after = np.zeros((LAGGED, TERMS))
-        after[MEAN_THRUST] = GATHER[:, [2, 5, 8]].sum(axis=1)
-        self.force_from_lagged = np.hstack([np.vstack([np.zeros((9, TERMS)), TILE_BODY]), 0.5 * after])
-        self.force_from_product = np.hstack([drag, np.zeros((TERMS, TERMS))])
-        self.motion_from_product = np.tile(SUM_TO_WORLD @ self.motion_from_force, (2, 1))
+
+    def _linear(self, inputs: Matrix) -> Matrix:
+        """The affine part of a step, on rows [row | action | residual output]: [turn | vectors, tiled | rest].
+
+        The turn here is (1, half the turn) through `FRAME`, not normalised yet. See `train.dynamics.step`.
+        """
+        physics, dt_s = self._physics, self.dt_s
+        row, action, output = np.split(inputs, [COLUMNS, COLUMNS + ACTIONS], axis=1)
+        held = self._centre + self._half * action
+        residual = (output + self._residual.b2.mean(axis=0)) * self._residual.output_scale
+
+        def lagged(now: Matrix, target: Matrix, lag_s: Matrix) -> tuple[Matrix, Matrix]:
+            """Value after the step, and mean over it, of a first-order lag."""
+            decay = np.exp(-dt_s / lag_s)
+            return target + (now - target) * decay, target + (now - target) * (lag_s / dt_s * (1.0 - decay))
+
+        target = physics.rate_gain * held[:, :3] + physics.rate_offset_rad_s + physics.rate_lag_s * residual[:, 3:]
+        rates, mean_rates = lagged(row[:, RATES], target, physics.rate_lag_s)
+        thrust, mean_thrust = lagged(row[:, THRUST], physics.thrust_gain * held[:, 3], physics.thrust_lag_s)
+        half_thrust = 0.5 * dt_s * mean_thrust
+
+        vectors = row[:, : 3 * VECTORS].copy()
+        body_force = residual[:, :3] - physics.drag_1_s * row[:, VELOCITY]
+        vectors[:, VELOCITY] += dt_s * (body_force + row[:, GRAVITY])
+        vectors[:, 2] += half_thrust
+        rest = np.zeros((len(row), COLUMNS))
+        rest[:, 2], rest[:, RATES], rest[:, THRUST] = half_thrust, rates, thrust
+        turn = np.hstack([np.ones((len(row), 1)), 0.5 * dt_s * mean_rates]) @ FRAME
+        return np.hstack([turn, vectors @ TILE_VECTORS, rest])
+
+    def half_turn(self) -> Matrix:
+        """What half the turn of a step (3) is made of, shape (29, 3), rows as in `_linear`."""
+        size = COLUMNS + ACTIONS + RESIDUAL_SIZE
+        turn = (self._linear(np.eye(size)) - self._linear(np.zeros((1, size))))[:, :TURN]
+        return (turn @ FRAME.T)[:, 1:]
 
     @staticmethod
     def _centred(w2: Matrix, b2: Matrix) -> tuple[Matrix, Matrix]:
@@ -153,60 +193,63 @@ class ModelGraph:
         centre = np.kron(np.eye(members) - 1.0 / members, np.eye(outputs))
         return block @ centre, b2.reshape(-1) @ centre
 
-    def start(self, state: Tensor, rows: int) -> BatchState:
-        """The initial state (1, 14), repeated for `rows` candidates."""
-        motion = state @ selection(14, list(range(6)))
-        attitude = state @ selection(14, [6, 7, 8, 9])
-        lagged = state @ np.hstack([selection(14, [10, 11, 12, 13]), np.zeros((14, LAGGED - 4))])
-        repeat = np.ones((rows, 1))
-        attitude = repeat @ attitude
-        return BatchState(repeat @ motion, attitude, self.rotation(attitude), repeat @ lagged)
+    def start(self, state: Tensor, disturbance: Tensor, rows: int) -> Tensor:
+        """The initial state (1, 14) and disturbance (1, 3) as `rows` equal rows (rows, 19)."""
+        turn = state @ np.vstack([np.zeros((6, TURN)), FRAME, np.zeros((4, TURN))])
+        vectors = np.zeros((14, 3 * VECTORS))
+        vectors[3:6, 0:3] = np.eye(3)
+        constant = np.zeros((1, 3 * VECTORS))
+        constant[0, 5], constant[0, AXES] = -GRAVITY_M_S2, np.eye(3).reshape(-1)
+        from_disturbance = np.hstack([np.zeros((3, 3)), np.eye(3), np.zeros((3, 9))])
+        tiled = disturbance @ (from_disturbance @ TILE_VECTORS) + constant @ TILE_VECTORS
+        tiled = state @ (vectors @ TILE_VECTORS) + tiled
+        turned = (((turn * turn) @ TILE_ROTATION) * tiled) @ SUM_TURNED
+        lagged = np.zeros((14, COLUMNS))
+        lagged[10:14, 15:19] = np.eye(4)
+        return np.ones((rows, 1)) @ (state @ lagged + turned)
 
-    def rotation(self, attitude: Tensor) -> Tensor:
-        """Terms of R(q), shape (rows, 48), of unit quaternions (rows, 4)."""
-        sums = attitude @ SUMS
-        return sums * sums
+    def held(self, disturbance: Tensor) -> Tensor:
+        """What the disturbance (1, 3) adds to the hidden layer in every step, bias included, shape (1, members * width)."""
+        squares = (disturbance * disturbance) @ self.hidden_from_squares
+        return disturbance @ self.hidden_from_disturbance + (squares + self.hidden_bias[None])
 
-    def driven(self, actions: Tensor, disturbance: Tensor) -> tuple[Tensor, Tensor]:
-        """What actions (rows, 4) and disturbance (1, 3) add to the hidden layer and to `lagged`, biases included."""
-        held = disturbance @ self.hidden_from_disturbance + (disturbance * disturbance) @ self.hidden_from_squares
-        return (
-            actions @ self.hidden_from_action + (held + self.hidden_bias[None]),
-            actions @ self.lagged_from_action + self.lagged_bias[None],
+    def driven(self, actions: Tensor, held: Tensor) -> Driven:
+        """What actions (rows, 4) and `held` add to a step."""
+        return Driven(
+            actions @ self.hidden_from_action + held,
+            actions @ self.linear_from_action + self.linear_bias[None],
         )
 
-    def drift(self, disturbance: Tensor) -> Tensor:
-        """What gravity and the disturbance (1, 3) add to the motion in a step, shape (1, 6)."""
-        gravity = np.array([[0.0, 0.0, -GRAVITY_M_S2]]) @ self.motion_from_force
-        return disturbance @ self.motion_from_force + gravity
+    def step(self, row: Tensor, driven: Driven) -> Step:
+        """One step of all candidates from rows (N, 19)."""
+        return self.advance(row @ self.hidden_from_row + driven.hidden, row @ self.linear_from_row + driven.linear)
 
-    def step(self, before: BatchState, hidden: Tensor, lagged: Tensor, drift: Tensor) -> tuple[BatchState, Tensor]:
-        """One step of all candidates.
+    def advance(self, hidden: Tensor, linear: Tensor) -> Step:
+        """The rest of a step.
 
         Args:
-            before: State at the beginning.
-            hidden, lagged: From `driven`, for this step.
-            drift: From `drift`.
-
-        Returns:
-            The state at the end, and the activated hidden layer of the residual.
+            hidden: Hidden layer before its tanh, shape (N, members * width).
+            linear: Share of row and actions in the linear part, biases included, shape (N, 76).
         """
-        graph = before.motion.graph
-        in_body = before.rotation * (before.motion @ np.vstack([np.zeros((3, TERMS)), TILE_WORLD]) + TILE_UP)
-        hidden = before.lagged @ self.hidden_from_lagged + hidden
-        hidden = graph.tensor("Tanh", in_body @ self.hidden_from_product + hidden)
-        lagged = before.lagged @ self.lagged_from_lagged + lagged
-        lagged = hidden @ self.lagged_from_hidden + lagged
+        graph = hidden.graph
+        hidden = graph.tensor("Tanh", hidden)
+        if self.hidden_bias.size <= DIRECT_WIDTH:
+            linear = hidden @ (self.residual_from_hidden @ self.linear_from_residual) + linear
+        else:
+            linear = (hidden @ self.residual_from_hidden) @ self.linear_from_residual + linear
+        turn, vectors, rest = graph.apply("Split", linear, axis=1, sizes=[TURN, TILED, COLUMNS])
+        turn = graph.tensor("LpNormalization", turn, axis=-1, p=2)
+        turned = ((turn * turn) @ TILE_ROTATION) * vectors
+        return Step(turned @ SUM_TURNED + rest, hidden, turn, vectors)  # type: ignore[arg-type]
 
-        quarter = selection(LAGGED, [4, 5, 6, 7]) @ TURN_RIGHT
-        turned = ((before.attitude @ TURN_LEFT) * (lagged @ quarter)) @ TURN_SUM
-        attitude = graph.tensor("LpNormalization", turned, axis=-1, p=2)
-        rotation = self.rotation(attitude)
+    def disagreement(self, hidden: Tensor) -> Tensor:
+        """Difference of every member's outputs from their mean, shape (rows, members * 6), in output units."""
+        return hidden @ self.spread + self.spread_bias[None]
 
-        force = in_body @ self.force_from_product + lagged @ self.force_from_lagged
-        product = graph.tensor("Concat", before.rotation, rotation, axis=1) * force
-        motion = product @ self.motion_from_product + (before.motion @ self.motion + drift)
-        return BatchState(motion, attitude, rotation, lagged), hidden
+
+def world_velocity(rows: Tensor) -> Tensor:
+    """World axes times velocity, both in the body, shape (n, 9): `@ SUM_WORLD` is the velocity in the world."""
+    return (rows @ TILE_AXES) * (rows @ TILE_VELOCITY)
 
 
 def time_major(graph: Graph, plans: Tensor) -> Tensor:

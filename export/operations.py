@@ -73,8 +73,11 @@ def _both(left: Callable[..., Operand], right: Callable[..., Operand]) -> Callab
 
 def _multiply_vjp(graph: Graph, record: Record, adjoints: Sequence[Operand]) -> list[Operand | None]:
     a, b = record.inputs
-    if a is b:  # a square: one product instead of two and a sum
-        return [adjoints[0] * a * np.float64(2.0), None]
+    if a is b:  # a square: one product instead of two and a sum; a constant adjoint folds into what follows
+        given = adjoints[0]
+        if isinstance(given, np.ndarray) and given.size and np.all(given == given.flat[0]):
+            return [a * np.float64(2.0 * given.flat[0]), None]
+        return [given * a * np.float64(2.0), None]
     return _both(lambda g, r: g * r.inputs[1], lambda g, r: g * r.inputs[0])(graph, record, adjoints)
 
 
@@ -113,13 +116,9 @@ def _normalise_vjp(graph: Graph, record: Record, adjoints: Sequence[Operand]) ->
 
 
 def _clip_vjp(graph: Graph, record: Record, adjoints: Sequence[Operand]) -> list[Operand | None]:
-    """1 inside, 0 outside, by arithmetic: ceil of the clipped distance to the nearer limit."""
-    (x,) = record.inputs
-    low, high = record.attributes["low"], record.attributes["high"]
-    centre, half = 0.5 * (low + high), 0.5 * (high - low)
-    square = (x - centre) * (x - centre)
-    inside = graph.tensor("Ceil", graph.tensor("Clip", half * half - square, low=0.0, high=1.0))
-    return [adjoints[0] * inside]
+    """The adjoint where the clip changed nothing, 0 elsewhere."""
+    (x,), (y,) = record.inputs, record.outputs
+    return [graph.tensor("Where", graph.tensor("Equal", x, y), adjoints[0], 0.0)]
 
 
 def _concat_vjp(graph: Graph, record: Record, adjoints: Sequence[Operand]) -> list[Operand | None]:
@@ -152,6 +151,17 @@ def _split(inputs: Sequence[Array], attributes: Attributes) -> list[Array]:
     return np.split(inputs[0], cuts[:-1], axis=attributes["axis"])
 
 
+def _top_k(inputs: Sequence[Array], attributes: Attributes) -> list[Array]:
+    """The greatest entries along the last axis, in falling order, and where they stand."""
+    order = np.argsort(-inputs[0], axis=-1, kind="stable")[..., : attributes["count"]]
+    return [np.take_along_axis(inputs[0], order, axis=-1), order]
+
+
+def _softmax(inputs: Sequence[Array], attributes: Attributes) -> list[Array]:
+    raised = np.exp(inputs[0] - np.max(inputs[0], axis=attributes["axis"], keepdims=True))
+    return [raised / np.sum(raised, axis=attributes["axis"], keepdims=True)]
+
+
 def _integers(values: Sequence[int]) -> Array:
     return np.asarray(values, np.int64)
 
@@ -170,6 +180,12 @@ OPERATIONS: dict[str, Operation] = {
     "Tanh": Operation(_one(np.tanh), _tanh_vjp),
     "Sqrt": Operation(_one(np.sqrt), lambda graph, r, g: [g[0] * np.float64(0.5) / r.outputs[0]]),
     "Ceil": Operation(_one(np.ceil)),
+    "Equal": Operation(_one(np.equal)),
+    "Where": Operation(lambda x, _: [np.where(x[0], x[1], x[2]).astype(x[1].dtype)]),
+    "Sign": Operation(_one(np.sign)),
+    "Relu": Operation(
+        lambda x, _: [np.maximum(x[0], 0)], lambda graph, r, g: [g[0] * graph.tensor("Sign", r.outputs[0])]
+    ),
     "Clip": Operation(
         lambda x, a: [np.clip(x[0], a["low"], a["high"]).astype(x[0].dtype)],
         _clip_vjp,
@@ -201,6 +217,8 @@ OPERATIONS: dict[str, Operation] = {
     "ArgMax": Operation(
         lambda x, a: [np.argmax(x[0], axis=a["axis"], keepdims=bool(a["keepdims"]))], attributes=("axis", "keepdims")
     ),
+    "TopK": Operation(_top_k, None, lambda a: [_integers([a["count"]])], ("axis",)),
+    "Softmax": Operation(_softmax, attributes=("axis",)),
     "Gather": Operation(
         lambda x, a: [np.take(x[0], np.asarray(x[1], np.int64), axis=a["axis"])], attributes=("axis",)
     ),

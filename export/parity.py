@@ -7,7 +7,7 @@ and at least the median of those over all samples. Plans are also compared as se
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from tubepilot.firmware_bridge.errors import ParityError
 from tubepilot.runtime.session import open_session
+from tubepilot.train.constraints import Constraints
 from tubepilot.train.planner import (
     PlannerModel,
     Problem,
@@ -85,33 +86,42 @@ class OutputParity:
 Function = Callable[[PlannerModel, Mapping[str, Any]], dict[str, Any]]
 
 
-def references(settings: PlannerSettings, metric: Array) -> dict[str, tuple[tuple[str, ...], Function]]:
-    """By graph: the inputs it takes, and the JAX function of one sample that it must reproduce.
+def references(
+    settings: PlannerSettings, metric: Array, *, constrained: bool = False
+) -> dict[str, tuple[tuple[str, ...], Function]]:
+    """By graph: the inputs of the JAX function of one sample that it must reproduce, and that function.
 
-    `refine` also gives what `rank` must: returns, disagreement and plans of all candidates.
+    Every graph is compared at the plans that it was given, which are those that the graph before it gave. `rank` gives
+    returns, disagreement and plans of all candidates.
     """
 
     def problem(x: Mapping[str, Any]) -> Problem:
         previous = x.get("previous_action", jnp.zeros((1, 4), x["state"].dtype))
-        return Problem(x["state"][0], x["reference"], x["disturbance"][0], previous[0])
+        limits = Constraints(x["obstacles"], x["fence"], x["speed_limit"][0]) if "speed_limit" in x else None
+        return Problem(x["state"][0], x["reference"], x["disturbance"][0], previous[0], limits)
 
     def rolled(model: PlannerModel, x: Mapping[str, Any]) -> dict[str, Any]:
         return {"plans": rollout(model, settings, problem(x), x["previous_plans"], x["noise"], x["reuse"][0])}
 
     def refined(model: PlannerModel, x: Mapping[str, Any]) -> dict[str, Any]:
-        cast = jnp.asarray(metric, x["state"].dtype)
-        plans, returns = refine(model, settings, cast, problem(x), x["plans"])
-        spread = jax.vmap(lambda plan: plan_return(model, settings, problem(x), plan)[1])(x["plans"])
-        return {"refined": plans, "returns": returns, "disagreement": spread, "plan": x["plans"]}
+        plans, returns = refine(model, settings, jnp.asarray(metric, x["state"].dtype), problem(x), x["plans"])
+        return {"refined": plans, "returns": returns}
+
+    def scored(model: PlannerModel, x: Mapping[str, Any]) -> dict[str, Any]:
+        returns, spread = jax.vmap(lambda plan: plan_return(model, settings, problem(x), plan))(x["plans"])
+        return {"returns": returns, "disagreement": spread, "plan": x["plans"]}
 
     def policy(model: PlannerModel, x: Mapping[str, Any]) -> dict[str, Any]:
         action = policy_action(model, x["state"][0], x["reference"][0], x["disturbance"][0])
         return {"action": action[None], "setpoint": setpoint(model.action_scale, action)[None]}
 
+    settings = replace(settings, shell_m=0.0)  # the graphs take tables from which the shell is off already
     given = ("state", "reference", "disturbance")
+    limits = ("obstacles", "fence", "speed_limit") if constrained else ()
     return {
         "rollout": ((*given, "previous_plans", "noise", "reuse"), rolled),
-        "refine": ((*given, "previous_action", "plans"), refined),
+        "refine": ((*given, "previous_action", "plans", *limits), refined),
+        "rank": ((*given, "previous_action", "plans", *limits), scored),
         "policy": (given, policy),
     }
 
@@ -186,6 +196,7 @@ def check_parity(
     metric: Array,
     samples: Mapping[str, Array],
     *,
+    constrained: bool = False,
     progress: bool = True,
 ) -> list[OutputParity]:
     """Compare all graphs on all samples.
@@ -196,6 +207,7 @@ def check_parity(
         settings: Of the planner.
         metric: Of the refinement step.
         samples: From `samples.draw`.
+        constrained: Whether the graphs take obstacles, a fence and a speed limit, and the samples have them.
         progress: Show a bar on stderr.
 
     Returns:
@@ -206,25 +218,30 @@ def check_parity(
     """
     half = np.asarray(model.action_scale.half, np.float64)
     results = []
-
-    def record(name: str, exported: dict[str, Array], single: dict[str, Array], truth: dict[str, Array]) -> None:
-        for output, values in exported.items():
-            parity = compare(name, output, values, single[output], truth[output], half)
+    known = dict(samples)
+    for name, (inputs, function) in tqdm(
+        references(settings, metric, constrained=constrained).items(), desc="parity", unit="graph", disable=not progress
+    ):
+        used = {key: known[key] for key in inputs}
+        single, truth = (run_reference(function, model, used, dtype) for dtype in (np.float32, np.float64))
+        exported = run_graph(models[name], name, known)
+        if name == "rank":
+            best = exported["best"][:, 0]
+            check_best(truth["returns"], best)
+            single, truth = pick(single, best), pick(truth, best)
+        else:
+            known = {**known, **handed_on(exported)}
+        for output in (key for key in exported if key in truth):
+            parity = compare(name, output, exported[output], single[output], truth[output], half)
             parity.check()
             results.append(parity)
-
-    for name, (inputs, function) in tqdm(
-        references(settings, metric).items(), desc="parity", unit="graph", disable=not progress
-    ):
-        used = {key: samples[key] for key in inputs}
-        single, truth = (run_reference(function, model, used, dtype) for dtype in (np.float32, np.float64))
-        record(name, run_graph(models[name], name, used), single, truth)
-        if name == "refine":
-            exported = run_graph(models["rank"], "rank", used)
-            best = exported.pop("best")[:, 0]
-            check_best(truth["returns"], best)
-            record("rank", exported, pick(single, best), pick(truth, best))
     return results
+
+
+def handed_on(outputs: Mapping[str, Array]) -> dict[str, Array]:
+    """What the next graph of a tick takes from the outputs of one: plans and trajectories, under their input's name."""
+    renamed = {"refined": "plans"}
+    return {renamed.get(name, name.removesuffix("_after")): array for name, array in outputs.items() if name != "returns"}
 
 
 def check_best(returns: Array, best: Array) -> None:

@@ -1,6 +1,13 @@
-"""The three graphs of the planner: `rollout`, `refine` and `rank`, as in `train.planner`, shapes fixed, batched."""
+"""The graphs of the planner: `rollout`, `refine` and `rank`, as in `train.planner`, shapes fixed, batched.
+
+`rollout` blends policy rollouts with the shifted plans of the tick before, `refine` takes plans one gradient step further,
+`rank` scores plans and picks the best. The first two hand on the trajectories of the plans that they give, and `rollout`
+what all of a tick shares, so that no state is predicted twice and a plan is ranked for a few nodes after any step.
+"""
 
 from __future__ import annotations
+
+from dataclasses import fields
 
 import numpy as np
 import numpy.typing as npt
@@ -8,80 +15,115 @@ import numpy.typing as npt
 from tubepilot.train.planner import PlannerModel
 from tubepilot.train.planner_settings import PlannerSettings, StepRule
 
+from .adjoint_graph import plan_gradient
+from .constraint_graph import ConstraintSize, constraint_inputs
 from .emit import Port
 from .graph import Graph, Tensor
-from .model_graph import ModelGraph, candidate_major
-from .task_graph import ObservingNetwork, ReturnGraph
+from .rollout_graph import rollout_graph as rollout_graph
+from .task_graph import Prepared, ReturnGraph, Scores, Trajectory, task_inputs
 
 WORLD = "ENU turned to reference yaw 0, position relative to reference row 0"
+ROW = "velocity, gravity + disturbance and world axes seen from the body, rates, thrust; row h * N + n"
 PORTS = (
     Port("state", "m, m/s, 1, rad/s, m/s^2", WORLD, "position 3, velocity 3, quaternion wxyz 4, rates FLU 3, thrust 1"),
     Port("reference", "m, m/s, m/s^2", WORLD, "position, velocity, acceleration at h * dt_plan from now"),
     Port("disturbance", "m/s^2", "ENU turned to reference yaw 0", "estimated constant acceleration"),
     Port("previous_action", "1", "FLU", "action applied in the last tick, in [-1, 1]"),
+    Port("obstacles", "m, 1/m^2", WORLD, "centre 3 and inverse squared semi-axes 3 of ellipsoids, shell included"),
+    Port("fence", "1, m", WORLD, "outward normal 3 and offset of the faces, shell taken off"),
+    Port("speed_limit", "m/s", "none", "greatest speed"),
     Port("previous_plans", "1", "FLU", "candidates of the last tick, the best first"),
     Port("noise", "1", "FLU", "added to the policy's actions"),
     Port("reuse", "1", "none", "share of the shifted previous plan; 0 in the first tick"),
     Port("plans", "1", "FLU", "candidates: rates 3 and thrust 1 per step, in [-1, 1]"),
     Port("refined", "1", "FLU", "candidates after one refinement step"),
-    Port("returns", "1", "none", "return J of the plans passed in"),
+    Port("rows", "m/s, m/s^2, 1, rad/s, m/s^2", "body FLU", ROW),
+    Port("hidden", "1", "none", "hidden layer of the residual in each step; row h * N + n"),
+    Port("turn", "1", "body FLU", "sums and differences of the quaternion of each step's rotation"),
+    Port("vectors", "m/s, m/s^2, 1", "body FLU", "what that rotation turns, tiled"),
+    Port("start", "m/s, m/s^2, 1, rad/s, m/s^2", "body FLU", "rows before the first step"),
+    Port("held", "1", "none", "share of the disturbance in the residual's hidden layer"),
+    Port("place", "m", WORLD, "position and half a step at the first velocity, once per candidate"),
+    Port("path", "1", "none", "share of reference and disturbance in the residuals of the stage cost"),
+    Port("effort", "1", "none", "share of reference and previous action in the residuals of a plan"),
+    Port("goal", "m", WORLD, "minus the position of the last reference row"),
+    Port("ahead", "1", "none", "share of the last reference row in the first layer of the value network"),
+    Port("rows_after", "m/s, m/s^2, 1, rad/s, m/s^2", "body FLU", "rows, of the refined plans"),
+    Port("hidden_after", "1", "none", "hidden, of the refined plans"),
+    Port("turn_after", "1", "body FLU", "turn, of the refined plans"),
+    Port("vectors_after", "m/s, m/s^2, 1", "body FLU", "vectors, of the refined plans"),
+    Port("returns", "1", "none", "return J of all candidates"),
     Port("best", "index", "none", "candidate with the greatest return"),
     Port("plan", "1", "FLU", "that candidate"),
     Port("disagreement", "1", "none", "its ensemble disagreement, mean over the horizon"),
 )
+TRAJECTORY = tuple(field.name for field in fields(Trajectory))
+PREPARED = tuple(field.name for field in fields(Prepared))
+"""Names of the inputs and outputs that carry a trajectory, and what all graphs of a tick share."""
+NO_CONSTRAINTS = ConstraintSize()
 
 
-def _task_inputs(graph: Graph, settings: PlannerSettings) -> tuple[Tensor, Tensor, Tensor]:
-    return (
-        graph.input("state", (1, 14)),
-        graph.input("reference", (settings.horizon + 1, 9)),
-        graph.input("disturbance", (1, 3)),
+def _put_out(graph: Graph, scores: Scores, plans: Tensor) -> None:
+    """Returns, index of the best, its plan and its disagreement."""
+    candidates, horizon, _ = plans.shape
+    returns = graph.tensor("Reshape", scores.returns, shape=[candidates])
+    best = graph.tensor("ArgMax", returns, axis=0, keepdims=1)
+    spread = graph.tensor("Reshape", scores.disagreement, shape=[candidates])
+    graph.output("returns", returns)
+    graph.output("best", best)
+    graph.output("plan", graph.tensor("Reshape", graph.tensor("Gather", plans, best, axis=0), shape=[horizon, 4]))
+    graph.output("disagreement", graph.tensor("Gather", spread, best, axis=0))
+
+
+def _shared(graph: Graph, returned: ReturnGraph) -> Prepared:
+    """Inputs that `rollout` made."""
+    shapes = returned.prepared_shapes(returned.settings.candidates)
+    return Prepared(**{name: graph.input(name, shapes[name]) for name in PREPARED})
+
+
+def _known(graph: Graph, returned: ReturnGraph) -> Trajectory:
+    """Inputs that carry the trajectories of the plans."""
+    shapes = returned.trajectory_shapes(returned.settings.candidates)
+    return Trajectory(
+        **{name: graph.input(name, shapes[name], differentiable=name in {"rows", "hidden"}) for name in TRAJECTORY}
     )
 
 
-def rollout_graph(model: PlannerModel, settings: PlannerSettings) -> Graph:
-    """Policy rollouts blended with the shifted previous plans; see `train.planner.rollout`."""
-    candidates, horizon = settings.candidates, settings.horizon
+def score_graph(
+    model: PlannerModel, settings: PlannerSettings, constraints: ConstraintSize = NO_CONSTRAINTS
+) -> Graph:
+    """Trajectories and returns of any plans, and the best one: `rank` with a rollout of the model before."""
     graph = Graph()
-    state, reference, disturbance = _task_inputs(graph, settings)
-    previous = graph.input("previous_plans", (candidates, horizon, 4))
-    noise = graph.input("noise", (candidates, horizon, 4))
-    reuse = graph.input("reuse", (1,))
+    task = task_inputs(graph, settings)
+    limits = constraint_inputs(graph, constraints)
+    plans = graph.input("plans", (settings.candidates, settings.horizon, 4))
+    returned = ReturnGraph(model, settings)
+    prepared = returned.prepare(task, settings.candidates)
+    trajectory = returned.roll(prepared, plans)
+    _put_out(graph, returned.score(prepared, plans, trajectory, limits), plans)
+    for carried in (prepared, trajectory):
+        for field in fields(carried):
+            graph.output(field.name, getattr(carried, field.name))
+    return graph
 
-    dynamics = ModelGraph(model.world, model.action_scale, settings.dt_plan_s)
-    policy = ObservingNetwork(model.policy, model.observation_scale)
-    positions, given = (
-        graph.apply("Split", rows, axis=0, sizes=[1] * (horizon + 1)) for rows in policy.given(reference, disturbance)
-    )
-    turned = graph.tensor("Transpose", noise, perm=[1, 0, 2])
-    turned = graph.tensor("Reshape", turned, shape=[horizon * candidates, 4])
-    perturbations = graph.apply("Split", turned, axis=0, sizes=[candidates] * horizon)
-    drift = dynamics.drift(disturbance)
-    now = dynamics.start(state, candidates)
-    actions = []
-    for step in range(horizon):
-        action = graph.tensor("Tanh", policy(now, positions[step], given[step])) + perturbations[step]
-        action = graph.tensor("Clip", action, low=-1.0, high=1.0)
-        actions.append(action)
-        if step + 1 < horizon:
-            now, _ = dynamics.step(now, *dynamics.driven(action, disturbance), drift)
-    fresh = candidate_major(graph, graph.tensor("Concat", *actions, axis=0), candidates)
 
-    later = np.eye(horizon, k=1)
-    later[-1, -1] = 1.0
-    shift = (1.0 - settings.shift_knots) * np.eye(horizon) + settings.shift_knots * later
-    flat = graph.tensor("Reshape", previous, shape=[candidates, horizon * 4])
-    shifted = flat @ np.kron(shift.T, np.eye(4))
-    whole = np.eye(candidates, 1)  # candidate 0 keeps all of the shifted plan, whatever the share
-    amount = graph.tensor("Reshape", reuse, shape=[1, 1])
-    share = whole @ graph.tensor("Ceil", amount) + (1.0 - whole) @ amount
-    blend = share * shifted + (1.0 - share) * fresh
-    graph.output("plans", graph.tensor("Reshape", blend, shape=[candidates, horizon, 4]))
+def rank_graph(model: PlannerModel, settings: PlannerSettings, constraints: ConstraintSize = NO_CONSTRAINTS) -> Graph:
+    """Returns of plans along their trajectories, and the best one; see `train.planner.rank`."""
+    graph = Graph()
+    limits = constraint_inputs(graph, constraints)
+    plans = graph.input("plans", (settings.candidates, settings.horizon, 4))
+    returned = ReturnGraph(model, settings)
+    scores = returned.score(_shared(graph, returned), plans, _known(graph, returned), limits)
+    _put_out(graph, scores, plans)
+    graph.drop_unused_inputs()
     return graph
 
 
 def refine_graph(
-    model: PlannerModel, settings: PlannerSettings, metric: npt.NDArray[np.float64]
+    model: PlannerModel,
+    settings: PlannerSettings,
+    metric: npt.NDArray[np.float64],
+    constraints: ConstraintSize = NO_CONSTRAINTS,
 ) -> Graph:
     """One gradient-ascent step on the return; see `train.planner.refine`.
 
@@ -89,43 +131,33 @@ def refine_graph(
         model: World model, task and networks.
         settings: Step rule and shapes.
         metric: From `curvature.inverse_curvature`, shape (H, 4).
+        constraints: Rows of the tables of obstacles and faces.
     """
     candidates, horizon = settings.candidates, settings.horizon
     graph = Graph()
-    inputs = _task_inputs(graph, settings)
-    previous_action = graph.input("previous_action", (1, 4))
+    limits = constraint_inputs(graph, constraints)
     plans = graph.input("plans", (candidates, horizon, 4), differentiable=True)
-    scores = ReturnGraph(model, settings)(*inputs, previous_action, plans)
-    gradient = graph.gradient(scores.returns, plans, np.ones((candidates, 1)))
-    gradient = graph.tensor("Reshape", gradient, shape=[candidates, horizon * 4])
+    returned = ReturnGraph(model, settings)
+    prepared, known = _shared(graph, returned), _known(graph, returned)
+    returns = returned.score(prepared, plans, known, limits).returns
+    change = _ascent(plan_gradient(returned, returns, plans, known), settings, metric)
+    flat = graph.tensor("Reshape", plans, shape=[candidates, horizon * 4])
+    refined = graph.tensor("Clip", flat + change, low=-1.0, high=1.0)
+    refined = graph.tensor("Reshape", refined, shape=[candidates, horizon, 4])
+    graph.output("refined", refined)
+    graph.output("returns", graph.tensor("Reshape", returns, shape=[candidates]))
+    trajectory = returned.roll(prepared, refined)
+    for name in TRAJECTORY:
+        graph.output(f"{name}_after", getattr(trajectory, name))
+    return graph
+
+
+def _ascent(gradient: Tensor, settings: PlannerSettings, metric: npt.NDArray[np.float64]) -> Tensor:
+    """Change of the plans (N, H * 4) along the gradient; see `train.planner.ascent`."""
     if settings.step_rule is StepRule.GRADIENT:
-        change = gradient * np.float64(settings.step_size)
-    else:
-        gain, radius = settings.step_gain_radius
-        direction = gradient if np.all(metric == 1.0) else gradient * metric.reshape(1, -1)
-        mean = (direction * direction) @ np.full((horizon * 4, 1), 1.0 / (horizon * 4)) + np.array([[radius**2]])
-        change = direction * (gain / graph.tensor("Sqrt", mean))
-    moved = graph.tensor("Reshape", plans, shape=[candidates, horizon * 4]) + change
-    moved = graph.tensor("Clip", moved, low=-1.0, high=1.0)
-    graph.output("refined", graph.tensor("Reshape", moved, shape=[candidates, horizon, 4]))
-    graph.output("returns", graph.tensor("Reshape", scores.returns, shape=[candidates]))
-    return graph
-
-
-def rank_graph(model: PlannerModel, settings: PlannerSettings) -> Graph:
-    """Returns of all candidates, and the best one; see `train.planner.rank`."""
-    candidates, horizon = settings.candidates, settings.horizon
-    graph = Graph()
-    inputs = _task_inputs(graph, settings)
-    previous_action = graph.input("previous_action", (1, 4))
-    plans = graph.input("plans", (candidates, horizon, 4))
-    scores = ReturnGraph(model, settings)(*inputs, previous_action, plans)
-    returns = graph.tensor("Reshape", scores.returns, shape=[candidates])
-    best = graph.tensor("ArgMax", returns, axis=0, keepdims=1)
-    plan = graph.tensor("Gather", plans, best, axis=0)
-    spread = graph.tensor("Gather", scores.disagreement, best, axis=0)
-    graph.output("returns", returns)
-    graph.output("best", best)
-    graph.output("plan", graph.tensor("Reshape", plan, shape=[horizon, 4]))
-    graph.output("disagreement", graph.tensor("Reshape", spread, shape=[1]))
-    return graph
+        return gradient * np.float64(settings.step_size)
+    gain, radius = settings.step_gain_radius
+    size = settings.horizon * 4
+    direction = gradient if np.all(metric == 1.0) else gradient * metric.reshape(1, -1)
+    mean = (direction * direction) @ np.full((size, 1), 1.0 / size) + np.array([[radius**2]])
+    return direction * (gain / gradient.graph.tensor("Sqrt", mean))

@@ -8,9 +8,9 @@ from tubepilot.train.planner import PlannerModel
 
 from .emit import Port
 from .graph import Graph
-from .model_graph import ModelGraph
+from .model_graph import ModelGraph, selection, world_velocity
 from .planner_graphs import PORTS as PLANNER_PORTS
-from .task_graph import ObservingNetwork
+from .task_graph import ObservingNetwork, negative_position
 
 PORTS = (
     *(port for port in PLANNER_PORTS if port.name in {"state", "disturbance"}),
@@ -27,8 +27,9 @@ def policy_graph(model: PlannerModel, dt_plan_s: float) -> Graph:
     reference = graph.input("reference", (1, 9))
     disturbance = graph.input("disturbance", (1, 3))
     policy = ObservingNetwork(model.policy, model.observation_scale)
-    now = ModelGraph(model.world, model.action_scale, dt_plan_s).start(state, 1)
-    action = graph.tensor("Tanh", policy(now, *policy.given(reference, disturbance)))
+    row = ModelGraph(model.world, model.action_scale, dt_plan_s).start(state, disturbance, 1)
+    error = state @ selection(14, [0, 1, 2]) + negative_position(reference)
+    action = graph.tensor("Tanh", policy(row, world_velocity(row), error, policy.given(reference, disturbance)))
     half = np.diag(np.asarray(model.action_scale.half, np.float64))
     centre = np.asarray(model.action_scale.centre, np.float64)[None]
     graph.output("action", action)

@@ -10,6 +10,8 @@ import numpy.typing as npt
 from tubepilot.firmware_bridge.types import GRAVITY_M_S2
 from tubepilot.train.planner_settings import PlannerSettings
 
+from .constraint_graph import ConstraintSize
+
 Array = npt.NDArray[np.float64]
 
 
@@ -41,18 +43,41 @@ INSIDE = Spread(0.3, 0.5, 1.0, 3.0, 3.0, 0.3, 2.0, 3.0, 1.5, 0.3)
 OUTSIDE = Spread(10.0, 10.0, 5.0, 10.0, 8.0, 5.0, 10.0, 9.0, 5.0, 1.0)
 
 
-def draw(settings: PlannerSettings, count: int, seed: int) -> dict[str, Array]:
+NO_CONSTRAINTS = ConstraintSize()
+
+
+def draw(
+    settings: PlannerSettings, count: int, seed: int, constraints: ConstraintSize = NO_CONSTRAINTS
+) -> dict[str, Array]:
     """Inputs of all planner graphs, first axis the sample: the first half from `INSIDE`, the rest from `OUTSIDE`.
 
     Args:
         settings: Number of candidates and horizon.
         count: Number of samples.
         seed: Of the generator; the same seed gives the same samples.
+        constraints: Rows of the tables of obstacles and faces; without any, the samples have none.
     """
     rng = np.random.default_rng(seed)
     half = count // 2
     parts = [_draw(settings, INSIDE, half, rng), _draw(settings, OUTSIDE, count - half, rng)]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    result = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return {**result, **_draw_constraints(constraints, count, rng)}
+
+
+def _draw_constraints(size: ConstraintSize, count: int, rng: np.random.Generator) -> dict[str, Array]:
+    """Ellipsoids of 0.2 to 2 m within 3 m, faces within 2 m, and a speed limit of 0.5 to 4 m/s: most are broken."""
+    if not size:
+        return {}
+    axes = rng.uniform(0.2, 2.0, size=(count, size.obstacles, 3))
+    centre = rng.uniform(-3.0, 3.0, size=(count, size.obstacles, 3))
+    normal = rng.normal(size=(count, size.faces, 3))
+    normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
+    samples = {
+        "obstacles": np.concatenate([centre, axes**-2], axis=-1),
+        "fence": np.concatenate([normal, rng.uniform(0.0, 2.0, size=(count, size.faces, 1))], axis=-1),
+        "speed_limit": rng.uniform(0.5, 4.0, size=(count, 1)),
+    }
+    return {name: array.astype(np.float32).astype(np.float64) for name, array in samples.items()}
 
 
 def _draw(settings: PlannerSettings, spread: Spread, count: int, rng: np.random.Generator) -> dict[str, Array]:

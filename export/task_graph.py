@@ -1,8 +1,8 @@
-"""Observation, networks, stage cost and return of `train.task` and `train.planner` in the graph builder.
+"""Observation, networks and return of `train.task` and `train.planner` in the graph builder.
 
-The observation is never formed: its entries are linear in the pieces of `BatchState` (but for the clipped position
-error), so its divisors fold into the first layer of the network that reads it. The stage cost is a sum of squares of
-residuals that are linear in the same pieces, evaluated for all steps of all candidates at once.
+The observation is never formed: its entries are linear in the row that a step carries, in `world_velocity` and in the
+position error, so its divisors fold into the first layer of the network that reads it. The return is formed from the
+rows of all steps of all candidates at once (`Trajectory`), so that it costs the same few nodes for any horizon.
 """
 
 from __future__ import annotations
@@ -18,16 +18,80 @@ from tubepilot.train.planner import PlannerModel, weighted
 from tubepilot.train.planner_settings import PlannerSettings
 from tubepilot.train.task import Network, ObservationScale
 
-from .graph import Tensor
-from .model_graph import GATHER, LAGGED, BatchState, ModelGraph, selection, split_steps, time_major
+from .constraint_graph import ConstraintInputs, violation_cost
+from .graph import Graph, Tensor
+from .model_graph import (
+    COLUMNS,
+    RATES,
+    SUM_WORLD,
+    THRUST,
+    TILED,
+    TURN,
+    ModelGraph,
+    selection,
+    split_steps,
+    time_major,
+    world_velocity,
+)
 
 Matrix = npt.NDArray[np.float64]
-COST_SIZE = 20
-POSITION_ERROR = selection(6, [0, 1, 2])
+STATE_COSTS = 12
+"""Residuals of the state: position 3, velocity 3, tilt 2, heading 1, rates 3."""
+UP, HEADING = (8, 11, 14), 9
+"""Columns of a row: third column of R(q), and the first entry of its second row."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskInputs:
+    """What a tick asks, as `train.planner.Problem`: inputs of every graph of the planner."""
+
+    state: Tensor
+    reference: Tensor
+    disturbance: Tensor
+    previous_action: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What a tick's inputs contribute to every rollout and score, formed once per tick.
+
+    Attributes:
+        start: First row of the model for every candidate, shape (N, 19).
+        held: Share of the disturbance in the residual's hidden layer, shape (1, members * width).
+        place: Position, and half a step at the first velocity, once per candidate, shape (1, 3 N) [m].
+        path: Share of reference and disturbance in the residuals of the state, shape (H * N, 12).
+        effort: Share of reference and previous action in the residuals of a plan, shape (1, 8 H).
+        goal: Minus the last position of the reference [m], shape (1, 3).
+        ahead: Share of last reference and disturbance in the first layer of the value network, shape (1, width).
+    """
+
+    start: Tensor
+    held: Tensor
+    place: Tensor
+    path: Tensor
+    effort: Tensor
+    goal: Tensor
+    ahead: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Trajectory:
+    """All steps of all candidates; row h * N + n is step h of candidate n.
+
+    Attributes:
+        rows: After the steps, shape (H * N, 19); see `model_graph`.
+        hidden: Activated hidden layer in the steps, shape (H * N, members * width).
+        turn, vectors: Of the steps, shapes (H * N, 12) and (H * N, 45).
+    """
+
+    rows: Tensor
+    hidden: Tensor
+    turn: Tensor
+    vectors: Tensor
 
 
 class ObservingNetwork:
-    """A network whose first layer reads states instead of observations."""
+    """A network whose first layer reads rows of the model instead of observations."""
 
     def __init__(self, network: Network, scale: ObservationScale) -> None:
         """Fold the divisors of the observation into the first layer."""
@@ -37,132 +101,214 @@ class ObservingNetwork:
         first = self.layers.w1 / divisor[:, None]
         width = first.shape[1]
         self.from_position = first[0:3]
-        self.from_motion = np.vstack([np.zeros((3, width)), first[3:6]])
-        self.from_rotation = GATHER[:, [2, 5, 8, 3]] @ first[6:10]
-        self.from_lagged = np.vstack([first[10:14], np.zeros((LAGGED - 4, width))])
+        self.from_velocity = SUM_WORLD @ first[3:6]
+        self.from_row = np.zeros((COLUMNS, width))
+        self.from_row[[*UP, HEADING]] = first[6:10]
+        self.from_row[RATES] = first[10:13]
+        self.from_row[THRUST] = first[13]
         self.from_reference = np.vstack([np.zeros((3, width)), -first[3:6], first[14:17]])
         self.from_disturbance = first[17:20]
         self.bias = self.layers.b1 - GRAVITY_M_S2 * first[13]
 
-    def given(self, reference: Tensor, disturbance: Tensor) -> tuple[Tensor, Tensor]:
-        """What does not depend on the state, for all rows of the reference (n, 9).
+    def given(self, reference: Tensor, disturbance: Tensor) -> Tensor:
+        """The first layer's share of the rows of a reference (n, 9) and of the disturbance (1, 3), shape (n, width)."""
+        return reference @ self.from_reference + (disturbance @ self.from_disturbance + self.bias[None])
 
-        Returns:
-            Minus the reference position (n, 3), and the first layer's share of reference and disturbance (n, width).
+    def __call__(self, rows: Tensor, velocity: Tensor, error: Tensor, given: Tensor) -> Tensor:
+        """Output of the network (n, outputs).
+
+        Args:
+            rows: Of the model, shape (n, 19).
+            velocity: `world_velocity` of them, shape (n, 9).
+            error: Position minus the reference's [m], shape (n, 3), not clipped.
+            given: From `given`, one row for all or one each.
         """
-        shared = disturbance @ self.from_disturbance + self.bias[None]
-        return reference @ -selection(9, [0, 1, 2]), reference @ self.from_reference + shared
+        graph = rows.graph
+        clipped = graph.tensor("Clip", error, low=-self.clip_m, high=self.clip_m)
+        hidden = velocity @ self.from_velocity + (rows @ self.from_row + given)
+        return self.after_first(clipped @ self.from_position + hidden)
 
-    def __call__(self, state: BatchState, minus_position: Tensor, given: Tensor) -> Tensor:
-        """Output of the network (rows, outputs) at the states, one row of `given` for all."""
-        graph = state.motion.graph
-        error = state.motion @ POSITION_ERROR + minus_position
-        error = graph.tensor("Clip", error, low=-self.clip_m, high=self.clip_m)
-        hidden = state.motion @ self.from_motion + given
-        hidden = state.rotation @ self.from_rotation + hidden
-        hidden = state.lagged @ self.from_lagged + hidden
-        hidden = graph.tensor("Tanh", error @ self.from_position + hidden)
-        hidden = graph.tensor("Tanh", hidden @ self.layers.w2 + self.layers.b2[None])
+    def after_first(self, hidden: Tensor) -> Tensor:
+        """Output of the network (n, outputs) from its first layer before the tanh (n, width)."""
+        hidden = hidden.graph.tensor("Tanh", hidden)
+        hidden = hidden.graph.tensor("Tanh", hidden @ self.layers.w2 + self.layers.b2[None])
         return hidden @ self.layers.w3 + self.layers.b3[None]
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Return J (N, 1) and disagreement averaged over the horizon (N, 1) of every candidate."""
+    """Return J and disagreement averaged over the horizon of every candidate, both of shape (1, N)."""
 
     returns: Tensor
     disagreement: Tensor
 
 
+def negative_position(reference: Tensor) -> Tensor:
+    """Minus the positions of the rows of a reference (n, 9), shape (n, 3)."""
+    return reference @ -selection(9, [0, 1, 2])
+
+
 class ReturnGraph:
-    """The return J of plans: rollout of the model, stage costs, disagreement and terminal value."""
+    """The return J of plans: stage costs, disagreement and terminal value along their trajectories."""
 
     def __init__(self, model: PlannerModel, settings: PlannerSettings) -> None:
-        """Fold weights and scales.
+        """Fold the weights; the dynamics are `self.dynamics`.
 
         Raises:
-            CheckpointError: a weight of the cost is negative.
+            CheckpointError: a cost weight is negative, so that it has no square root.
         """
-        self.settings = settings
         model = weighted(model, settings)
         self.dynamics = ModelGraph(model.world, model.action_scale, settings.dt_plan_s)
         self.value = ObservingNetwork(model.value, model.observation_scale)
+        self.settings = settings
         cost = type(model.cost)(*(np.asarray(a, np.float64) for a in model.cost))
         for name, weight in cost._asdict().items():
             if not np.all(np.isfinite(weight)) or np.any(weight < 0):
                 raise CheckpointError(f"cost weight {name} is {weight}, must be finite and >= 0: train again")
         self.disagreement = float(cost.disagreement) if settings.disagreement is None else settings.disagreement
-        centre, half = (np.asarray(a, np.float64) for a in model.action_scale)
+        self._fold_state_costs(cost)
+        self._fold_action_costs(cost, *(np.asarray(a, np.float64) for a in model.action_scale))
 
-        def place(rows: int, entries: dict[int, tuple[int, float]]) -> Matrix:
-            """Matrix (rows, 20) from row -> (residual, weight); the weight is under a root."""
-            result = np.zeros((rows, COST_SIZE))
-            for row, (column, weight) in entries.items():
-                result[row, column] = np.sqrt(weight)
-            return result
+    def _fold_state_costs(self, cost: object) -> None:
+        weights: dict[str, Matrix] = {name: np.sqrt(w) for name, w in cost._asdict().items()}  # type: ignore[attr-defined]
+        position, velocity = np.diag(weights["position"]), np.diag(weights["velocity"])
+        tilt = float(weights["tilt"])
+        self.from_position = np.hstack([position, np.zeros((3, STATE_COSTS - 3))])
+        self.from_velocity = np.hstack([np.zeros((3, 3)), velocity, np.zeros((3, STATE_COSTS - 6))])
+        self.from_row = np.zeros((COLUMNS, STATE_COSTS))
+        self.from_row[UP[0], 6] = self.from_row[UP[1], 7] = tilt
+        self.from_row[HEADING, 8] = float(weights["heading"])
+        self.from_row[RATES, 9:12] = np.diag(weights["rates"])
+        self.from_reference = -np.vstack([self.from_position, self.from_velocity, np.zeros((3, STATE_COSTS))])
+        self.from_direction = np.zeros((3, STATE_COSTS))
+        self.from_direction[0, 6] = self.from_direction[1, 7] = -tilt
 
-        motion = np.concatenate([cost.position, cost.velocity])
-        self.from_motion = place(6, {i: (i, motion[i]) for i in range(6)})
-        heading = float(cost.heading)
-        entries = place(9, {2: (6, float(cost.tilt)), 5: (7, float(cost.tilt)), 3: (8, heading)})
-        self.from_rotation = GATHER @ entries
-        self.from_lagged = place(LAGGED, {i: (9 + i, cost.rates[i]) for i in range(3)})
-        self.from_action = place(4, {i: (12 + i, cost.action[i]) for i in range(4)})
-        self.from_change = place(4, {i: (16 + i, cost.smooth[i]) for i in range(4)})
-        self.from_reference = -np.vstack([self.from_motion, np.zeros((3, COST_SIZE))])
-        self.from_direction = -np.vstack([entries[[2, 5]], np.zeros((1, COST_SIZE))])
-        self.from_magnitude = -self.from_action[3:4] / half[3]
-        self.bias = (centre / half) @ self.from_action
+    def _fold_action_costs(self, cost: object, centre: Matrix, half: Matrix) -> None:
+        """Residuals of a whole plan (H * 4): effort beyond hover, and change from step to step."""
+        horizon = self.settings.horizon
+        effort, smooth = np.sqrt(cost.action), np.sqrt(cost.smooth)  # type: ignore[attr-defined]
+        change = np.kron(np.eye(horizon) - np.eye(horizon, k=1), np.diag(smooth))
+        self.from_plan = np.hstack([np.kron(np.eye(horizon), np.diag(effort)), change])
+        self.from_magnitude = np.hstack(
+            [np.kron(np.eye(horizon), np.array([[0.0, 0.0, 0.0, -effort[3] / half[3]]])), np.zeros((horizon, horizon * 4))]
+        )
+        self.from_previous = np.hstack([np.zeros((4, horizon * 4)), -np.diag(smooth), np.zeros((4, horizon * 4 - 4))])
+        self.plan_bias = np.hstack([np.tile(centre / half * effort, horizon), np.zeros(horizon * 4)])
 
-    def given(self, reference: Tensor, disturbance: Tensor, previous_action: Tensor) -> Tensor:
-        """Share of reference, disturbance and previous action in the residuals, shape (H * N, 20)."""
-        graph = reference.graph
-        horizon, candidates = self.settings.horizon, self.settings.candidates
-        support = disturbance * np.float64(-1.0) + np.array([[0.0, 0.0, GRAVITY_M_S2]])
-        thrust = reference @ selection(9, [6, 7, 8]) + support
-        magnitude = graph.tensor("ReduceL2", thrust)
-        rows = reference @ self.from_reference + self.bias[None]
-        rows = (thrust / magnitude) @ self.from_direction + rows
-        rows = magnitude @ self.from_magnitude + rows
-        repeat = np.kron(np.eye(horizon, horizon + 1, 1), np.ones((candidates, 1)))
-        first = np.kron(np.eye(horizon, 1), np.ones((candidates, 1)))
-        return first @ (previous_action @ -self.from_change) + repeat @ rows
+    def prepare(self, task: TaskInputs, candidates: int) -> Prepared:
+        """Nodes of what only a tick's inputs decide."""
+        horizon, dt_s = self.settings.horizon, self.settings.dt_plan_s
+        first = np.zeros((14, 3))
+        first[0:3], first[3:6] = np.eye(3), 0.5 * dt_s * np.eye(3)
+        path, effort = self._given(task, candidates)
+        last = np.eye(horizon + 1)[horizon:] @ task.reference
+        return Prepared(
+            self.dynamics.start(task.state, task.disturbance, candidates),
+            self.dynamics.held(task.disturbance),
+            task.state @ np.tile(first, (1, candidates)),
+            path,
+            effort,
+            negative_position(last),
+            self.value.given(last, task.disturbance),
+        )
 
-    def __call__(
-        self, state: Tensor, reference: Tensor, disturbance: Tensor, previous_action: Tensor, plans: Tensor
-    ) -> Scores:
-        """Nodes of J for plans (N, H, 4)."""
+    def prepared_shapes(self, candidates: int) -> dict[str, tuple[int, int]]:
+        """Shapes of the fields of `Prepared`."""
+        horizon, width = self.settings.horizon, self.value.bias.size
+        return {
+            "start": (candidates, COLUMNS), "held": (1, self.dynamics.hidden_bias.size),
+            "place": (1, 3 * candidates), "path": (horizon * candidates, STATE_COSTS),
+            "effort": (1, 8 * horizon), "goal": (1, 3), "ahead": (1, width),
+        }  # fmt: skip
+
+    def trajectory_shapes(self, candidates: int) -> dict[str, tuple[int, int]]:
+        """Shapes of the fields of `Trajectory`."""
+        rows = self.settings.horizon * candidates
+        hidden = self.dynamics.hidden_bias.size
+        return {"rows": (rows, COLUMNS), "hidden": (rows, hidden), "turn": (rows, TURN), "vectors": (rows, TILED)}
+
+    def roll(self, prepared: Prepared, plans: Tensor) -> Trajectory:
+        """Trajectories of plans (N, H, 4)."""
         graph = plans.graph
-        horizon, candidates = self.settings.horizon, self.settings.candidates
-        actions = time_major(graph, plans)
-        hidden_in, lagged_in = (split_steps(graph, rows, horizon) for rows in self.dynamics.driven(actions, disturbance))
-        drift = self.dynamics.drift(disturbance)
-        now = self.dynamics.start(state, candidates)
-        states, activations = [], []
-        for step in range(horizon):
-            now, activation = self.dynamics.step(now, hidden_in[step], lagged_in[step], drift)
-            states.append(now)
-            activations.append(activation)
+        horizon = plans.shape[1]
+        driven = self.dynamics.driven(time_major(graph, plans), prepared.held)
+        hidden, linear = (split_steps(graph, part, horizon) for part in (driven.hidden, driven.linear))
+        row, steps = prepared.start, []
+        for h in range(horizon):
+            steps.append(self.dynamics.step(row, type(driven)(hidden[h], linear[h])))
+            row = steps[-1].row
+        return Trajectory(
+            *(graph.tensor("Concat", *(getattr(s, name) for s in steps), axis=0) for name in ("row", "hidden", "turn", "vectors"))
+        )
 
-        change = np.eye(horizon * candidates) - np.eye(horizon * candidates, k=-candidates)
-        residual = self.given(reference, disturbance, previous_action)
-        residual = actions @ self.from_action + residual
-        residual = change @ (actions @ self.from_change) + residual
-        stacked = graph.tensor("Concat", *(s.motion for s in states), axis=0)
-        residual = stacked @ self.from_motion + residual
-        stacked = graph.tensor("Concat", *(s.rotation for s in states), axis=0)
-        residual = stacked @ self.from_rotation + residual
-        stacked = graph.tensor("Concat", *(s.lagged for s in states), axis=0)
-        residual = stacked @ self.from_lagged + residual
-        hidden = graph.tensor("Concat", *activations, axis=0)
-        spread = hidden @ self.dynamics.spread + self.dynamics.spread_bias[None]
+    def positions(self, place: Tensor, velocity: Tensor) -> Tensor:
+        """Positions after the steps (H * N, 3) by the trapezoid of world velocities (H * N, 3)."""
+        graph, horizon, dt_s = velocity.graph, self.settings.horizon, self.settings.dt_plan_s
+        steps = graph.tensor("Reshape", velocity, shape=[horizon, place.shape[1]])
+        sums = dt_s * (np.tril(np.ones((horizon, horizon))) - 0.5 * np.eye(horizon))
+        return graph.tensor("Reshape", sums @ steps + place, shape=list(velocity.shape))
 
-        gather = np.tile(np.eye(candidates), (1, horizon))
-        variance = gather @ ((spread * spread) @ np.full((spread.shape[1], 1), 1.0 / spread.shape[1]))
-        cost = gather @ ((residual * residual) @ np.full((COST_SIZE, 1), -self.settings.dt_plan_s))
-        last = np.eye(horizon + 1)[horizon:] @ reference
-        value = self.value(states[-1], *self.value.given(last, disturbance))
-        returns = cost - value
+    def _given(self, task: TaskInputs, candidates: int) -> tuple[Tensor, Tensor]:
+        """Share of reference, disturbance and previous action in the residuals: of the state (H * N, 12), of a plan
+        (1, H * 8)."""
+        graph, horizon = task.reference.graph, self.settings.horizon
+        support = task.disturbance * np.float64(-1.0) + np.array([[0.0, 0.0, GRAVITY_M_S2]])
+        thrust = task.reference @ selection(9, [6, 7, 8]) + support
+        magnitude = graph.tensor("ReduceL2", thrust)
+        rows = (thrust / magnitude) @ self.from_direction + task.reference @ self.from_reference
+        repeat = np.kron(np.eye(horizon, horizon + 1, 1), np.ones((candidates, 1)))
+        ahead = graph.tensor("Reshape", np.eye(horizon, horizon + 1, 1) @ magnitude, shape=[1, horizon])
+        plan = task.previous_action @ self.from_previous + self.plan_bias[None]
+        return repeat @ rows, ahead @ self.from_magnitude + plan
+
+    def score(
+        self, prepared: Prepared, plans: Tensor, trajectory: Trajectory, constraints: ConstraintInputs | None = None
+    ) -> Scores:
+        """Nodes of J for plans (N, H, 4) along their trajectories."""
+        graph, settings = plans.graph, self.settings
+        candidates, horizon, _ = plans.shape
+        spinning = world_velocity(trajectory.rows)
+        velocity = spinning @ SUM_WORLD
+        position = self.positions(prepared.place, velocity)
+
+        residual = trajectory.rows @ self.from_row + prepared.path
+        residual = velocity @ self.from_velocity + residual
+        residual = position @ self.from_position + residual
+        cost = (residual * residual) @ np.full((STATE_COSTS, 1), -settings.dt_plan_s)
+        if constraints is not None:
+            cost = violation_cost(constraints, settings, position, velocity) + cost
+        members = self.dynamics.disagreement(trajectory.hidden)
+        spread = (members * members) @ np.full((members.shape[1], 1), 1.0 / members.shape[1])
         if self.disagreement > 0 and self.dynamics.members > 1:
-            returns = variance * np.float64(-self.settings.dt_plan_s * self.disagreement) + returns
-        return Scores(returns, variance * np.float64(1.0 / horizon))
+            cost = spread * np.float64(-settings.dt_plan_s * self.disagreement) + cost
+
+        effort = graph.tensor("Reshape", plans, shape=[candidates, horizon * 4]) @ self.from_plan + prepared.effort
+        effort = (effort * effort) @ np.full((horizon * 8, 1), -settings.dt_plan_s)
+        row, spin, place = (last_step(part, horizon) for part in (trajectory.rows, spinning, position))
+        value = self.value(row, spin, place + prepared.goal, prepared.ahead)
+        alone = graph.tensor("Reshape", effort - value, shape=[1, candidates])
+        return Scores(sum_steps(cost, horizon, 1.0) + alone, sum_steps(spread, horizon, 1.0 / horizon))
+
+
+def last_step(rows: Tensor, horizon: int) -> Tensor:
+    """The last N of rows (H * N, k)."""
+    if horizon == 1:
+        return rows
+    count = rows.shape[0] // horizon
+    return rows.graph.apply("Split", rows, axis=0, sizes=[rows.shape[0] - count, count])[1]  # type: ignore[return-value]
+
+
+def sum_steps(rows: Tensor, horizon: int, weight: float) -> Tensor:
+    """Sum over the steps of rows (H * N, 1), times a weight, shape (1, N)."""
+    steps = rows.graph.tensor("Reshape", rows, shape=[horizon, rows.shape[0] // horizon])
+    return np.full((1, horizon), weight) @ steps
+
+
+def task_inputs(graph: Graph, settings: PlannerSettings) -> TaskInputs:
+    """Declare the inputs that every graph of the planner has."""
+    return TaskInputs(
+        graph.input("state", (1, 14)),
+        graph.input("reference", (settings.horizon + 1, 9)),
+        graph.input("disturbance", (1, 3)),
+        graph.input("previous_action", (1, 4)),
+    )

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from tubepilot.firmware_bridge.errors import LogFormatError
+from tubepilot.firmware_bridge.errors import InputError, LogFormatError
 from tubepilot.firmware_bridge.types import GRAVITY_M_S2, Vector
 
 from . import realtime
@@ -89,17 +89,62 @@ def run_live(bundle: Bundle, duration_s: float, core: int | None) -> npt.NDArray
     return ticks
 
 
+DEMO = Path("demo")
+"""Where `make demo` leaves its bundle and keys; the default source with --hz."""
+
+
+def _rates(text: str) -> list[float]:
+    """Rates [Hz] from a text like 100,250,500."""
+    try:
+        rates = [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of rates like 100,250,500") from error
+    if not rates or not all(1.0 <= rate <= 2000.0 for rate in rates):
+        raise argparse.ArgumentTypeError(f"{text!r}: every rate must be within [1, 2000] Hz")
+    return rates
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `tubepilot bench tick`."""
-    parser.add_argument("source", type=Path, help="flight log (MCAP), or a bundle directory to run live")
+    parser.add_argument(
+        "source", type=Path, nargs="?", default=None,
+        help="flight log (MCAP), or a bundle directory to run live; demo/bundle if not given",
+    )  # fmt: skip
     parser.add_argument("--keys", type=Path, default=None, help="directory of trusted public keys, for a bundle")
-    parser.add_argument("--duration-s", type=float, default=10.0, help="how long a bundle is run [s]")
+    parser.add_argument(
+        "--hz", type=_rates, default=None, help="rates at which the whole tick runs against sim-fc, like 100,250,500 [Hz]"
+    )
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long every rate is run [s]")
+    parser.add_argument("--no-pre-warm", action="store_true", help="sleep until the tick instead of running the planner right before")
+    parser.add_argument("--duration-s", type=float, default=10.0, help="how long a bundle is run without --hz [s]")
     parser.add_argument("--core", type=int, default=None, help="processor core to stay on, for a bundle")
     parser.add_argument("--json", type=Path, default=None, help="write the figures to this file")
 
 
+def _run_rates(arguments: argparse.Namespace) -> int:
+    from .bench_loop import run_rates
+
+    if not arguments.seconds > 0.0:
+        raise InputError(f"--seconds is {arguments.seconds:g}, must be above 0")
+    figures = run_rates(
+        arguments.source, arguments.keys, arguments.hz, arguments.seconds, arguments.core, not arguments.no_pre_warm
+    )
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    print("next: `tubepilot fly` with this bundle, then `tubepilot bench tick` on its flight log")
+    return 0
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Print the timing of a flight, or of a bundle run live."""
+    if arguments.source is None:
+        if not (DEMO / "bundle").is_dir():
+            raise InputError("no source is given and demo/bundle is not there: name a flight log or a bundle, or `make demo`")
+        arguments.source, arguments.keys = DEMO / "bundle", arguments.keys or DEMO / "keys"
+    if arguments.hz is not None:
+        if not arguments.source.is_dir():
+            raise InputError(f"--hz runs a bundle; {arguments.source} is not a bundle directory")
+        return _run_rates(arguments)
     if arguments.source.is_dir():
         ticks = run_live(read_bundle(arguments.source, arguments.keys), arguments.duration_s, arguments.core)
         print(f"refinement steps per tick: mean {ticks['steps'].mean():.2f}")

@@ -51,6 +51,7 @@ COMMANDS: dict[str, Command] = {
     "report": Command(
         "tubepilot.runtime.cli_report", "workstation", "draw a flight log as one HTML page and a PNG"
     ),
+    "replay": Command("tubepilot.runtime.cli_replay", None, "run a flight log again and compare every set-point bit for bit"),
     "bench": Command("tubepilot.runtime.cli_bench", None, "measure: tracking, tick time, reachability, prediction"),
     "keys": Command("tubepilot.runtime.cli_keys", None, "make, trust and list the keys that sign bundles"),
     "install-service": Command("tubepilot.runtime.cli_install_service", None, "write the systemd unit and the udev rule"),

@@ -12,7 +12,10 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from tubepilot.firmware_bridge.errors import InputError
+
 from .doctor import Check, Level, examine
+from .doctor_planner import check_planner
 from .keys import default_folder
 
 
@@ -21,6 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--logs", type=Path, metavar="DIR", default=Path(), help="folder the flight logs go to")
     keys = default_folder()
     parser.add_argument("--keys", type=Path, metavar="DIR", default=keys, help="folder of trusted public keys (*.pub)")
+    parser.add_argument("--bundle", type=Path, metavar="DIR", default=None, help="bundle whose planner is timed and predicted here")
+    parser.add_argument(
+        "--calibrate", type=Path, metavar="FILE", default=None, help="write this machine's speed for `tubepilot export --device FILE`"
+    )
     parser.add_argument("--json", metavar="FILE", default=None, help="write the checks as JSON too; - is stdout")
 
 
@@ -31,6 +38,10 @@ def _as_json(checks: list[Check]) -> str:
 def run(args: argparse.Namespace) -> int:
     """Print the checks and say whether this machine can fly."""
     checks = examine(args.logs, args.keys.expanduser())
+    if args.bundle is not None:
+        checks.append(check_planner(args.bundle, args.keys.expanduser(), args.calibrate))
+    elif args.calibrate is not None:
+        raise InputError("--calibrate times the planner of a bundle: give --bundle too")
     failed = [check.name for check in checks if check.level is Level.FAIL]
     if args.json == "-":
         sys.stdout.write(_as_json(checks))

@@ -7,8 +7,11 @@ vehicle is found armed in the air (a flight was interrupted), it is taken over w
 from __future__ import annotations
 
 import argparse
+import platform
 import time
 from pathlib import Path
+
+import onnxruntime
 
 from tubepilot.firmware_bridge.errors import InputError, LinkError, VehicleRefusedError
 from tubepilot.firmware_bridge.vehicle import Vehicle, open_vehicle
@@ -38,6 +41,8 @@ from .reference import check_limits
 from .state_check import StateLimits
 from .tick import PLAN_SHARE, SEND_SHARE, WAIT_SHARE, Tick, TickSettings
 
+PRE_WARM_SHARE = 0.3
+"""Largest share of the tick period that is spent on bringing the planner back into the caches."""
 SAMPLE_S = 1.5
 HURRIED_SAMPLE_S = 0.2
 """How long the state stream is watched on the ground, and when a flying vehicle waits to be taken over [s]."""
@@ -107,6 +112,8 @@ def _meta(link: str, on_board: OnBoard, settings: TickSettings) -> dict[str, str
         "send_by_s": settings.send_by_s,
         "delay_s": on_board.delay_s,
         "thrust_scale_m_s2": on_board.thrust_scale_m_s2,
+        "onnxruntime": onnxruntime.__version__,
+        "machine": platform.machine(),
     }
 
 
@@ -152,12 +159,17 @@ def fly(
     tick = Tick(vehicle, on_board.planner, on_board.shield, predictor, DisturbanceObserver(), settings, frame)
     flight_settings = FlightSettings(task.height_m, resume=arguments.resume)
     notifier = Notifier()
-    ticker = realtime.Ticker(round(1e9 * period_s), sleep=lambda seconds: _listen(vehicle, seconds, notifier))
+    ticker = realtime.Ticker(
+        round(1e9 * period_s),
+        sleep=lambda seconds: _listen(vehicle, seconds, notifier),
+        warm=on_board.planner.pre_warm,
+        warm_ns=min(on_board.planner.pre_warm_ns, round(1e9 * period_s * PRE_WARM_SHARE)),
+    )
     meta = {**task.meta(frame), **_meta(arguments.link, on_board, settings)}
-    with Recorder(arguments.log, meta) as recorder:
+    with Recorder(arguments.log, meta, on_board.planner.horizon) as recorder:
         for finding in findings:
             recorder.event(finding.line().strip())
-        tick.recorder = recorder
+        tick.recorder, tick.decisions = recorder, (recorder, on_board.planner)
         flight = Flight(vehicle, tick, task.reference(), flight_settings, ticker, stop, recorder, _say)
         notifier.ready("flying")
         summary = flight.run(in_air)

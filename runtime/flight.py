@@ -30,6 +30,10 @@ REQUEST_PERIOD_S = 0.5
 """A request that the heartbeat does not confirm is repeated after this long [s]."""
 STREAM_BEFORE_S = 1.0
 """Set-points are streamed this long before OFFBOARD is asked for (PX4's documentation asks for more than 1 s) [s]."""
+SURELY_STANDS_SHARE = 0.8
+"""Share of the hover thrust below which the vehicle stands on the ground whatever the model's error."""
+MOST_STALLS = 3
+"""Stalls on the ground after which `fly` starts anew; after one more the machine is not fit to fly."""
 PACE_DOWN_1_S, PACE_UP_1_S = 2.0, 0.4
 """How fast the path slows down when the vehicle cannot follow, and gets back on pace [1/s]."""
 BACKUP = 1
@@ -130,6 +134,7 @@ class Flight:
         self._ground_known = True
         self._own_landing = False
         self._claimed = False
+        self._stalls = 0
         self._task_started = False
         self._texts: tuple[str, ...] = ()
         self._why = ""
@@ -194,7 +199,7 @@ class Flight:
         if self._stop.count >= 2 and self.phase not in SILENT:
             return FlightEvent.ABANDONED
         if outcome.give_up and FlightEvent.VOIDED in TRANSITIONS[self.phase] and not self._own_landing:
-            return FlightEvent.VOIDED
+            return FlightEvent.STALLED if self._may_start_anew() else FlightEvent.VOIDED
         status = self._status
         if self.phase not in {Phase.INIT, Phase.READY}:
             if not status.armed:
@@ -207,6 +212,13 @@ class Flight:
             return FlightEvent.STOP
         watch = self._watch.get(self.phase)
         return None if watch is None else watch(outcome)
+
+    def _may_start_anew(self) -> bool:
+        """Whether the vehicle surely stands: the thrust never came near what lifts it. Not for ever, though."""
+        if self.phase is not Phase.ARMED or lift_off_share(self._elapsed_s()) > SURELY_STANDS_SHARE:
+            return False
+        self._stalls += 1
+        return self._stalls <= MOST_STALLS
 
     def _mode_is_ours(self, mode: FlightMode) -> bool:
         return mode is FlightMode.OFFBOARD or (self.phase is Phase.LAND and mode is FlightMode.LAND)
@@ -310,12 +322,14 @@ class Flight:
     def _watch_ready(self, outcome: Outcome) -> FlightEvent | None:
         """Stream, then ask for OFFBOARD, then for arming; each until the heartbeat shows it."""
         status, elapsed_s = self._status, self._elapsed_s()
-        if status.mode is FlightMode.OFFBOARD and status.armed:
+        if status.mode is FlightMode.OFFBOARD and status.armed and outcome.state is not None:
             return FlightEvent.ARM_CONFIRMED
         if elapsed_s > 15.0:
             wanted = "arming" if status.mode is FlightMode.OFFBOARD else "OFFBOARD"
             said = "; ".join(status.texts[-3:]) or "nothing"
             self._why = f"{wanted} was not confirmed by heartbeat within 15 s; the flight controller said: {said}"
+            if status.armed:  # after a stall: it stands, and nobody will send anything any more
+                self._ask(lambda: self._vehicle.request_arm(False))
             return FlightEvent.STOP
         if elapsed_s > STREAM_BEFORE_S and outcome.state is not None and self._may_request():
             if status.mode is FlightMode.OFFBOARD:

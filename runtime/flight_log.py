@@ -1,6 +1,7 @@
 """The flight log: what one tick records, how it stands in an MCAP file, and how it is read back.
 
-Three JSON channels: `/tick` (the full record), `/pose` (`foxglove.PoseInFrame`, for viewers) and `/event` (text). A
+Four JSON channels: `/tick` (the full record), `/pose` (`foxglove.PoseInFrame`, for viewers), `/event` (text) and `/decision`
+(`decision_log`, for replay). A
 number that is not finite is written as null, since JSON has none, and read back as NaN. A log that was cut off (power,
 SIGKILL, a full disk) is read up to its last whole record.
 """
@@ -24,6 +25,8 @@ from mcap.records import Channel, Footer, McapRecord, Message, Metadata
 from mcap.stream_reader import StreamReader
 
 from tubepilot.firmware_bridge.errors import LogFormatError
+
+from .decision_log import DECISION_TOPIC
 
 FORMAT = 1
 TICK_TOPIC, POSE_TOPIC, EVENT_TOPIC = "/tick", "/pose", "/event"
@@ -105,6 +108,7 @@ class Flight:
         meta: What the recorder was given: configuration, bundle, airframe, tick_hz, ...
         complete: True if the recorder closed the log itself; False if it was cut off.
         dropped: Ticks that the recorder had to drop; -1 if unknown because the log was cut off.
+        decisions: Messages of `/decision`, for `decision_log.decode`; empty if the flight recorded none.
     """
 
     ticks: npt.NDArray[np.void]
@@ -112,6 +116,7 @@ class Flight:
     meta: dict[str, str | float | int]
     complete: bool
     dropped: int
+    decisions: tuple[bytes, ...] = ()
 
 
 def _round_to_single(value: float) -> float:
@@ -201,6 +206,7 @@ def read_flight(path: Path) -> Flight:
         raise LogFormatError(f"{path} is not there; give the MCAP file that `tubepilot fly --log` wrote")
     topics: dict[int, str] = {}
     raw_ticks: list[bytes] = []
+    decisions: list[bytes] = []
     events: list[Event] = []
     meta: dict[str, str | float | int] = {}
     dropped, complete = -1, False
@@ -211,6 +217,8 @@ def read_flight(path: Path) -> Flight:
             topic = topics.get(record.channel_id)
             if topic == TICK_TOPIC:
                 raw_ticks.append(record.data)
+            elif topic == DECISION_TOPIC:
+                decisions.append(record.data)
             elif topic == EVENT_TOPIC:
                 event = json.loads(record.data)
                 events.append(Event(int(event["t_ns"]), str(event["text"])))
@@ -225,4 +233,4 @@ def read_flight(path: Path) -> Flight:
     ticks = np.zeros(len(raw_ticks), TICK_DTYPE)
     for index, data in enumerate(raw_ticks):
         _decode_tick(data, ticks[index])
-    return Flight(ticks, tuple(events), meta, complete, dropped)
+    return Flight(ticks, tuple(events), meta, complete, dropped, tuple(decisions))

@@ -49,6 +49,7 @@ class FlightEvent(Enum):
     DISARMED = "disarmed, by heartbeat"
     TAKEN_OVER = "mode is no longer OFFBOARD"
     VOIDED = "the shield gave up"
+    STALLED = "the machine stalled while the vehicle stood on the ground"
     ABANDONED = "second stop: streaming ends at once"
 
 
@@ -76,6 +77,7 @@ TRANSITIONS: dict[Phase, dict[FlightEvent, Phase]] = {
         FlightEvent.LIFTED_OFF: Phase.CLIMB,
         FlightEvent.NO_LIFT_OFF: Phase.LAND,
         FlightEvent.STOP: Phase.LAND,
+        FlightEvent.STALLED: Phase.READY,
     },
     Phase.CLIMB: {**_IN_AIR, FlightEvent.AT_HEIGHT: Phase.TRACK, FlightEvent.STOP: Phase.BRAKE},
     Phase.TRACK: {**_IN_AIR, FlightEvent.TASK_DONE: Phase.BRAKE, FlightEvent.STOP: Phase.BRAKE},

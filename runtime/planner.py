@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ from tubepilot.firmware_bridge.errors import BundleError
 from tubepilot.firmware_bridge.types import GRAVITY_M_S2, Setpoint, Vector
 
 from .bundle import Bundle
+from .limits import Limits
 from .manifest import Manifest
 from .session import ORT_ERRORS, bind, buffers, open_session
 
@@ -62,17 +64,28 @@ class Plan:
     tick: int
 
 
-class _Stage:
-    """One way of running one graph on fixed buffers, with the time it takes."""
+_STAGES = ("rollout", "refine", "rank")
+_Buffers = Mapping[str, npt.NDArray[np.float32] | npt.NDArray[np.int64]]
 
-    def __init__(
-        self,
-        session: onnxruntime.InferenceSession,
-        inputs: dict[str, npt.NDArray[np.float32]],
-        outputs: dict[str, npt.NDArray[np.float32] | npt.NDArray[np.int64]],
-    ) -> None:
+
+def _names(arguments: list[onnxruntime.NodeArg]) -> set[str]:
+    return {argument.name for argument in arguments}
+
+
+def _after(buffers_of_plans: _Buffers) -> _Buffers:
+    """The outputs of a refinement step: trajectories by the name of the input with `_after`, plans as `refined`."""
+    return {"refined" if name == "plans" else f"{name}_after": array for name, array in buffers_of_plans.items()}
+
+
+class _Stage:
+    """One way of running one graph on fixed buffers: those of the ones given that the graph has."""
+
+    def __init__(self, session: onnxruntime.InferenceSession, inputs: _Buffers, outputs: _Buffers) -> None:
+        taken, made = _names(session.get_inputs()), _names(session.get_outputs())
         self._session = session
-        self._binding = bind(session, inputs, outputs)
+        self._given = {name: array for name, array in inputs.items() if name in taken}
+        self._made = {name: array for name, array in outputs.items() if name in made}
+        self._binding = bind(session, self._given, self._made)  # it holds addresses only: the arrays live here
 
     def run(self) -> None:
         self._session.run_with_iobinding(self._binding)
@@ -99,7 +112,7 @@ class Planner:
         self._clock_ns = clock_ns
         self._centre = np.array(manifest.action_scale.centre)
         self._half = np.array(manifest.action_scale.half)
-        self._noise_table = _noise_table(bundle)
+        self._noise_table, self._shell_m = _tables(bundle)
         self._make_buffers(manifest)
         self._make_stages(bundle)
         self._estimate_ns = {"rollout": 0.0, "refine": 0.0, "rank": 0.0}
@@ -124,18 +137,25 @@ class Planner:
         self._nothing = np.zeros(shape[1:], np.float32)
 
     def _make_stages(self, bundle: Bundle) -> None:
-        sessions = {}
-        for graph in ("rollout", "refine", "rank"):
-            name = f"{graph}.onnx"
-            sessions[graph] = open_session(bundle.files[name], name)
-            self._check_ports(sessions[graph], name)
-        task = {"state": self._state, "reference": self._reference, "disturbance": self._disturbance}
-        acting = {**task, "previous_action": self._previous_action}
-        here, there = self._plans
+        """Sessions of the three graphs on fixed buffers.
+
+        Plans and their trajectories lie in two sets of buffers: `rollout` fills the first, every `refine` reads one and
+        fills the other, `rank` reads the one filled last. What `rollout` prepares for a tick lies in a third.
+        """
+        sessions = {name: open_session(bundle.files[f"{name}.onnx"], f"{name}.onnx") for name in _STAGES}
+        carried = self._check_ports(sessions)
+        trajectory = [name for name in carried if f"{name}_after" in _names(sessions["refine"].get_outputs())]
+        shared = {name: np.zeros(shape, np.float32) for name, shape in carried.items() if name not in trajectory}
+        paths = [{name: np.zeros(carried[name], np.float32) for name in trajectory} for _ in range(2)]
+        task = {
+            "state": self._state, "reference": self._reference, "disturbance": self._disturbance,
+            "previous_action": self._previous_action, **self.limits.buffers, **shared,
+        }  # fmt: skip
+        here, there = ({**path, "plans": plans} for path, plans in zip(paths, self._plans, strict=True))
         blend = {"previous_plans": self._previous, "noise": self._noise, "reuse": self._share}
-        self._rollout = _Stage(sessions["rollout"], {**task, **blend}, {"plans": here})
+        self._rollout = _Stage(sessions["rollout"], {**task, **blend}, {**shared, **here})
         self._refine = tuple(
-            _Stage(sessions["refine"], {**acting, "plans": old}, {"refined": new, "returns": self._returns})
+            _Stage(sessions["refine"], {**task, **old}, {**_after(new), "returns": self._returns})
             for old, new in ((here, there), (there, here))
         )
         result: dict[str, npt.NDArray[np.float32] | npt.NDArray[np.int64]] = {
@@ -144,23 +164,33 @@ class Planner:
             "plan": self._plan,
             "disagreement": self._disagreement,
         }
-        self._rank = tuple(_Stage(sessions["rank"], {**acting, "plans": plans}, result) for plans in (here, there))
+        self._rank = tuple(_Stage(sessions["rank"], {**task, **plans}, result) for plans in (here, there))
 
-    def _check_ports(self, session: onnxruntime.InferenceSession, name: str) -> None:
-        """Raises BundleError if a graph's shapes are not the manifest's."""
+    def _check_ports(self, sessions: dict[str, onnxruntime.InferenceSession]) -> dict[str, tuple[int, ...]]:
+        """Shapes of what `rollout` hands on.
+
+        Raises:
+            BundleError: a graph's shapes are not the manifest's, or the graphs do not fit each other.
+        """
         plans = self._plans[0].shape
         expected: dict[str, tuple[int, ...]] = {
             "state": (1, 14), "reference": self._reference.shape, "disturbance": (1, 3), "previous_action": (1, 4),
             "previous_plans": plans, "noise": plans, "reuse": (1,), "plans": plans, "refined": plans,
             "returns": plans[:1], "best": (1,), "plan": plans[1:], "disagreement": (1,),
         }  # fmt: skip
-        given, made = buffers(session, name)
-        for port, array in (*given.items(), *made.items()):
-            if array.shape != expected.get(port) or (array.dtype == np.int64) != (port == "best"):
-                raise BundleError(
-                    f"{name}: {port} is {array.dtype} of shape {array.shape}, the manifest asks for "
-                    f"{expected.get(port)}; export the bundle again"
-                )
+        ports = {name: buffers(session, f"{name}.onnx") for name, session in sessions.items()}
+        carried = {name: array.shape for name, array in ports["rollout"][1].items() if name not in expected}
+        self.limits = Limits.of(ports["refine"][0])
+        known = {**expected, **carried, **{f"{name}_after": shape for name, shape in carried.items()}}
+        known.update({name: array.shape for name, array in self.limits.buffers.items()})
+        for graph, (given, made) in ports.items():
+            for port, array in (*given.items(), *made.items()):
+                if array.shape != known.get(port) or (array.dtype == np.int64) != (port == "best"):
+                    raise BundleError(
+                        f"{graph}.onnx: {port} is {array.dtype} of shape {array.shape}, the manifest asks for "
+                        f"{known.get(port)}; export the bundle again"
+                    )
+        return carried
 
     def reset(self) -> None:
         """Forget the previous plans; the next tick starts from the policy alone, with the first row of the noise."""
@@ -171,6 +201,19 @@ class Planner:
         hover = (np.array([0.0, 0.0, 0.0, GRAVITY_M_S2]) - self._centre) / self._half
         self._previous_action[0] = np.clip(hover, -1.0, 1.0)
 
+    def keep_clear(self, obstacles: Vector, faces: Vector, speed_m_s: float) -> None:
+        """Say what plans keep clear of, in the frame of states and references; nothing if it is never called.
+
+        Args:
+            obstacles: Centre (3) [m] and inverse squared semi-axes (3) [1/m^2] of each, shape (n, 6).
+            faces: Outward unit normal (3) and offset [m] of each face of the fence, shape (n, 4).
+            speed_m_s: Greatest speed [m/s].
+
+        Raises:
+            InputError: the bundle was exported for fewer, or a number is not usable.
+        """
+        self.limits.set(obstacles, faces, speed_m_s, self._shell_m)
+
     def warm_up(self) -> None:
         """Run every stage until its time is steady, then forget; call it before arming."""
         state = np.zeros(14)
@@ -179,6 +222,22 @@ class Planner:
         for _ in range(WARM_UP_RUNS):
             self.plan(state, rows, disturbance, self._clock_ns() + 10**9)
         self.reset()
+
+    def pre_warm(self) -> None:
+        """Run one of each graph on whatever the buffers hold, right before a tick: what it needs is in the caches then.
+
+        It changes nothing that a tick reads: everything that the graphs write is written anew before it is used.
+        """
+        try:
+            for stage in (self._rollout, self._refine[0], self._rank[1]):
+                stage.run()
+        except ORT_ERRORS:
+            return  # the tick will meet it too, and say so
+
+    @property
+    def pre_warm_ns(self) -> int:
+        """How long before a tick `pre_warm` should begin: twice what its graphs take when warm, at most 2 ms [ns]."""
+        return min(2_000_000, round(2.0 * sum(self._estimate_ns.values())))
 
     def applied(self, setpoint: Setpoint) -> None:
         """Tell what was really sent in this tick; the next plan's smoothness starts from it."""
@@ -233,6 +292,7 @@ class Planner:
         self._state[0, 0:3] = state[0:3] - reference[0, 0:3]
         self._state[0, 6:10] = state[6:10] / norm
         np.copyto(self._disturbance[0], disturbance, casting="same_kind")
+        self.limits.load(reference[0, 0:3])
         return ""
 
     def _run(self, tick: int, deadline_ns: int) -> Plan:
@@ -247,11 +307,17 @@ class Planner:
             steps += 1
         if steps == 0:
             self._estimate_ns["refine"] *= SKIPPED
-        best, after, disagreement = -1, math.nan, math.nan
-        if not self._fits(("rank",), deadline_ns):
-            self._estimate_ns["rank"] *= SKIPPED
-        else:
+        ranked = self._fits(("rank",), deadline_ns)
+        if ranked:
             self.rank()
+        else:
+            self._estimate_ns["rank"] *= SKIPPED
+        return self._finish(tick, steps, before, ranked)
+
+    def _finish(self, tick: int, steps: int, before: float, ranked: bool) -> Plan:
+        """The plan from the candidates in the buffers, kept for the next tick."""
+        best, after, disagreement = -1, math.nan, math.nan
+        if ranked:
             best, after, disagreement = int(self._best[0]), float(self._ranked.max()), float(self._disagreement[0])
         plans = self._plans[self._current]
         if not np.isfinite(plans).all() or (best >= 0 and not np.isfinite(self._ranked).all()):
@@ -260,6 +326,34 @@ class Planner:
         return Plan(
             True, "", self._setpoint(), self._previous[0], steps, best, before, after, disagreement, tick
         )
+
+    def note(self, record: Any, plan: Plan) -> None:
+        """Copy what a plan was made from, and the plan's set-point, into a record of `decision_log`.
+
+        Args:
+            record: Filled in place.
+            plan: Of this tick; nothing may have been applied since.
+        """
+        record["planned"], record["ok"], record["tick"] = True, plan.ok, plan.tick
+        record["steps"], record["ranked"], record["share"] = plan.steps, plan.best >= 0, self._share[0]
+        record["state"], record["reference"], record["disturbance"] = self._state[0], self._reference, self._disturbance[0]
+        record["previous_action"] = self._previous_action[0]
+        record["planned_setpoint"][:3], record["planned_setpoint"][3] = plan.setpoint.rates_rad_s, plan.setpoint.thrust_m_s2
+
+    def replay(self, record: Any) -> Plan:
+        """Plan again what a record of `decision_log` says, with its number of steps; raises what onnxruntime raises."""
+        tick = int(record["tick"])
+        if not record["ok"]:
+            return self._failed("as recorded", tick)
+        self._state[0], self._reference[:], self._disturbance[0] = record["state"], record["reference"], record["disturbance"]
+        self._previous_action[0] = record["previous_action"]
+        self._have_previous = float(record["share"]) > 0.0
+        self.rollout(tick)
+        for _ in range(int(record["steps"])):
+            self.refine()
+        if record["ranked"]:
+            self.rank()
+        return self._finish(tick, int(record["steps"]), math.nan, bool(record["ranked"]))
 
     def rollout(self, tick: int) -> Floats:
         """Candidates from the loaded inputs, the previous plans and row `tick` of the noise table.
@@ -314,18 +408,20 @@ class Planner:
         return Plan(False, reason, setpoint, self._nothing, 0, -1, math.nan, math.nan, math.nan, tick)
 
 
-def _noise_table(bundle: Bundle) -> Floats:
-    """Noise rows (T, N, H, 4) of the bundle.
+def _tables(bundle: Bundle) -> tuple[Floats, float]:
+    """Noise rows (T, N, H, 4), and the distance that plans keep from obstacles and faces [m].
 
     Raises:
-        BundleError: another shape or type, not finite, or an unknown array beside it.
+        BundleError: another shape or type, not finite, or an unknown array beside them.
     """
     arrays = bundle.arrays(FILE)
-    table = arrays.get("noise")
+    table, shell = arrays.get("noise"), arrays.get("shell_m")
     planner = bundle.manifest.planner
     shape = (planner.candidates, planner.horizon, 4)
-    if set(arrays) != {"noise"} or table is None or table.dtype != np.float32:
-        raise BundleError(f"{FILE}: must hold one float32 array named noise; export the bundle again")
+    if set(arrays) != {"noise", "shell_m"} or table is None or table.dtype != np.float32:
+        raise BundleError(f"{FILE}: must hold two float32 arrays named noise and shell_m; export the bundle again")
     if table.ndim != 4 or table.shape[1:] != shape or len(table) < 1 or not np.isfinite(table).all():
         raise BundleError(f"{FILE}: noise has shape {table.shape}, must be finite (rows, {shape}); export again")
-    return table.astype(np.float32)
+    if shell is None or shell.dtype != np.float32 or shell.shape != (1,) or not 0.0 <= float(shell[0]) <= 10.0:
+        raise BundleError(f"{FILE}: shell_m must be one float32 number within [0, 10]; export the bundle again")
+    return table.astype(np.float32), float(shell[0])

@@ -90,6 +90,11 @@ class Rights:
     rights: tuple[Right, ...]
 
     @property
+    def missing(self) -> tuple[str, ...]:
+        """Names of what was refused."""
+        return tuple(right.name for right in self.rights if not right.obtained)
+
+    @property
     def complete(self) -> bool:
         """Whether everything asked for is in force."""
         return all(right.obtained for right in self.rights)
@@ -132,6 +137,9 @@ class Ticker:
         clock_ns: CLOCK_MONOTONIC [ns].
         sleep: Sleeps about that many seconds.
         spin_ns: Awake before the instant [ns].
+        warm: Called once before every instant, when `warm_ns` are left: it brings code and data back into the caches, which a
+            sleep lets go cold (docs/architecture.md). None: nothing is done.
+        warm_ns: How long before the instant `warm` is called: its own time, with room [ns].
     """
 
     def __init__(
@@ -140,8 +148,11 @@ class Ticker:
         clock_ns: Callable[[], int] = time.monotonic_ns,
         sleep: Callable[[float], None] = _sleep,
         spin_ns: int = SPIN_NS,
+        warm: Callable[[], None] | None = None,
+        warm_ns: int = 0,
     ) -> None:
         self.period_ns = period_ns
+        self._warm, self._warm_ns = warm, warm_ns
         self._clock_ns, self._sleep, self._spin_ns = clock_ns, sleep, spin_ns
         self._next_ns = clock_ns() + period_ns
         self.missed = 0
@@ -163,11 +174,19 @@ class Ticker:
         skipped = max(0, (now_ns - self._next_ns) // self.period_ns)
         self.missed += skipped
         nominal_ns = self._next_ns + skipped * self.period_ns
-        while True:
-            left_ns = nominal_ns - self._clock_ns()
-            if left_ns <= 0:
-                break
-            if left_ns > self._spin_ns:
-                self._sleep(1e-9 * (left_ns - self._spin_ns))
+        if self._warm is not None:
+            self._sleep_until(nominal_ns - self._warm_ns)
+            if nominal_ns - self._clock_ns() > self._warm_ns // 2:  # woken up in time for it
+                self._warm()
+        left_ns = self._sleep_until(nominal_ns)
         self._next_ns = nominal_ns + self.period_ns
         return nominal_ns, -left_ns, skipped
+
+    def _sleep_until(self, instant_ns: int) -> int:
+        """Sleep, then spin; returns what is left until the instant, at most 0 [ns]."""
+        while True:
+            left_ns = instant_ns - self._clock_ns()
+            if left_ns <= 0:
+                return left_ns
+            if left_ns > self._spin_ns:
+                self._sleep(1e-9 * (left_ns - self._spin_ns))

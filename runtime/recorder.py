@@ -19,6 +19,7 @@ import numpy as np
 
 from tubepilot.firmware_bridge.errors import InputError
 
+from .decision_log import decision_dtype
 from .flight_log import FORMAT, TICK_DTYPE
 from .ring import RingProducer
 
@@ -36,12 +37,13 @@ class Recorder:
     `tick`, `commit` and `event` belong to one thread (the ring has one producer).
     """
 
-    def __init__(self, path: Path, meta: Mapping[str, str | float | int]) -> None:
+    def __init__(self, path: Path, meta: Mapping[str, str | float | int], horizon: int | None = None) -> None:
         """Start the writer process and wait until the file is open.
 
         Args:
             path: MCAP file to create; its folder is made if absent, an existing file is refused.
             meta: Configuration to keep with the flight; numbers in SI units, named with their unit.
+            horizon: Steps of a plan, to record decisions for `tubepilot replay`; None records none.
 
         Raises:
             InputError: the file exists or cannot be created.
@@ -55,6 +57,8 @@ class Recorder:
         self.path = path
         self._ticks = RingProducer(TICK_DTYPE, TICK_CAPACITY)
         self._events = RingProducer(EVENT_DTYPE, EVENT_CAPACITY)
+        self._decisions = None if horizon is None else RingProducer(decision_dtype(horizon), TICK_CAPACITY)
+        rings = [self._ticks, self._events, *([] if self._decisions is None else [self._decisions])]
         self._closed = False
         now = time.clock_gettime_ns
         settings = {
@@ -62,13 +66,15 @@ class Recorder:
             "ticks": [self._ticks.address.fd, TICK_CAPACITY],
             "events": [self._events.address.fd, EVENT_CAPACITY],
             "realtime_offset_ns": now(time.CLOCK_REALTIME) - now(time.CLOCK_MONOTONIC),
-            "meta": {**meta, "format": FORMAT},
+            "meta": {**meta, "format": FORMAT, **({} if horizon is None else {"horizon": horizon})},
         }
+        if self._decisions is not None:
+            settings["decisions"] = [self._decisions.address.fd, TICK_CAPACITY, horizon]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tubepilot.runtime.recorder_writer"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            pass_fds=(self._ticks.address.fd, self._events.address.fd),
+            pass_fds=tuple(ring.address.fd for ring in rings),
             start_new_session=True,
         )
         # The writer takes the end of this pipe for our death or our `close`; nothing else is ever written to it.
@@ -92,6 +98,21 @@ class Recorder:
     def commit(self) -> None:
         """Hand the record of the last `tick()` to the writer; counted as dropped if the ring is full."""
         self._ticks.commit()
+
+    def decision(self) -> Any:
+        """The next record of a decision, zeroed, to be filled in place and then committed.
+
+        Raises:
+            InputError: the recorder was made without a horizon.
+        """
+        if self._decisions is None:
+            raise InputError("this recorder was made without a horizon, so that it records no decisions")
+        return self._decisions.begin()
+
+    def commit_decision(self) -> None:
+        """Hand the record of the last `decision()` to the writer."""
+        if self._decisions is not None:
+            self._decisions.commit()
 
     def event(self, text: str) -> None:
         """Record a line of text now; cut to 240 bytes of UTF-8."""
@@ -138,6 +159,8 @@ class Recorder:
         self._pipe(self._process.stdout).close()
         self._ticks.close()
         self._events.close()
+        if self._decisions is not None:
+            self._decisions.close()
 
     def __enter__(self) -> Recorder:
         return self

@@ -22,6 +22,8 @@ import numpy as np
 from mcap.records import Channel, Message, Metadata, Schema
 from mcap.writer import CompressionType, Writer
 
+from . import decision_log
+from .decision_log import DECISION_TOPIC
 from .flight_log import (
     CLOSING_RECORD,
     EVENT_TOPIC,
@@ -84,6 +86,9 @@ class LogFile:
         self._writer.add_metadata(META_RECORD, {**readable, "json": json.dumps(meta)})
         self._tick_channel = self._channel("tubepilot.Tick", TICK_TOPIC, tick_schema())
         self._pose_channel = self._channel("foxglove.PoseInFrame", POSE_TOPIC, json.dumps(_POSE_SCHEMA).encode())
+        self._decision_channel: int | None = None
+        if "horizon" in meta:
+            self._decision_channel = self._channel("tubepilot.Decision", DECISION_TOPIC, decision_log.schema())
         self._event_channel = self._channel("tubepilot.Event", EVENT_TOPIC, json.dumps(_EVENT_SCHEMA).encode())
         self.flush()
 
@@ -117,6 +122,11 @@ class LogFile:
             },
         }
         return json.dumps(message, separators=(",", ":")).encode()
+
+    def add_decision(self, record: Any) -> None:
+        """Append what a tick decided from."""
+        if self._decision_channel is not None:
+            self._add(self._decision_channel, int(record["t_ns"]), decision_log.encode(record))
 
     def add_event(self, t_ns: int, text: str) -> None:
         """Append a line of text."""
@@ -183,12 +193,14 @@ def _step_aside() -> None:
         os.sched_setaffinity(0, range(os.cpu_count() or 1))
 
 
-def _drain(log: LogFile, ticks: RingConsumer, events: RingConsumer) -> None:
+def _drain(log: LogFile, ticks: RingConsumer, events: RingConsumer, decisions: RingConsumer | None) -> None:
     while (event := events.pop()) is not None:
         text = event["text"][: int(event["length"])].tobytes().decode(errors="replace")
         log.add_event(int(event["t_ns"]), text)
     while (record := ticks.pop()) is not None:
         log.add_tick(record)
+    while decisions is not None and (record := decisions.pop()) is not None:
+        log.add_decision(record)
 
 
 def main() -> int:
@@ -204,12 +216,16 @@ def main() -> int:
         return 1
     ticks = RingConsumer(RingAddress(*settings["ticks"]), TICK_DTYPE)
     events = RingConsumer(RingAddress(*settings["events"]), EVENT_DTYPE)
+    decisions = None
+    if "decisions" in settings:
+        *address, horizon = settings["decisions"]
+        decisions = RingConsumer(RingAddress(*address), decision_log.decision_dtype(horizon))
     print("ready", flush=True)
     reported, flying = 0, True
     while flying:
         readable, _, _ = select.select([pipe], [], [], POLL_S)
         flying = not (readable and not os.read(pipe.fileno(), 1))
-        _drain(log, ticks, events)
+        _drain(log, ticks, events, decisions)
         if ticks.dropped > reported:
             text = f"recorder: {ticks.dropped - reported} ticks dropped, the disk is too slow"
             log.add_event(time.monotonic_ns(), text)

@@ -25,7 +25,17 @@ from .phases import Phase
 from .predictor import Predictor
 from .reference import Reference, rows
 from .state_check import Fault, StateLimits, check
-from .tick_interfaces import DecisionLike, PlanLike, PlannerLike, RecorderLike, ShieldLike, Status, VehicleLink
+from .tick_interfaces import (
+    DecisionLike,
+    DecisionLogLike,
+    NotingPlanner,
+    PlanLike,
+    PlannerLike,
+    RecorderLike,
+    ShieldLike,
+    Status,
+    VehicleLink,
+)
 from .trim import Trim
 
 PLAN_SHARE, SEND_SHARE = 0.6, 0.85
@@ -140,6 +150,8 @@ class Outcome:
         give_up: True if streaming must end: the shield is void, or no state for too long without it.
         overrun: True if the set-point left after `send_by_s`, or ticks were skipped before.
         tick_us: From reading the state to sending [us].
+        solve_us: Of that, the planner [us].
+        steps: Refinement steps done; 0 without a plan.
         status: The flight controller's newest word of itself; None if it could not be read.
     """
 
@@ -154,6 +166,8 @@ class Outcome:
     overrun: bool
     tick_us: float
     status: Status | None
+    solve_us: float = 0.0
+    steps: int = 0
 
 
 @dataclass(slots=True)
@@ -174,6 +188,7 @@ class _Work:
     sent: Setpoint | None = None
     sent_ns: int = 0
     status: Status | None = None
+    record: Any = None
 
 
 class Tick:
@@ -204,6 +219,7 @@ class Tick:
         self.predictor, self.observer = predictor, observer
         self.settings, self.frame = settings, frame
         self.recorder: RecorderLike | None = None
+        self.decisions: tuple[DecisionLogLike, NotingPlanner] | None = None
         self.failures = dict.fromkeys(Stage, 0)
         self.last_failure = ""
         self.engaged = False
@@ -268,6 +284,8 @@ class Tick:
             overrun=overrun,
             tick_us=tick_us,
             status=work.status,
+            solve_us=1e-3 * work.solve_ns,
+            steps=0 if work.plan is None else work.plan.steps,
         )
 
     def _guard(self, stage: Stage, function: Callable[[], _T], instead: _T | None) -> _T | None:
@@ -334,6 +352,10 @@ class Tick:
         plan = self.planner.plan(state, self._asked, disturbance, deadline_ns)
         end_ns = self._clock_ns()
         work.plan, work.solve_ns = plan, end_ns - start_ns
+        if self.decisions is not None:
+            log, planner = self.decisions
+            work.record = log.decision()
+            planner.note(work.record, plan)
         work.late_plan = end_ns > instant.nominal_ns + round(1e9 * self.settings.send_by_s)
         if not work.late_plan and _is_finite(plan.setpoint):
             work.candidate = self.settings.setpoint.clip(plan.setpoint)
@@ -358,11 +380,19 @@ class Tick:
             # The shield's set-point is computed for the middle of the span in which it may act.
             lead_ns = round(1e9 * self.shield.lead_s)
             ahead = self.predictor.carry(work.predicted, work.act_ns, work.act_ns + lead_ns, disturbance)
-        if guidance.shielded and not self.engaged and ahead is not None:
+        newly = guidance.shielded and not self.engaged and ahead is not None
+        if newly and ahead is not None:
             self.shield.engage(ahead)
             self.engaged = True
         if self.engaged and guidance.reference is not None:
-            work.decision = self.shield.decide(ahead, disturbance, work.candidate, self._clock_ns())
+            now_ns = self._clock_ns()
+            if self.decisions is not None:
+                work.record = self.decisions[0].decision() if work.record is None else work.record
+                work.record["engaged"], work.record["judged"], work.record["decide_ns"] = newly, True, now_ns
+                work.record["seen"], work.record["ahead"] = ahead is not None, math.nan if ahead is None else ahead
+                work.record["estimate"] = disturbance
+                _record_setpoint(work.record, "candidate", work.candidate)
+            work.decision = self.shield.decide(ahead, disturbance, work.candidate, now_ns)
             return
         if work.candidate is None and guidance.reference is not None and work.state is not None:
             work.candidate = level(work.state, GRAVITY_M_S2 / self.predictor.physics.thrust_gain)
@@ -421,6 +451,12 @@ class Tick:
         if work.status is not None:
             record["vehicle_mode"], record["armed"] = _MODES[work.status.mode], work.status.armed
         self.recorder.commit()
+        if self.decisions is not None and work.record is not None:
+            noted = work.record
+            noted["t_ns"], noted["verdict"] = instant.nominal_ns, record["verdict"]
+            noted["reason"], noted["margin"] = record["reason"], math.nan if work.decision is None else work.decision.margin
+            _record_setpoint(noted, "sent", work.sent)
+            self.decisions[0].commit_decision()
 
 
 def _is_finite(setpoint: Setpoint) -> bool:

@@ -95,6 +95,19 @@ class RecorderLike(Protocol):
     def commit(self) -> None: ...
 
 
+class DecisionLogLike(Protocol):
+    """What a tick needs to record what planner and shield decided from."""
+
+    def decision(self) -> Any: ...
+    def commit_decision(self) -> None: ...
+
+
+class NotingPlanner(Protocol):
+    """A planner that says what a plan was made from."""
+
+    def note(self, record: Any, plan: Any) -> None: ...
+
+
 class EventLog(Protocol):
     """What a flight needs of the recorder."""
 

@@ -155,9 +155,35 @@ def test_takes_over_in_the_air(resume: bool) -> None:
 def test_state_lost_at_lift_off_ends_streaming() -> None:
     rig = Rig()
     flight, _, _, log = make_flight(rig)
-    rig.hooks.append((2.0, lambda: setattr(rig, "state", lambda: None)))
+    rig.hooks.append((2.5, lambda: setattr(rig, "state", lambda: None)))
     summary = flight.run(found_in_air=False)
     assert "VOID" in _phases(log)
+    assert not summary.completed
+
+
+def _blind(rig: Rig, from_s: float, to_s: float) -> None:
+    state = type(rig).state.__get__(rig)
+    rig.hooks.append((from_s, lambda: setattr(rig, "state", lambda: None)))
+    rig.hooks.append((to_s, lambda: setattr(rig, "state", state)))
+
+
+def test_a_stall_on_the_ground_starts_anew() -> None:
+    rig = Rig()
+    flight, _, _, log = make_flight(rig)
+    _blind(rig, 1.8, 2.3)
+    summary = flight.run(found_in_air=False)
+    assert _phases(log) == ["READY", "ARMED", "READY", "ARMED", "CLIMB", "TRACK", "BRAKE", "LAND", "DONE"]
+    assert summary.completed
+    assert not rig.armed
+
+
+def test_a_machine_that_keeps_stalling_does_not_fly() -> None:
+    rig = Rig()
+    flight, _, _, log = make_flight(rig)
+    for number in range(6):
+        _blind(rig, 1.8 + 0.4 * number, 2.1 + 0.4 * number)
+    summary = flight.run(found_in_air=False)
+    assert _phases(log)[:9] == ["READY", "ARMED", "READY", "ARMED", "READY", "ARMED", "READY", "ARMED", "VOID"]
     assert not summary.completed
 
 

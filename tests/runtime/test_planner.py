@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from helpers.small_bundle import make_bundle
 
-from tubepilot.export.parity import run_graph
+from tubepilot.export.parity import handed_on, run_graph
 from tubepilot.firmware_bridge.types import Setpoint, Vector
 from tubepilot.runtime import planner as planner_module
 from tubepilot.runtime.bundle import Bundle, read_bundle
@@ -72,12 +72,12 @@ def test_a_tick_is_what_the_graphs_give(bundle: Bundle) -> None:
             "previous_plans": previous[None], "noise": noise[tick][None].astype(float), "reuse": np.array([[share]]),
             "previous_action": action[None],
         }  # fmt: skip
-        feeds["plans"] = run_graph(bundle.files["rollout.onnx"], "rollout", feeds)["plans"]
+        feeds.update(handed_on(run_graph(bundle.files["rollout.onnx"], "rollout", feeds)))
         first = None
         for _ in range(planner.steps_max):
             refined = run_graph(bundle.files["refine.onnx"], "refine", feeds)
             first = refined["returns"] if first is None else first
-            feeds["plans"] = refined["refined"]
+            feeds.update(handed_on(refined))
         ranked = run_graph(bundle.files["rank.onnx"], "rank", feeds)
         best = int(ranked["best"][0, 0])
         assert plan.ok
@@ -219,12 +219,18 @@ def test_a_noise_table_or_graph_of_another_shape_is_refused(bundle: Bundle, tmp_
     from tubepilot.export.bundle import pack
     from tubepilot.firmware_bridge.errors import BundleError
 
-    for arrays in ({"noise": np.zeros((2, 3, 5, 4), np.float32)}, {"noise": np.zeros((2, 3, 4, 4))}, {}):
+    for arrays in (
+        {"noise": np.zeros((2, 3, 5, 4), np.float32), "shell_m": np.zeros(1, np.float32)},
+        {"noise": np.zeros((2, 3, 4, 4)), "shell_m": np.zeros(1, np.float32)},
+        {"noise": np.zeros((2, 3, 4, 4), np.float32), "shell_m": np.full(1, np.nan, np.float32)},
+        {"noise": np.zeros((2, 3, 4, 4), np.float32)},
+        {},
+    ):
         wrong = replace(bundle, files={**bundle.files, "planner.npz": pack(arrays)})
         with pytest.raises(BundleError, match=r"^planner\.npz: "):
             Planner(wrong)
     entry = replace(bundle.manifest.planner, horizon=5)
-    noise = pack({"noise": np.zeros((2, 3, 5, 4), np.float32)})
+    noise = pack({"noise": np.zeros((2, 3, 5, 4), np.float32), "shell_m": np.zeros(1, np.float32)})
     longer = replace(bundle.manifest, planner=entry)
     wrong = replace(bundle, manifest=longer, files={**bundle.files, "planner.npz": noise})
     with pytest.raises(BundleError, match=r"^rollout\.onnx: .* the manifest asks for"):
@@ -232,3 +238,13 @@ def test_a_noise_table_or_graph_of_another_shape_is_refused(bundle: Bundle, tmp_
     swapped = replace(bundle, files={**bundle.files, "rollout.onnx": b"not a graph"})
     with pytest.raises(BundleError, match=r"^rollout\.onnx: onnxruntime .* cannot load it"):
         Planner(swapped)
+
+
+def test_pre_warming_changes_no_plan(bundle: Bundle) -> None:
+    quiet, warmed = Planner(bundle, Clock(0)), Planner(bundle, Clock(0))
+    assert warmed.pre_warm_ns >= 0
+    for problem in flights(6):
+        warmed.pre_warm()
+        wanted, plan = quiet.plan(*problem, FAR_NS), warmed.plan(*problem, FAR_NS)
+        np.testing.assert_array_equal(plan.actions, wanted.actions)
+        assert (plan.best, plan.return_after) == (wanted.best, wanted.return_after)

@@ -146,3 +146,23 @@ def test_leaving_lets_the_collector_run_again() -> None:
         realtime.leave()
     assert gc.isenabled()
     assert gc.get_freeze_count() == 0
+
+
+def test_the_planner_is_warmed_once_before_every_tick_and_never_makes_it_late() -> None:
+    clock = Clock(2)
+    warmed: list[int] = []
+
+    def warm() -> None:
+        warmed.append(clock.now_ns)
+        clock.now_ns += 300_000
+
+    ticker = Ticker(PERIOD_NS, clock.read, clock.sleep, warm=warm, warm_ns=1_000_000)
+    for number in range(100):
+        nominal, late, skipped = ticker.wait()
+        assert len(warmed) == number + 1
+        assert 500_000 < nominal - warmed[-1] <= 1_000_000
+        assert (skipped, late <= 200) == (0, True)
+        clock.now_ns += 2_000_000
+    clock.now_ns += PERIOD_NS - 2_300_000  # so late that there is no time to warm anything
+    ticker.wait()
+    assert len(warmed) == 100

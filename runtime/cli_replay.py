@@ -1,0 +1,66 @@
+"""Run a flight again: planner and shield decide once more from what the log holds, and every set-point is compared bit for bit.
+
+Give the bundle that flew; the log names it and its hash. Status 0 if all set-points came out again to the last bit, or within
+the stated bound if another build of onnxruntime or another kind of machine runs now.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+from pathlib import Path
+
+import onnxruntime
+
+from tubepilot.firmware_bridge.errors import InputError, LogFormatError
+
+from . import decision_log
+from .bundle import read_bundle
+from .flight_log import read_flight
+from .planner import Planner
+from .replay import BOUND_M_S2, BOUND_RAD_S, replay
+from .shield import Shield
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `tubepilot replay`."""
+    parser.add_argument("log", type=Path, help="flight log (MCAP) that `tubepilot fly` wrote")
+    parser.add_argument("--bundle", type=Path, default=None, help="bundle that flew; the one that the log names if not given")
+    parser.add_argument("--keys", type=Path, default=None, help="directory of trusted public keys")
+    parser.add_argument("--json", type=Path, default=None, help="write the figures to this file")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Replay and compare; status 1 if a set-point differs."""
+    flight = read_flight(arguments.log)
+    if not flight.decisions:
+        raise LogFormatError(f"{arguments.log} holds no decisions: an older version wrote it, or the flight never planned")
+    decisions = decision_log.decode(list(flight.decisions), int(flight.meta.get("horizon", 0)))
+    bundle = read_bundle(arguments.bundle or Path(str(flight.meta.get("bundle", ""))), arguments.keys)
+    wanted = str(flight.meta.get("bundle_sha256", ""))
+    if bundle.manifest_sha256 != wanted:
+        raise InputError(
+            f"the log was flown with the bundle {wanted[:16]}, this one is {bundle.manifest_sha256[:16]}: give --bundle of the flight"
+        )
+    found = replay(Planner(bundle), Shield.from_bundle(bundle), decisions)
+    then = f"{flight.meta.get('onnxruntime', '?')} on {flight.meta.get('machine', '?')}"
+    now = f"{onnxruntime.__version__} on {platform.machine()}"
+    cut = "" if flight.complete else "; the log was cut off, this is all of it"
+    print(f"{found.ticks} ticks, {found.plans} plans and {found.verdicts} verdicts of the shield replayed{cut}")
+    if found.skipped:
+        print(f"{found.skipped} ticks before the planner's first reset in the log cannot be replayed")
+    print(f"onnxruntime {then} then, {now} now")
+    print(f"plans that differ: {found.plans_differ}; verdicts that differ: {found.verdicts_differ}")
+    print(f"largest difference: {found.rate_rad_s:.3g} rad/s, {found.thrust_m_s2:.3g} m/s^2")
+    if arguments.json is not None:
+        fields = {name: getattr(found, name) for name in found.__slots__}
+        arguments.json.write_text(json.dumps({**fields, "then": then, "now": now}, indent=2) + "\n", encoding="utf-8")
+    if found.exact:
+        print("every set-point came out again, bit for bit")
+        return 0
+    if then != now and found.within_bound:
+        print(f"not bit for bit, but within {BOUND_RAD_S:g} rad/s and {BOUND_M_S2:g} m/s^2, as another build may be")
+        return 0
+    print(f"first difference at t_ns {found.first}; next: `tubepilot verify` the bundle on this machine")
+    return 1
