@@ -130,7 +130,7 @@ def rollout(certificate: Certificate, trace: bool = False) -> Callable[[Start, A
 
     def coordinates(x: Plant, held: Three) -> list[Three]:
         """Rows position, velocity, acceleration, jerk."""
-        forward, left, up = _axes(x.q)
+        forward, left, up = jax.lax.optimization_barrier(_axes(x.q))
         acceleration = tuple(x.c * u - g + d for u, g, d in zip(up, weight, held, strict=True))
         jerk = tuple(
             x.slope * u + x.c * (x.w[1] * f - x.w[0] * s) for u, f, s in zip(up, forward, left, strict=True)
@@ -155,7 +155,8 @@ def rollout(certificate: Certificate, trace: bool = False) -> Callable[[Start, A
     def policy(state: Plant, held: Three, x: Attack) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
         """`BackupLaw.evaluate` on a wrong estimate: rates, without the gain and offset that the vehicle undoes, and b . nu."""
         size = CLOSE * a.attitude_error_rad
-        forward, left, up = _axes(_turned(state.q, *(size * x.attitude[i] for i in range(3))))
+        turned = jax.lax.optimization_barrier(_turned(state.q, *(size * x.attitude[i] for i in range(3))))
+        forward, left, up = jax.lax.optimization_barrier(_axes(turned))
         nu = tuple(
             gains[i][0] * (state.p[i] + CLOSE * a.position_error_m * x.position[i])
             + gains[i][1] * (state.v[i] + CLOSE * a.velocity_error_m_s * x.velocity[i])
@@ -187,16 +188,19 @@ def rollout(certificate: Certificate, trace: bool = False) -> Callable[[Start, A
                 wanted = rates[0][n] + new * (rates[1][n] - rates[0][n]) + a.rate_residual_rad_s * x.rates[n]
                 w.append(wanted + (rate - wanted) * decay)
                 angles.append(dt * wanted + (rate - wanted) * (1 - decay) * a.rate_lag_s)
-            q = _turned(now.q, *angles, dt * a.yaw_rate_rad_s * x.yaw)
+            # Barriers: the compiler would else compute each chain of scalars again for everything that depends on it.
+            w, angles = jax.lax.optimization_barrier((w, angles))
+            q = jax.lax.optimization_barrier(_turned(now.q, *angles, dt * a.yaw_rate_rad_s * x.yaw))
             c = now.c + along * dt + (now.slope - along) * a.rate_lag_s * (1 - decay)
             slope = along + (now.slope - along) * decay
             push = 0.25 * (now.c + c) * (1 + a.thrust_scale_error * x.thrust)
             p, v = [], []
-            for i, (up, up_next) in enumerate(zip(_axes(now.q)[2], _axes(q)[2], strict=True)):
+            ups = jax.lax.optimization_barrier((_axes(now.q)[2], _axes(q)[2]))
+            for i, (up, up_next) in enumerate(zip(*ups, strict=True)):
                 force = push * (up + up_next) - weight[i] + held[i] + wind[i] * x.wind[i]
                 v.append(now.v[i] + dt * (force - drag[i] * (now.v[i] + 0.5 * dt * (force - drag[i] * now.v[i]))))
                 p.append(now.p[i] + 0.5 * dt * (now.v[i] + v[i]))
-            now = Plant(tuple(p), tuple(v), q, tuple(w), c, slope)  # type: ignore[arg-type]
+            now = jax.lax.optimization_barrier(Plant(tuple(p), tuple(v), q, tuple(w), c, slope))  # type: ignore[arg-type]
             if watch:
                 share = jnp.maximum(share, tube_share(coordinates(now, held)))
             return (now, share), None
