@@ -128,6 +128,8 @@ class ModelGraph:
         self.hidden_from_product = SUM_TO_BODY @ weights[0:3] + SUM_UP @ weights[3:6]
         self.hidden_from_lagged = np.vstack([weights[6:10], np.zeros((LAGGED - 4, weights.shape[1]))])
         self.hidden_from_action = half[:, None] * weights[10:14]
+        self.hidden_from_disturbance = np.vstack([np.zeros((2, weights.shape[1])), weights[14:15]])
+        self.hidden_from_squares = np.vstack([weights[15:16], weights[15:16], np.zeros((1, weights.shape[1]))])
         self.hidden_bias = centre @ weights[10:14] + bias
 
         self.spread, self.spread_bias = self._centred(residual.w2, residual.b2)
@@ -165,10 +167,11 @@ class ModelGraph:
         sums = attitude @ SUMS
         return sums * sums
 
-    def driven(self, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """What the actions (rows, 4) add to the hidden layer and to `lagged`, biases included."""
+    def driven(self, actions: Tensor, disturbance: Tensor) -> tuple[Tensor, Tensor]:
+        """What actions (rows, 4) and disturbance (1, 3) add to the hidden layer and to `lagged`, biases included."""
+        held = disturbance @ self.hidden_from_disturbance + (disturbance * disturbance) @ self.hidden_from_squares
         return (
-            actions @ self.hidden_from_action + self.hidden_bias[None],
+            actions @ self.hidden_from_action + (held + self.hidden_bias[None]),
             actions @ self.lagged_from_action + self.lagged_bias[None],
         )
 

@@ -64,7 +64,7 @@ def rollout_graph(model: PlannerModel, settings: PlannerSettings) -> Graph:
         action = graph.tensor("Clip", action, low=-1.0, high=1.0)
         actions.append(action)
         if step + 1 < horizon:
-            now, _ = dynamics.step(now, *dynamics.driven(action), drift)
+            now, _ = dynamics.step(now, *dynamics.driven(action, disturbance), drift)
     fresh = candidate_major(graph, graph.tensor("Concat", *actions, axis=0), candidates)
 
     later = np.eye(horizon, k=1)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from tubepilot.firmware_bridge.errors import CheckpointError
 from tubepilot.firmware_bridge.types import GRAVITY_M_S2
-from tubepilot.train.planner import PlannerModel
+from tubepilot.train.planner import PlannerModel, weighted
 from tubepilot.train.planner_settings import PlannerSettings
 from tubepilot.train.task import Network, ObservationScale
 
@@ -84,6 +84,7 @@ class ReturnGraph:
             CheckpointError: a weight of the cost is negative.
         """
         self.settings = settings
+        model = weighted(model, settings)
         self.dynamics = ModelGraph(model.world, model.action_scale, settings.dt_plan_s)
         self.value = ObservingNetwork(model.value, model.observation_scale)
         cost = type(model.cost)(*(np.asarray(a, np.float64) for a in model.cost))
@@ -134,7 +135,7 @@ class ReturnGraph:
         graph = plans.graph
         horizon, candidates = self.settings.horizon, self.settings.candidates
         actions = time_major(graph, plans)
-        hidden_in, lagged_in = (split_steps(graph, rows, horizon) for rows in self.dynamics.driven(actions))
+        hidden_in, lagged_in = (split_steps(graph, rows, horizon) for rows in self.dynamics.driven(actions, disturbance))
         drift = self.dynamics.drift(disturbance)
         now = self.dynamics.start(state, candidates)
         states, activations = [], []

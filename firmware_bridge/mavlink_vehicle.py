@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import select
 import struct
 import time
 from abc import abstractmethod
@@ -13,6 +12,7 @@ from . import mavlink_messages as m
 from .errors import InputError, LinkError
 from .frames import swap_body
 from .mavlink import Frame, Parser, encode, rates_and_thrust
+from .serial_wait import wait_readable
 from .state import Refusal, StateMerger
 from .timesync import ClockFit
 from .transport import SerialTransport
@@ -28,6 +28,10 @@ OUR_COMPONENT = 191
 
 HEARTBEAT_PERIOD_NS = 1_000_000_000
 TIMESYNC_PERIOD_NS = 100_000_000
+TIMESYNC_HURRY_NS = 20_000_000
+"""Period of time sync while states arrive with impossible ages: the clock of the other side jumped or paused [ns]."""
+CREDIBLE_AGE_NS = (-5_000_000, 25_000_000)
+"""Age of a state on arrival by the present fit; outside, the fit is doubted rather than the line [ns]."""
 HEARTBEAT_TIMEOUT_S = 3.0
 TEXTS_KEPT = 20
 REORDER_SPAN = 8
@@ -78,6 +82,7 @@ class MavlinkVehicle(Vehicle):
         self._next_heartbeat_ns = 0
         self._next_timesync_ns = 0
         self._timesync_sent: deque[int] = deque(maxlen=20)
+        self._clock_doubted = False
         self._stream_hz = 0.0
 
     # --- what differs between firmwares ---------------------------------------------------------------
@@ -136,11 +141,7 @@ class MavlinkVehicle(Vehicle):
         )
 
     def _wait(self, seconds: float) -> None:
-        descriptor = self._transport.fileno()
-        if descriptor < 0:
-            time.sleep(seconds)
-        else:
-            select.select([descriptor], [], [], seconds)
+        wait_readable(self._transport.fileno(), seconds)
 
     def wait_until(self, deadline_ns: int) -> None:
         while (left_ns := deadline_ns - clock_ns()) > 0:
@@ -167,7 +168,7 @@ class MavlinkVehicle(Vehicle):
             self.heartbeat()
             self._keep_streams()
         if now_ns >= self._next_timesync_ns:
-            self._next_timesync_ns = now_ns + TIMESYNC_PERIOD_NS
+            self._next_timesync_ns = now_ns + (TIMESYNC_HURRY_NS if self._clock_doubted else TIMESYNC_PERIOD_NS)
             self._timesync_sent.append(now_ns)
             self._send(m.Timesync(0, now_ns))
         self._transport.flush()
@@ -182,8 +183,8 @@ class MavlinkVehicle(Vehicle):
     def close(self) -> None:
         self._transport.close()
 
-    def _send(self, message: m.Message) -> bool:
-        frame = encode(message, self._sequence, OUR_SYSTEM, OUR_COMPONENT)
+    def _send(self, message: m.Message, component: int = OUR_COMPONENT) -> bool:
+        frame = encode(message, self._sequence, OUR_SYSTEM, component)
         if not self._transport.write(frame):
             return False
         self._sequence = (self._sequence + 1) & 0xFF
@@ -218,6 +219,7 @@ class MavlinkVehicle(Vehicle):
         if isinstance(message, m.AttitudeQuaternion):
             if self._note(self._merger.add_attitude(message)):
                 self._arrivals.append(now_ns)
+                self._doubt_clock(message.time_boot_ms, now_ns)
         elif isinstance(message, m.LocalPositionNed):
             self._note(self._merger.add_position(message))
         elif isinstance(message, m.Timesync):
@@ -235,6 +237,17 @@ class MavlinkVehicle(Vehicle):
             self._acks.append(message)
         elif isinstance(message, m.ParamValue):
             self._parameters[_text(message.param_id)] = message
+
+    def _doubt_clock(self, time_boot_ms: int, now_ns: int) -> None:
+        """Synchronise more often while states seem to come from long ago or from the future.
+
+        PX4's simulation pauses its clock whenever the machine is late; without hurry a second passes until it is found out.
+        """
+        local_ns = self._clock.to_local_ns(time_boot_ms * 1_000_000)
+        doubted = local_ns is not None and not CREDIBLE_AGE_NS[0] <= now_ns - local_ns <= CREDIBLE_AGE_NS[1]
+        if doubted and not self._clock_doubted:
+            self._next_timesync_ns = min(self._next_timesync_ns, now_ns + TIMESYNC_HURRY_NS)
+        self._clock_doubted = doubted
 
     def _note(self, refused: Refusal | None) -> bool:
         if refused is Refusal.REBOOT:
@@ -263,7 +276,7 @@ class MavlinkVehicle(Vehicle):
             self._clock.add(message.ts1, message.tc1, now_ns)
 
     def _on_text(self, message: m.Statustext) -> None:
-        part = message.text.split(b"\x00")[0]
+        part = message.text.split(b"\x00")[0].rstrip(b"\t")  # PX4 ends a text with a tab if an event says the same
         if message.id == 0:
             self._texts.append(part.decode("utf-8", "replace"))
             return

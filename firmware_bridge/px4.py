@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from typing import Final
 
+from . import mavlink_messages as m
 from .errors import InputError
 from .mavlink_messages import MAV_AUTOPILOT_PX4, MODE_FLAG_CUSTOM, PARAM_INT32, ParamValue
 from .mavlink_vehicle import MavlinkVehicle
@@ -31,6 +32,9 @@ MAIN_AND_SUB: Final[dict[FlightMode, tuple[int, int]]] = {
     FlightMode.LAND: (AUTO, AUTO_LAND),
     FlightMode.RETURN: (AUTO, AUTO_RTL),
 }
+
+GROUND_COMPONENT: Final = 190
+"""MAV_COMP_ID_MISSIONPLANNER: PX4 explains a refused mode only to this component."""
 
 LOSS_LIMIT_S = 1.0
 """Longest time that PX4 may keep the last set-point after the stream stopped (PX4's own default) [s]."""
@@ -74,6 +78,14 @@ class Px4Vehicle(MavlinkVehicle):
         if answer.param_type == PARAM_INT32:
             return float(struct.unpack("<i", struct.pack("<I", answer.value_bits))[0])
         return super()._parameter_value(answer)
+
+    def heartbeat(self) -> None:
+        """Ours, and one more as a ground station: PX4 sends its texts only to links on which it hears one.
+
+        Source: PX4 v1.17 streams/STATUSTEXT.hpp, `is_gcs_connected`. Nothing else changes unless `NAV_DLL_ACT` is set.
+        """
+        super().heartbeat()
+        self._send(m.Heartbeat(0, m.MAV_TYPE_GCS, m.MAV_AUTOPILOT_INVALID, 0, m.MAV_STATE_ACTIVE, 3), GROUND_COMPONENT)
 
     def preflight(self, timeout_s: float = 3.0) -> tuple[Check, ...]:
         share_s = timeout_s / 3.0

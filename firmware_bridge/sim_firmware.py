@@ -33,6 +33,8 @@ DISARM_LANDED_S = 1.0
 DISARM_PREFLIGHT_S = 10.0
 LANDED_S = 0.3
 TEXT_SIZE = 50
+GROUND_TIMEOUT_S = 2.5
+"""Texts go out only for so long after a ground station's heartbeat (PX4 v1.17 streams/STATUSTEXT.hpp, TelemetryStatus.msg) [s]."""
 POSITION_BOUND_M = 0.01
 VELOCITY_BOUND_M_S = 0.02
 ATTITUDE_BOUND_RAD = 0.002
@@ -138,6 +140,7 @@ class SimulatedFirmware:
         self._grounded_s = 0.0
         self._armed_s = 0.0
         self._flown = False
+        self._ground_heard_s = -math.inf
         self._command = (np.zeros(3), 0.0)
         self._rejected_masks = 0
         self._texts = 0
@@ -228,6 +231,8 @@ class SimulatedFirmware:
         message = frame.message
         if isinstance(message, m.SetAttitudeTarget):
             self._on_setpoint(message)
+        elif isinstance(message, m.Heartbeat) and message.type == m.MAV_TYPE_GCS:
+            self._ground_heard_s = self.vehicle.time_s
         elif isinstance(message, m.Timesync) and message.tc1 == 0:
             self._send(m.Timesync(self.clock_ns(time_s), message.ts1))
         elif isinstance(message, m.CommandLong) and message.target_system in (0, SYSTEM):
@@ -335,6 +340,8 @@ class SimulatedFirmware:
 
     def _text(self, severity: int, text: str) -> None:
         self.events.append(text)
+        if self.vehicle.time_s - self._ground_heard_s > GROUND_TIMEOUT_S:
+            return
         data = text.encode()
         if len(data) <= TEXT_SIZE:
             self._send(m.Statustext(severity, data))

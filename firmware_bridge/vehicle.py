@@ -176,10 +176,13 @@ def open_vehicle(uri: str, thrust_scale_m_s2: float) -> Vehicle:
         InputError: the address cannot be read, or the thrust scale is not a positive number.
     """
     from .ardupilot import ArduPilotVehicle
+    from .betaflight import BetaflightVehicle
     from .px4 import Px4Vehicle
 
     if not 1.0 <= thrust_scale_m_s2 <= 500.0:
         raise InputError(f"thrust scale is {thrust_scale_m_s2!r} m/s^2; it must be 1..500: check the bundle")
     address = parse_uri(uri)
+    if address.firmware == "betaflight":
+        return BetaflightVehicle(address, thrust_scale_m_s2)
     kind = {"px4": Px4Vehicle, "ardupilot": ArduPilotVehicle}[address.firmware]
     return kind(address, thrust_scale_m_s2)

@@ -1,6 +1,8 @@
 """Measure: how close the vehicle tracks (`track`), how evenly it ticks (`tick`), what the reachability engine decides (`reach`),
-how well tasks are flown (`control`), how well real flights are predicted (`prediction`), what bounds and disagreement of the model
-are worth (`calibration`), how tasks without a physical state are learned (`latent`), what a certificate holds (`certificate`).
+how well tasks are flown (`control`), what payload and wind beyond training do (`unseen`),
+how well real flights are predicted (`prediction`), what bounds and disagreement of the model
+are worth (`calibration`), how tasks without a physical state are learned (`latent`),
+what a certificate holds (`certificate`).
 
 `tubepilot bench NAME --help` states the options of each.
 """
@@ -15,6 +17,7 @@ BENCHES: dict[str, tuple[str, str]] = {
     "tick": ("tubepilot.runtime.bench_tick", "timing of the ticks of a recorded flight, or of a bundle run live"),
     "reach": ("tubepilot.train.bench_reach", "closed loops with neural networks, verified, timed, compared with simulation"),
     "control": ("tubepilot.train.bench_control", "tasks under gradient planner, policy, MPPI, CEM and the simulator's controller"),
+    "unseen": ("tubepilot.train.bench_unseen", "payload and wind that training never saw: does it fly, does the disagreement rise"),
     "prediction": ("tubepilot.train.bench_prediction", "open-loop prediction of real flights, beside physics, naive and linear ridge"),
     "latent": ("tubepilot.train.latent.bench", "tasks of the control suite learned from observations; planners in the latent space"),
     "certificate": ("tubepilot.train.bench_certificate", "the certified set, attacked; its proof and its shield, timed"),

@@ -158,10 +158,22 @@ def fly(
         tick.recorder = recorder
         flight = Flight(vehicle, tick, task.reference(), flight_settings, ticker, stop, recorder, _say)
         summary = flight.run(in_air)
+        recorder.event(f"link: {link_text(vehicle)}")
         if recorder.dropped:
             print(f"the log lost {recorder.dropped} ticks: its disk did not keep up")
     realtime.leave()
     return summary
+
+
+def link_text(vehicle: Vehicle) -> str:
+    """What the link went through, in one line."""
+    link = vehicle.status().link
+    refused = ", ".join(f"{count} {reason}" for reason, count in link.refused_states) or "none"
+    return (
+        f"{link.frames} frames, {link.lost} lost, {link.reordered} out of order, {link.crc_errors} CRC errors, "
+        f"{link.reconnects} reconnects; {link.setpoints} set-points, {link.refused_writes} refused writes; states refused: "
+        f"{refused}; clock anchored anew {link.timesync.resets} times"
+    )
 
 
 def _listen(vehicle: Vehicle, seconds: float) -> None:

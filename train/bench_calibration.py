@@ -236,9 +236,9 @@ def _from_checkpoint(
 
 def model_settings() -> RotorSettings:
     """Those of `tubepilot train`."""
-    from .rotor_model import RotorSettings
+    from .rotor_model import RECURRENT
 
-    return RotorSettings()
+    return RECURRENT
 
 
 def member_settings() -> RotorSettings:

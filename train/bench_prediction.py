@@ -29,7 +29,6 @@ from .workstation import require
 if TYPE_CHECKING:
     from .rotor_model import RotorSettings
 
-_STAGES = 6  # of a comparison, besides one per ensemble member
 
 Report = Callable[[str], None]
 
@@ -68,9 +67,17 @@ def run(arguments: argparse.Namespace) -> int:
 
 def model_settings() -> RotorSettings:
     """Those of `tubepilot train`."""
-    from .rotor_model import RotorSettings
+    from .rotor_model import RECURRENT
 
-    return RotorSettings()
+    return RECURRENT
+
+
+def _stages(settings: RotorSettings) -> int:
+    """Stages of a comparison: both fits and the prediction."""
+    from .rotor_learn import PLAIN
+    from .rotor_model import stages
+
+    return stages(PLAIN) + stages(settings) + 1
 
 
 def compare(fit: Sequence[Flight], test: Sequence[Flight], settings: RotorSettings, seed: int, every: int, report: Report) -> Rows:
@@ -120,7 +127,7 @@ def leave_one_out(flights: Sequence[Flight], settings: RotorSettings, seed: int,
     if parts:
         print(f"{path}: {len(parts)} of {len(flights)} flights are finished")
     left = [flight for flight in flights if flight.name not in parts]
-    with tqdm(total=len(left) * (_STAGES + 1 + settings.members), desc="leave one out", unit="stage", leave=False) as bar:
+    with tqdm(total=len(left) * _stages(settings), desc="leave one out", unit="stage", leave=False) as bar:
         for flight in left:
             others = [other for other in flights if other is not flight]
             parts[flight.name] = compare(others, [flight], settings, seed, every, _shown(bar, flight.name))
@@ -155,7 +162,7 @@ def _unseen(train: list[Flight], arguments: argparse.Namespace) -> tuple[Rows, s
         if (twin := seen.get(fingerprint(flight))) is not None:
             raise InputError(f"flight {flight.name} of --test is flight {twin} of --train; take it out of one of the two folders")
     settings = model_settings()
-    with tqdm(total=_STAGES + 1 + settings.members, desc="rotor model", unit="stage", leave=False) as bar:
+    with tqdm(total=_stages(settings), desc="rotor model", unit="stage", leave=False) as bar:
         rows = compare(train, test, settings, arguments.seed, arguments.window_every, _shown(bar, ""))
     title = f"Open-loop prediction of {len(test)} flights, learned from {len(train)} others ({rows[OURS].windows} windows)"
     print(format_table(rows, title))

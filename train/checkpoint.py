@@ -21,7 +21,7 @@ from .atomic import recover_directory, replace_directory
 from .dynamics import Physics, Residual, WorldModel
 from .task import ActionScale, CostWeights, Network, ObservationScale
 
-FORMAT = 1
+FORMAT = 2
 ARRAYS = "checkpoint.npz"
 SETTINGS = "checkpoint.toml"
 _GROUPS: dict[str, type[NamedTuple]] = {

@@ -26,6 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--duration-s", type=float, default=26.0, help="length of each simulated flight [s]")
     parser.add_argument("--processes", type=int, default=min(2, os.cpu_count() or 1), help="flights made at a time")
     parser.add_argument("--seed", type=int, default=0, help="seed of trajectories, wind and excitation")
+    parser.add_argument(
+        "--wind-m-s", type=float, nargs="+", metavar="SPEED", help="mean wind of the flights in turn; 0 to 4 m/s if not given [m/s]"
+    )
+    parser.add_argument("--mass-factor", type=float, default=1.0, help="mass over nominal [1], a payload that nobody is told of")
     parser.add_argument("--import", dest="logs", type=Path, nargs="+", metavar="FILE", help="real logs to import")
 
 
@@ -45,9 +49,16 @@ def run(args: argparse.Namespace) -> int:
                 f"--flights is 1 to 1000, --duration-s 2 to 600 s, --processes at least 1; "
                 f"got {args.flights}, {args.duration_s}, {args.processes}"
             )
-        from .collect import collect, missions  # rotorpy takes two seconds to import; real logs do not need it
+        wind = args.wind_m_s or None
+        if not all(0.0 <= speed <= 15.0 for speed in wind or ()) or not 0.5 <= args.mass_factor <= 1.6:
+            raise InputError(
+                f"--wind-m-s is 0 to 15 m/s, --mass-factor 0.5 to 1.6 (heavier, the vehicle has no force left to steer); got "
+                f"{wind}, {args.mass_factor}"
+            )
+        from .collect import WIND_M_S, collect, missions  # rotorpy takes two seconds to import; real logs do not need it
 
-        written = collect(folder, missions(args.flights, args.duration_s, args.seed), args.processes)
+        plan = missions(args.flights, args.duration_s, args.seed, wind or WIND_M_S, args.mass_factor)
+        written = collect(folder, plan, args.processes)
     print(f"{len(written)} flights in {folder}\nnext: tubepilot train {folder} --out checkpoint")
     return 0
 

@@ -43,6 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--thrust-scale-m-s2", type=float,
         help="collective acceleration at throttle 1, if the logs do not say it [m/s^2]"
     )
+    parser.add_argument(
+        "--reference-limits", type=float, nargs=2, metavar=("SPEED", "ACCELERATION"), default=[2.6, 2.0],
+        help="greatest speed and acceleration of the paths that policy and value are trained on [m/s, m/s^2]"
+    )
     parser.add_argument("--window-every", type=int, default=1, help="evaluate one prediction window in this many")
     parser.add_argument("--resume", action="store_true", help="go on from what an interrupted run left in OUT.partial")
     parser.add_argument(
@@ -66,6 +70,9 @@ def run(args: argparse.Namespace) -> int:
     low, high = args.thrust_shares
     if not 0 <= low < high <= 1:
         raise InputError(f"--thrust-shares are {low:g} and {high:g}; 0 <= MIN < MAX <= 1 is needed")
+    speed, acceleration = args.reference_limits
+    if not (0 < speed <= 50 and 0 < acceleration <= 50):
+        raise InputError(f"--reference-limits are {speed:g} m/s and {acceleration:g} m/s^2; each must be above 0 and at most 50")
     flights = read_flights(args.data)
     levels = {flight.action_level for flight in flights}
     if len(levels) > 1:
@@ -77,6 +84,7 @@ def run(args: argparse.Namespace) -> int:
 
     with interruptible() as interrupt:
         if levels == {RATES}:
+            from .episodes import Variation
             from .learn import LearnSettings, learn
             from .policy import PolicySettings
             from .residual import ResidualSettings
@@ -88,7 +96,9 @@ def run(args: argparse.Namespace) -> int:
                 (low, high),
                 args.thrust_scale_m_s2,
                 ResidualSettings(iterations=args.residual_iterations),
-                PolicySettings(iterations=args.policy_iterations),
+                PolicySettings(
+                    iterations=args.policy_iterations, variation=Variation(speed_m_s=speed, acceleration_m_s2=acceleration)
+                ),
                 args.window_every,
                 args.save_every_s,
             )

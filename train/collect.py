@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from rotorpy.trajectories.minsnap import MinSnap
 from tqdm import tqdm
 
 from tubepilot.firmware_bridge.errors import TubepilotError
-from tubepilot.firmware_bridge.simulator import SimulatedQuadrotor
+from tubepilot.firmware_bridge.simulator import Factors, SimulatedQuadrotor
 from tubepilot.firmware_bridge.simulator_wind import GustyWind, wind_vector
 from tubepilot.firmware_bridge.types import Vector
 
@@ -50,6 +50,7 @@ class Mission:
         gust_m_s: Bound of the gusts [m/s].
         duration_s: Length of the record [s].
         seed: Seed of trajectory, gusts and excitation.
+        mass_factor: Mass over nominal; neither the controller nor the log's thrust scale knows.
     """
 
     name: str
@@ -59,20 +60,24 @@ class Mission:
     gust_m_s: float
     duration_s: float
     seed: int
+    mass_factor: float = 1.0
 
 
-def missions(count: int, duration_s: float, seed: int) -> list[Mission]:
-    """The flights of one data set: shapes in turn, wind from 0 to 4 m/s from random directions."""
+def missions(
+    count: int, duration_s: float, seed: int, wind_m_s: Sequence[float] = WIND_M_S, mass_factor: float = 1.0
+) -> list[Mission]:
+    """The flights of one data set: shapes and mean winds [m/s] in turn, wind from random directions."""
     generator = np.random.default_rng(seed)
     return [
         Mission(
             name=f"flight{k:02d}_{SHAPES[k % len(SHAPES)]}",
             shape=SHAPES[k % len(SHAPES)],
-            wind_m_s=WIND_M_S[k % len(WIND_M_S)],
+            wind_m_s=wind_m_s[k % len(wind_m_s)],
             wind_from_deg=float(generator.uniform(0, 360)),
-            gust_m_s=0.5 if WIND_M_S[k % len(WIND_M_S)] > 0 else 0.0,
+            gust_m_s=0.5 if wind_m_s[k % len(wind_m_s)] > 0 else 0.0,
             duration_s=duration_s,
             seed=seed * 1000 + k,
+            mass_factor=mass_factor,
         )
         for k in range(count)
     ]
@@ -143,6 +148,8 @@ def fly(mission: Mission) -> Flight:
     generator = np.random.default_rng(mission.seed)
     wind = GustyWind(wind_vector(mission.wind_m_s, mission.wind_from_deg), mission.gust_m_s, mission.seed)
     vehicle = SimulatedQuadrotor(wind)
+    nominal_scale_m_s2 = vehicle.thrust_scale_m_s2
+    vehicle.factors = Factors(mass=mission.mass_factor)
     trajectory = make_trajectory(mission.shape, generator, mission.duration_s + _SETTLE_S)
     vehicle.reset(np.asarray(trajectory.update(0.0)["x"], dtype=np.float64))
     control = BaselineController(vehicle)
@@ -165,7 +172,8 @@ def fly(mission: Mission) -> Flight:
         "action_level": RATES,
         "rate_hz": RATE_HZ,
         "airframe": AIRFRAME,
-        "thrust_scale_m_s2": vehicle.thrust_scale_m_s2,
+        "thrust_scale_m_s2": nominal_scale_m_s2,
+        "mass_factor": mission.mass_factor,
         "shape": mission.shape,
         "wind_m_s": mission.wind_m_s,
         "wind_from_deg": mission.wind_from_deg,

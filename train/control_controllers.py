@@ -18,12 +18,12 @@ CONTROLLERS = ("gradient", "policy", "mppi", "cem", "geometric", "gradient-paper
 EXTRA = ("mppi-long",)
 """Flown if asked for: MPPI over 12 steps, with a temperature for returns of this size, its mean flown; 36864 evaluations a decision."""
 
-STEPS, HORIZONS = (0, 1, 3, 8), (3, 5, 10, 30)
+STEPS, HORIZONS = (0, 1, 3, 8), (3, 5, 10, 20)
 VARIANTS = (
     "gradient", "no reuse", "no uncertainty", "uncertainty without gradient", "ranked before last step",
-    *(f"K={steps}" for steps in STEPS), *(f"H={horizon}" for horizon in HORIZONS),
+    *(f"K={steps}" for steps in STEPS), *(f"H={horizon}" for horizon in HORIZONS), "whole value", "policy's position cost",
 )  # fmt: skip
-"""The first is the planner as it flies (N=2, K=4, H=20), the others lack or change one thing."""
+"""The first is the planner as it flies (N=2, K=4, H=20; "H=20" is the same once more), the others lack or change one thing."""
 
 
 def _settings(checkpoint: Checkpoint, name: str) -> PlannerSettings:
@@ -42,7 +42,7 @@ def variants(checkpoint: Checkpoint) -> dict[str, PlannerSettings]:
     }
     changed |= {f"K={steps}": replace(full, steps=steps) for steps in STEPS}
     changed |= {f"H={horizon}": replace(full, horizon=horizon) for horizon in HORIZONS}
-    return changed
+    return changed | {"whole value": replace(full, value=1.0), "policy's position cost": replace(full, position=1.0)}
 
 
 def settings_of(name: str, checkpoint: Checkpoint) -> PlannerSettings | SamplingSettings | None:

@@ -20,7 +20,7 @@ from tubepilot.firmware_bridge.types import GRAVITY_M_S2
 
 STATE_SIZE = 14
 SETPOINT_SIZE = 4
-FEATURE_SIZE = 14
+FEATURE_SIZE = 16
 RESIDUAL_SIZE = 6
 
 
@@ -48,16 +48,16 @@ class Residual(NamedTuple):
     """M single-hidden-layer tanh members that share one wide Gemm: mean and disagreement cost two matrix products.
 
     Attributes:
-        feature_mean, feature_scale: Normalisation of the features, shape (14,).
-        w1, b1: Hidden layer of all members side by side, shapes (14, M*width) and (M*width,).
+        feature_mean, feature_scale: Normalisation of the features, shape (16,).
+        w1, b1: Hidden layer of all members side by side, shapes (16, M*width) and (M*width,).
         w2, b2: Output layer of each member, shapes (M, width, 6) and (M, 6).
         output_scale: Unit of the outputs: 3 body accelerations [m/s^2], 3 body angular accelerations [rad/s^2], shape
             (6,).
     """
 
-    feature_mean: Float[Array, "14"]
-    feature_scale: Float[Array, "14"]
-    w1: Float[Array, "14 hidden"]
+    feature_mean: Float[Array, "16"]
+    feature_scale: Float[Array, "16"]
+    w1: Float[Array, "16 hidden"]
     b1: Float[Array, "hidden"]
     w2: Float[Array, "member width 6"]
     b2: Float[Array, "member 6"]
@@ -113,14 +113,19 @@ def rotation_matrix(q: Float[Array, "4"]) -> Float[Array, "3 3"]:
     return jnp.eye(3, dtype=q.dtype) + jnp.einsum("ijrc,i,j->rc", jnp.asarray(_ROTATION, q.dtype), q, q)
 
 
-def features(x: Float[Array, "14"], s: Float[Array, "4"]) -> Float[Array, "14"]:
-    """Inputs of the residual: body velocity (3), up direction in the body (3), rates (3), thrust c (1), setpoint
-    (4)."""
+def features(x: Float[Array, "14"], s: Float[Array, "4"], disturbance: Float[Array, "3"]) -> Float[Array, "16"]:
+    """Inputs of the residual: body velocity (3), up direction in the body (3), rates (3), thrust c (1), setpoint (4), and of
+    the disturbance its vertical part [m/s^2] and the square of its horizontal part [m^2/s^4].
+
+    Without the last two no member could notice wind or a payload, and their disagreement would say nothing of either. Both
+    are constant along a plan and the same whatever the heading.
+    """
     rotation = rotation_matrix(x[6:10])
-    return jnp.concatenate([rotation.T @ x[3:6], rotation[2], x[10:13], x[13:14], s])
+    lacking = jnp.stack([disturbance[2], jnp.sum(disturbance[0:2] ** 2)])
+    return jnp.concatenate([rotation.T @ x[3:6], rotation[2], x[10:13], x[13:14], s, lacking])
 
 
-def residual_members(residual: Residual, feature: Float[Array, "14"]) -> Float[Array, "member 6"]:
+def residual_members(residual: Residual, feature: Float[Array, "16"]) -> Float[Array, "member 6"]:
     """Body acceleration and angular acceleration of each member [m/s^2, rad/s^2], shape (M, 6)."""
     hidden = jnp.tanh(((feature - residual.feature_mean) / residual.feature_scale) @ residual.w1 + residual.b1)
     hidden = hidden.reshape(residual.w2.shape[0], -1)
@@ -149,7 +154,8 @@ def step(
         model: Physics and residual.
         x: State, shape (14,).
         s: Setpoint held over the step, shape (4,) [rad/s, m/s^2].
-        disturbance: Constant acceleration in the world [m/s^2], shape (3,): the on-board estimate of wind and mismatch.
+        disturbance: Constant acceleration in the world [m/s^2], shape (3,): the on-board estimate of wind and mismatch, that
+            is what a step without it leaves over.
         dt_s: Step [s].
 
     Returns:
@@ -157,7 +163,7 @@ def step(
     """
     physics = model.physics
     position, velocity, attitude, rates, thrust = x[0:3], x[3:6], x[6:10], x[10:13], x[13]
-    members = residual_members(model.residual, features(x, s))
+    members = residual_members(model.residual, features(x, s, disturbance))
     residual = jnp.mean(members, axis=0)
 
     rate_target = physics.rate_gain * s[0:3] + physics.rate_offset_rad_s + physics.rate_lag_s * residual[3:6]

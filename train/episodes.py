@@ -18,7 +18,7 @@ from tubepilot.firmware_bridge.types import GRAVITY_M_S2, Vector
 
 from .dynamics import Physics
 from .prediction import quaternion_multiply
-from .references import Tones, draw_tones
+from .references import ACCELERATION_MAX_M_S2, SPEED_MAX_M_S, Tones, draw_tones
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,7 @@ class Variation:
         offset_rad_s: Standard deviation of the body-rate offset [rad/s].
         disturbance_m_s2: Greatest disturbance [m/s^2].
         error: Scale of the initial errors, dimensionless.
+        speed_m_s, acceleration_m_s2: Greatest speed and acceleration of the references [m/s, m/s^2].
     """
 
     lag_share: float = 0.10
@@ -38,6 +39,8 @@ class Variation:
     offset_rad_s: float = 0.03
     disturbance_m_s2: float = 1.5
     error: float = 1.0
+    speed_m_s: float = SPEED_MAX_M_S
+    acceleration_m_s2: float = ACCELERATION_MAX_M_S2
 
 
 class Episode(NamedTuple):
@@ -92,7 +95,7 @@ def draw_episodes(
     disturbance = direction * variation.disturbance_m_s2 * generator.uniform(size=(count, 1))
     observed = disturbance.copy()
     observed[:, 2] += (np.asarray(varied.thrust_gain) / float(physics.thrust_gain) - 1) * GRAVITY_M_S2
-    tones, start = draw_tones(generator, count)
+    tones, start = draw_tones(generator, count, variation.speed_m_s, variation.acceleration_m_s2)
     x = _start(generator, start, observed, variation.error * generator.exponential(size=(count, 1)))
     arrays = (tones, x, disturbance, observed)
     return Episode(varied, *jax.tree.map(lambda v: jnp.asarray(v, jnp.float32), arrays))

@@ -137,13 +137,22 @@ def rollout(
     return share * shifted + (1.0 - share) * fresh
 
 
+def weighted(model: PlannerModel, settings: PlannerSettings) -> PlannerModel:
+    """The model with its position weights and its value times the factors of the settings."""
+    cost = model.cost._replace(position=settings.position * model.cost.position)
+    value = model.value._replace(w3=settings.value * model.value.w3, b3=settings.value * model.value.b3)
+    return model._replace(cost=cost, value=value)
+
+
 def plan_return(
     model: PlannerModel, settings: PlannerSettings, problem: Problem, plan: Float[Array, "horizon 4"]
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Return J of one plan, and its disagreement averaged over the horizon.
 
-    J = -( sum_h dt_plan * (stage cost_h + weights . violations_h + lambda * disagreement_h) + V(observation_H) ).
+    J = -( sum_h dt_plan * (stage cost_h + weights . violations_h + lambda * disagreement_h) + V(observation_H) ), stage cost and V
+    as `weighted`.
     """
+    model = weighted(model, settings)
     weight = model.cost.disagreement if settings.disagreement is None else settings.disagreement
     avoided = None if problem.constraints is None else widened(problem.constraints, settings.shell_m)
     before = jnp.concatenate([problem.previous_action[None], plan[:-1]])

@@ -48,6 +48,8 @@ class PlannerSettings:
             arXiv:2605.04568 does (it only ranks).
         rank_before_last_step: Whether the returns of the candidates before their last step pick the plan, as in that
             code; False ranks what is flown.
+        position, value: Factors of the cost's position weights and of the terminal value. The value is the policy's own cost; a
+            plan that looks far ahead and holds the path more firmly than the policy needs less of it.
         obstacle, fence, speed: Weights of the three `constraints.violations`, each per second of flight.
         shell_m: Safety shell about obstacles and inside the fence that the plan keeps out of [m].
     """
@@ -67,6 +69,8 @@ class PlannerSettings:
     disagreement: float | None
     disagreement_gradient: bool = True
     rank_before_last_step: bool = False
+    position: float = 1.0
+    value: float = 1.0
     obstacle: float = 300.0
     fence: float = 300.0
     speed: float = 30.0
@@ -89,6 +93,8 @@ class PlannerSettings:
             "curvature_floor": (1e-9, 1.0),
             "reuse": (0.0, 1.0),
             "noise": (0.0, 1.0),
+            "position": (0.0, 1e3),
+            "value": (0.0, 1e3),
             "obstacle": (0.0, 1e6),
             "fence": (0.0, 1e6),
             "speed": (0.0, 1e6),
@@ -125,7 +131,8 @@ def preset(
     Args:
         name: `paper` (N=5, H=3, K=1, plain gradient step of 0.1, rho=0.1, lambda=0.01; arXiv:2605.04568) or
             `quadrotor` (N=5, H=12, K=4, preconditioned) or `long` (the same with N=2, H=20: fewer candidates that look
-            further, 400 evaluations of the model instead of 600).
+            further, 400 evaluations of the model instead of 600; it holds the path four times as firmly, leans less on the
+            policy's value, and blends in less of the last plan).
         dt_plan_s: Length of a plan step [s].
         tick_hz: Control rate [Hz].
         horizon: Steps of a plan; the preset's own if None.
@@ -152,6 +159,6 @@ def preset(
     if name == "long":
         return replace(
             preset("quadrotor", dt_plan_s=dt_plan_s, tick_hz=tick_hz, horizon=horizon or 20, candidates=candidates or 2),
-            preset=name,
+            preset=name, reuse=0.1, position=4.0, value=0.2,
         )
     raise InputError(f"planner preset {name!r} is unknown; the presets are: paper, quadrotor, long")

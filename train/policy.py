@@ -49,7 +49,8 @@ class PolicySettings:
         iterations: Gradient steps of the policy.
         learning_rate: Peak of its cosine schedule.
         value_iterations: Gradient steps of the value.
-        value_rollouts: Rollouts the value is fitted to.
+        value_rollouts: Rollouts per iteration of the value.
+        value_learning_rate: Peak of its cosine schedule.
         variation: How much episodes differ.
     """
 
@@ -58,8 +59,9 @@ class PolicySettings:
     batch: int = 128
     iterations: int = 1200
     learning_rate: float = 4e-3
-    value_iterations: int = 1000
-    value_rollouts: int = 2048
+    value_iterations: int = 2000
+    value_rollouts: int = 256
+    value_learning_rate: float = 3e-3
     variation: Variation = field(default_factory=Variation)
 
 

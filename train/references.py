@@ -42,12 +42,18 @@ def reference_at(tones: Tones, t_s: Float[Array, ""]) -> Float[Array, "9"]:
     return jnp.concatenate([position, velocity, acceleration])
 
 
-def draw_tones(generator: np.random.Generator, count: int) -> tuple[Tones, Vector]:
-    """Random references: hover in one case of four, else sines with speeds up to 2.6 m/s and 2 m/s^2 in norm.
+def draw_tones(
+    generator: np.random.Generator,
+    count: int,
+    speed_m_s: float = SPEED_MAX_M_S,
+    acceleration_m_s2: float = ACCELERATION_MAX_M_S2,
+) -> tuple[Tones, Vector]:
+    """Random references: hover in one case of four, else sines.
 
     Args:
         generator: Random source.
         count: How many.
+        speed_m_s, acceleration_m_s2: Greatest norms of velocity [m/s] and acceleration [m/s^2].
 
     Returns:
         References with a leading axis of `count` (numpy), and their values at time 0, shape (count, 9).
@@ -56,7 +62,7 @@ def draw_tones(generator: np.random.Generator, count: int) -> tuple[Tones, Vecto
     amplitude = generator.exponential(size=(count, 3, TONES)) * np.array([[1.0], [1.0], [0.5]]) / frequency
     speed = np.linalg.norm(np.sum(amplitude * frequency, axis=2), axis=1)
     acceleration = np.linalg.norm(np.sum(amplitude * frequency**2, axis=2), axis=1)
-    largest = np.minimum(SPEED_MAX_M_S / speed, ACCELERATION_MAX_M_S2 / acceleration)
+    largest = np.minimum(speed_m_s / speed, acceleration_m_s2 / acceleration)
     vigour = np.maximum(0.0, generator.uniform(-1 / 3, 1.0, count))
     amplitude *= (largest * vigour)[:, None, None]
     phase = generator.uniform(0, 2 * np.pi, (count, 3, TONES))

@@ -2,7 +2,8 @@
 
 Wind is no property of the vehicle: each rollout starts with the disturbance that an observer would have by then, the
 mean of what physics and network together left unexplained over the last half second, so the network gains nothing
-from learning a flight's wind.
+from learning a flight's wind. It is told that disturbance too, so that its members differ where it is greater than in any
+flight; what the observer itself subtracts is the network without it.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class ResidualSettings:
 class _Member(NamedTuple):
     """Trained parameters of one member."""
 
-    w1: Float[Array, "14 width"]
+    w1: Float[Array, "16 width"]
     b1: Float[Array, "width"]
     w2: Float[Array, "width 6"]
     b2: Float[Array, "6"]
@@ -102,11 +103,12 @@ def zero_residual(members: int = 1, width: int = 1) -> Residual:
     )
 
 
-def feature_rows(x: Vector, setpoints: Vector) -> Vector:
-    """Features of the residual for many states at once, shape (T, 14); the same as `dynamics.features`."""
+def feature_rows(x: Vector, setpoints: Vector, disturbance: Vector) -> Vector:
+    """Features of the residual for many states at once, shape (T, 16); the same as `dynamics.features`."""
     rotation = rotation_matrices(x[:, 6:10])
     body = np.einsum("tji,tj->ti", rotation, x[:, 3:6])
-    return np.concatenate([body, rotation[:, 2], x[:, 10:14], setpoints], axis=1)
+    lacking = np.stack([disturbance[:, 2], np.sum(disturbance[:, 0:2] ** 2, axis=1)], axis=1)
+    return np.concatenate([body, rotation[:, 2], x[:, 10:14], setpoints, lacking], axis=1)
 
 
 def train_residual(
@@ -140,8 +142,6 @@ def train_residual(
     starts = np.concatenate(
         [np.arange(offset[k] + past, offset[k + 1] - settings.window) for k in range(len(flights))]
     )
-    rows = feature_rows(x_all, s_all)
-    mean, scale = rows.mean(axis=0), np.maximum(rows.std(axis=0), 0.05)
     output_scale = np.array([0.5] * 3 + [5.0] * 3, dtype=np.float32)
     shape = (settings.members, FEATURE_SIZE, settings.width)
     member = _Member(
@@ -150,7 +150,6 @@ def train_residual(
         jnp.asarray(generator.normal(size=(settings.members, settings.width, RESIDUAL_SIZE)) * 1e-2, jnp.float32),
         jnp.zeros((settings.members, RESIDUAL_SIZE), jnp.float32),
     )
-    mean_j, scale_j, out_j = (jnp.asarray(v, jnp.float32) for v in (mean, scale, output_scale))
     physics32 = jax.tree.map(lambda v: jnp.asarray(v, jnp.float32), physics)
     weights = jnp.asarray(STATE_WEIGHTS, jnp.float32)
     dt_s = flights[0].dt_s
@@ -159,13 +158,17 @@ def train_residual(
     following = jax.jit(jax.vmap(lambda a, b: step(still, a, b, jnp.zeros(3, jnp.float32), dt_s)[0]))
     unexplained = (x_device[1:, 3:6] - following(x_device[:-1], s_device[:-1])[:, 3:6]) / dt_s
     back = jnp.arange(1, past + 1, OBSERVER_STRIDE)
+    seen = np.asarray(unexplained)[starts[:, None] - np.asarray(back)].mean(axis=1)
+    rows = feature_rows(x_all[starts], s_all[starts], seen)
+    mean, scale = rows.mean(axis=0), np.maximum(rows.std(axis=0), 0.05)
+    mean_j, scale_j, out_j = (jnp.asarray(v, jnp.float32) for v in (mean, scale, output_scale))
 
     def member_loss(m: _Member, start: Array) -> Array:
         net = Residual(mean_j, scale_j, m.w1, m.b1, m.w2[None], m.b2[None], out_j)
         model = WorldModel(physics32, net)
 
         def observe(k: Array) -> Array:
-            body = residual_members(net, features(x_device[k], s_device[k]))[0, 0:3]
+            body = residual_members(net, features(x_device[k], s_device[k], jnp.zeros(3)))[0, 0:3]
             return unexplained[k] - rotation_matrix(x_device[k, 6:10]) @ body
 
         def one(first: Array) -> Array:

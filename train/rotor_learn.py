@@ -26,12 +26,16 @@ from .prediction import (
     predict_naive,
     window_starts,
 )
+from .rotor_dynamics import RotorDynamics
+from .rotor_dynamics_fit import FitSettings
 from .rotor_model import (
+    RECURRENT,
     RotorModel,
     RotorSettings,
     fit_rotor_model,
     predict_physics,
     predict_rotor_model,
+    stages,
 )
 from .run_identity import choices, run_identity
 from .stages import Run
@@ -39,24 +43,32 @@ from .stages import Run
 PLAIN = RotorSettings(history=10, rich=False, members=1, every=1, passes=0)
 """The linear ridge baseline: rates from rate and rotor history and the coming rotor speeds; the rest integrated."""
 _FILE = "rotor_model.npz"
-_STAGES = 4
-_ARRAYS = ("physics", "mean", "scale", "rates", "corrections", "spread")
+_ARRAYS = ("physics", "mean", "scale", "rates", "corrections", "spread", "usual")
+
+
+def _arrays(model: RotorModel) -> list[np.ndarray]:
+    """All arrays of a model; those of the dynamics come last, if it has any."""
+    return [np.asarray(getattr(model, key)) for key in _ARRAYS] + [np.asarray(v) for v in model.dynamics or ()]
+
+
+def _of_arrays(settings: RotorSettings, arrays: Sequence[np.ndarray]) -> RotorModel:
+    """The model of `_arrays`."""
+    dynamics = RotorDynamics(*arrays[len(_ARRAYS) :]) if settings.dynamics is not None else None
+    return RotorModel(settings, *arrays[: len(_ARRAYS)], dynamics=dynamics)
+
+
+def _count(settings: RotorSettings) -> int:
+    return len(_ARRAYS) + (len(RotorDynamics._fields) if settings.dynamics is not None else 0)
 
 
 def rotor_model_bytes(model: RotorModel) -> bytes:
     """The model as an NPZ archive without pickles."""
     buffer = io.BytesIO()
-    np.savez_compressed(
-        buffer,
-        allow_pickle=False,
-        settings=np.array(json.dumps(asdict(model.settings))),
-        physics=model.physics,
-        mean=model.mean,
-        scale=model.scale,
-        rates=model.rates.astype(np.float32),
-        corrections=model.corrections.astype(np.float32),
-        spread=model.spread,
-    )
+    named = {key: getattr(model, key) for key in _ARRAYS}
+    named |= {key: named[key].astype(np.float32) for key in ("rates", "corrections")}
+    if model.dynamics is not None:
+        named |= {f"dynamics_{key}": np.asarray(value) for key, value in model.dynamics._asdict().items()}
+    np.savez_compressed(buffer, allow_pickle=False, settings=np.array(json.dumps(asdict(model.settings))), **named)
     return buffer.getvalue()
 
 
@@ -68,14 +80,15 @@ def load_rotor_model(path: Path) -> RotorModel:
     """
     try:
         with np.load(path / _FILE, allow_pickle=False) as archive:
-            settings = RotorSettings(**json.loads(str(archive["settings"])))
-            arrays = [
-                np.asarray(archive[key], dtype=np.float64)
-                for key in _ARRAYS
-            ]
+            stored = json.loads(str(archive["settings"]))
+            stored["dynamics"] = FitSettings(**stored["dynamics"]) if stored["dynamics"] is not None else None
+            settings = RotorSettings(**stored)
+            arrays = [np.asarray(archive[key], dtype=np.float64) for key in _ARRAYS]
+            if settings.dynamics is not None:
+                arrays += [archive[f"dynamics_{key}"] for key in RotorDynamics._fields]
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         raise InputError(f"{path / _FILE}: cannot be read as a rotor model: {error}; train again") from error
-    return RotorModel(settings, *arrays)
+    return _of_arrays(settings, arrays)
 
 
 def evaluate(flights: Sequence[Flight], plain: RotorModel, model: RotorModel, every: int) -> dict[str, Errors]:
@@ -99,11 +112,11 @@ def _fit_or_resume(
 ) -> RotorModel:
     """The model that an interrupted run has fitted, or a new one."""
     stage = run.stage(name, np.float64(seed))
-    arrays = stage.load_arrays(len(_ARRAYS))
+    arrays = stage.load_arrays(_count(settings))
     if arrays is not None:
-        return RotorModel(settings, *arrays)  # of the types they had, so that what follows is the same to the bit
+        return _of_arrays(settings, arrays)  # of the types they had, so that what follows is the same to the bit
     model = fit_rotor_model(flights, settings, seed, report)
-    stage.save([getattr(model, key) for key in _ARRAYS], 1)
+    stage.save(_arrays(model), 1)
     return model
 
 
@@ -127,9 +140,9 @@ def learn_rotor_model(
         out: Directory to write: rotor_model.npz, prediction.png, prediction.txt.
         seed: Seed of the bootstrap.
         every: Evaluate one window in this many.
-        interrupt: A Ctrl-C fits a single member and goes on to the table.
+        interrupt: A Ctrl-C fits the linear model with a single member instead, and goes on to the table.
         resume: Take the models that an interrupted run has fitted from `<out>.partial`.
-        settings: How to fit; the defaults if None.
+        settings: How to fit; `rotor_model.RECURRENT` if None.
 
     Returns:
         The rows of the table.
@@ -148,10 +161,10 @@ def learn_rotor_model(
     held = [flight for flight in flights if flight.name in out_names]
     if not fit:
         raise InputError("no flight is left to fit on; leave fewer out")
-    settings = settings or RotorSettings()
+    settings = settings or RECURRENT
     known = {"seed": seed, "ours": choices(settings), "linear ridge": choices(PLAIN)}
     run = Run(out.with_name(f"{out.name}.partial"), run_identity(known, flights, held), resume)
-    with tqdm(total=2 * _STAGES + settings.members, desc="rotor model", unit="stage") as shown:
+    with tqdm(total=stages(PLAIN) + stages(settings) + 1, desc="rotor model", unit="stage") as shown:
 
         def report(stage: str) -> None:
             shown.set_postfix_str(stage)
@@ -159,7 +172,7 @@ def learn_rotor_model(
 
         plain = _fit_or_resume(run, "linear-ridge", fit, PLAIN, seed, report)
         if interrupt.requested:
-            model = fit_rotor_model(fit, replace(settings, members=1), seed, report)
+            model = fit_rotor_model(fit, replace(settings, members=1, dynamics=None), seed, report)
         else:
             model = _fit_or_resume(run, "rotor-model", fit, settings, seed, report)
         report("prediction of the flights left out")

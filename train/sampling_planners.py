@@ -88,7 +88,8 @@ def mppi_settings(*, dt_plan_s: float, tick_hz: float) -> SamplingSettings:
         tick_hz: Control rate [Hz].
     """
     base = preset("paper", dt_plan_s=dt_plan_s, tick_hz=tick_hz, horizon=3)
-    return SamplingSettings(replace(base, preset="mppi", disagreement=None))
+    firm = preset("long", dt_plan_s=dt_plan_s, tick_hz=tick_hz).position  # the same stage cost as the gradient planner's
+    return SamplingSettings(replace(base, preset="mppi", disagreement=None, position=firm))
 
 
 def cem_settings(*, dt_plan_s: float, tick_hz: float) -> SamplingSettings:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 os.environ["MAVLINK20"] = "1"
-from pymavlink.dialects.v20 import ardupilotmega, common
+from pymavlink.dialects.v20 import ardupilotmega, common, development
 
 from tubepilot.firmware_bridge import mavlink_messages as m
 from tubepilot.firmware_bridge.errors import InputError
@@ -122,7 +122,7 @@ def test_crc_equals_the_table_driven_definition() -> None:
 
 
 def test_crc_extra_table_is_that_of_the_dialects() -> None:
-    theirs = {i: kind.crc_extra for d in (common, ardupilotmega) for i, kind in d.mavlink_map.items()}
+    theirs = {i: kind.crc_extra for d in (common, development, ardupilotmega) for i, kind in d.mavlink_map.items()}
     assert theirs == CRC_EXTRA
 
 

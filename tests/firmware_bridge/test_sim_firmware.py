@@ -30,6 +30,14 @@ class Bench:
         self.firmware = sf.SimulatedFirmware(self.vehicle, **options)
         self.parser = Parser()
         self.said: list[m.Message] = []
+        self.ground_station = True
+        self._heard_s = -1.0
+
+    def _beat(self) -> None:
+        """A ground station's heartbeat once a second, without which there are no texts."""
+        if self.ground_station and self.vehicle.time_s - self._heard_s >= 1.0:
+            self._heard_s = self.vehicle.time_s
+            self.tell(m.Heartbeat(0, m.MAV_TYPE_GCS, m.MAV_AUTOPILOT_INVALID, 0, m.MAV_STATE_ACTIVE, 3), 190)
 
     def tell(self, message: m.Message, component: int = 191) -> None:
         frame = Frame(m.SPEC_BY_KIND[type(message)].message_id, 0, 245, component, message)
@@ -38,6 +46,7 @@ class Bench:
 
     def command(self, command: int, *parameters: float, component: int = 191) -> list[int]:
         """Send a command; gives the results of its acknowledgements."""
+        self._beat()
         before = len(self.said)
         filled = (*parameters, *([0.0] * (7 - len(parameters))))
         self.tell(m.CommandLong(*filled, command, 1, 1, 0), component)
@@ -51,6 +60,7 @@ class Bench:
         for k in range(round(seconds / STEP_S)):
             if throttle is not None and k % 3 == 0:
                 self.setpoint(throttle)
+            self._beat()
             self.firmware.step(STEP_S)
             self._listen()
 
@@ -253,3 +263,14 @@ def test_timesync_echoes_and_gives_its_own_clock() -> None:
 def test_refuses_impossible_options(options: dict[str, float]) -> None:
     with pytest.raises(InputError):
         Bench(**options)
+
+
+def test_texts_go_only_to_a_link_with_a_ground_station() -> None:
+    bench = Bench()
+    bench.ground_station = False
+    bench.command(m.CMD_DO_SET_MODE, 1.0, 6.0)
+    assert bench.command(m.CMD_ARM_DISARM, 1.0) == [m.RESULT_TEMPORARILY_REJECTED]
+    assert bench.texts() == []
+    bench.ground_station = True
+    bench.command(m.CMD_ARM_DISARM, 1.0)
+    assert "Arming denied: Resolve system health failures first" in bench.texts()

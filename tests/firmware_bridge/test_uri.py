@@ -15,6 +15,7 @@ from tubepilot.firmware_bridge.vehicle import open_vehicle
         ("px4:///dev/ttyACM0", VehicleUri("px4", "/dev/ttyACM0", 921600)),
         ("px4:///dev/ttyUSB0?baud=57600", VehicleUri("px4", "/dev/ttyUSB0", 57600)),
         ("ardupilot:///dev/serial/by-id/a%20b", VehicleUri("ardupilot", "/dev/serial/by-id/a b", 921600)),
+        ("betaflight:///dev/ttyACM0?pose=/run/pose&curve=0.7", VehicleUri("betaflight", "/dev/ttyACM0", 921600, "/run/pose", 0.7)),
     ],
 )
 def test_reads(text: str, expected: VehicleUri) -> None:
@@ -25,7 +26,10 @@ def test_reads(text: str, expected: VehicleUri) -> None:
     ("text", "part"),
     [
         ("/dev/ttyACM0", "no known firmware"),
-        ("betaflight:///dev/ttyACM0", "no known firmware"),
+        ("inav:///dev/ttyACM0", "no known firmware"),
+        ("px4:///dev/x?pose=/run/pose", "unknown option 'pose'"),
+        ("betaflight:///dev/x?pose=pose", "absolute path of a socket"),
+        ("betaflight:///dev/x?curve=2", "0 .linear. to 1"),
         ("px4://ttyACM0", "no absolute device"),
         ("px4:///", "no absolute device"),
         ("px4:///dev/x?speed=1", "unknown option 'speed'"),

@@ -54,7 +54,7 @@ def flyable_checkpoint(horizon: int = 12) -> Checkpoint:
     rate_gain, rate_lag_s = np.array([1.03, 1.039, 1.063]), np.array([0.0452, 0.0452, 0.054])
     physics = Physics(np.array(1.0), np.array(0.0705), rate_gain, np.zeros(3), rate_lag_s, np.full(3, 0.25))
     residual = Residual(
-        np.zeros(14), np.ones(14), np.zeros((14, 8)), np.zeros(8), np.zeros((2, 4, 6)), np.zeros((2, 6)), np.ones(6)
+        np.zeros(16), np.ones(16), np.zeros((16, 8)), np.zeros(8), np.zeros((2, 4, 6)), np.zeros((2, 6)), np.ones(6)
     )
     cost = CostWeights(
         np.array([40.0, 40.0, 60.0]), np.array([4.0, 4.0, 6.0]), np.array(4.0), np.array(2.0), np.full(3, 0.05),

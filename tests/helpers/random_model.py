@@ -35,8 +35,8 @@ def random_model(seed: int = 0, *, members: int = 5, width: int = 32, policy_wid
     )
     hidden = members * width
     residual = Residual(
-        feature_mean=np.concatenate([np.zeros(5), [0.9], np.zeros(3), [GRAVITY_M_S2], np.zeros(3), [GRAVITY_M_S2]]),
-        feature_scale=np.array([2.0, 2.0, 1.0, 0.3, 0.3, 0.2, 2.0, 2.0, 1.0, 3.0, 2.0, 2.0, 1.0, 3.0]),
+        feature_mean=np.concatenate([np.zeros(5), [0.9], np.zeros(3), [GRAVITY_M_S2], np.zeros(3), [GRAVITY_M_S2, 0.0, 0.5]]),
+        feature_scale=np.array([2.0, 2.0, 1.0, 0.3, 0.3, 0.2, 2.0, 2.0, 1.0, 3.0, 2.0, 2.0, 1.0, 3.0, 1.0, 1.0]),
         w1=rng.normal(size=(FEATURE_SIZE, hidden)) / np.sqrt(FEATURE_SIZE),
         b1=0.2 * rng.normal(size=hidden),
         w2=0.3 * rng.normal(size=(members, width, RESIDUAL_SIZE)) / np.sqrt(width),

@@ -70,7 +70,7 @@ def test_unknown_format_and_missing_directory_say_what_to_do(sample: Checkpoint,
         load(tmp_path / "absent")
     save(tmp_path / "c", sample)
     file = tmp_path / "c" / checkpoint.SETTINGS
-    file.write_text(file.read_text().replace("format = 1", "format = 99"))
+    file.write_text(file.read_text().replace("format = 2", "format = 99"))
     with pytest.raises(CheckpointError, match="99"):
         load(tmp_path / "c")
 

@@ -34,9 +34,9 @@ def _double_precision() -> Iterator[None]:
 def random_model(physics: Physics, seed: int = 0) -> WorldModel:
     generator = np.random.default_rng(seed)
     residual = Residual(
-        jnp.zeros(14),
-        jnp.ones(14),
-        jnp.asarray(generator.normal(size=(14, 24)) * 0.3),
+        jnp.zeros(16),
+        jnp.ones(16),
+        jnp.asarray(generator.normal(size=(16, 24)) * 0.3),
         jnp.asarray(generator.normal(size=24) * 0.3),
         jnp.asarray(generator.normal(size=(3, 8, 6)) * 0.3),
         jnp.asarray(generator.normal(size=(3, 6)) * 0.1),
@@ -146,5 +146,6 @@ def test_gradient_of_the_stage_cost_matches_finite_differences() -> None:
 def test_batched_features_agree_with_the_definition() -> None:
     x = np.stack([random_state(k) for k in range(4)])
     s = np.random.default_rng(0).normal(size=(4, 4))
-    expected = [features(jnp.asarray(a), jnp.asarray(b)) for a, b in zip(x, s, strict=True)]
-    np.testing.assert_allclose(feature_rows(x, s), expected, atol=1e-13)
+    d = np.random.default_rng(1).normal(size=(4, 3))
+    expected = [features(*map(jnp.asarray, row)) for row in zip(x, s, d, strict=True)]
+    np.testing.assert_allclose(feature_rows(x, s, d), expected, atol=1e-13)

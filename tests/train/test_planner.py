@@ -41,8 +41,9 @@ def draw(seed: int) -> tuple[planner.Problem, Any]:
 
 def test_return_is_the_sum_that_the_design_states(model: Any) -> None:
     """J = -(sum dt (cost + lambda disagreement) + V), each term alone, for another lambda than the model's."""
-    settings = replace(SETTINGS, disagreement=3.0)
+    settings = replace(SETTINGS, disagreement=3.0, position=2.0, value=0.5)
     with jax.enable_x64(True):
+        firm = model.cost._replace(position=2.0 * model.cost.position)
         problem, plans = draw(0)
         plan = plans[0]
         step = jax.jit(dynamics.step)
@@ -51,13 +52,13 @@ def test_return_is_the_sum_that_the_design_states(model: Any) -> None:
             held = task.setpoint(model.action_scale, plan[h])
             state, members = step(model.world, state, held, problem.disturbance, 0.04)
             cost = task.stage_cost(
-                model.cost, model.action_scale, state, problem.reference[h + 1], problem.disturbance, plan[h], before
+                firm, model.action_scale, state, problem.reference[h + 1], problem.disturbance, plan[h], before
             )
             spreads.append(float(jnp.mean(jnp.var(members / model.world.residual.output_scale, axis=0))))
             total += 0.04 * (float(cost) + 3.0 * spreads[-1])
             before = plan[h]
         seen = task.observe(model.observation_scale, state, problem.reference[2], problem.disturbance)
-        total += float(task.network(model.value, seen)[0])
+        total += 0.5 * float(task.network(model.value, seen)[0])
         returned, spread = jax.jit(lambda p: planner.plan_return(model, settings, problem, p))(plan)
     assert float(returned) == pytest.approx(-total, rel=1e-12)
     assert float(spread) == pytest.approx(np.mean(spreads), rel=1e-12)
@@ -140,7 +141,7 @@ def test_presets() -> None:
     ("name", "value"),
     [("candidates", 0), ("horizon", 65), ("steps", -1), ("shift_knots", 1.1), ("reuse", -0.1), ("step_size", 0.0),
      ("noise", float("nan")), ("disagreement", -1.0), ("radius", 0.0), ("curvature_floor", 2.0),
-     ("obstacle", -1.0), ("fence", float("nan")), ("speed", 1e7), ("shell_m", -0.1)],
+     ("obstacle", -1.0), ("position", -1.0), ("value", 1e4), ("fence", float("nan")), ("speed", 1e7), ("shell_m", -0.1)],
 )  # fmt: skip
 def test_settings_outside_their_range_are_refused(name: str, value: float) -> None:
     with pytest.raises(InputError, match=f"planner setting {name} is"):

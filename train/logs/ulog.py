@@ -1,7 +1,8 @@
 """PX4 flight logs (ULog): NED/FRD topics at their own rates become one uniform ENU/FLU flight.
 
 Topics: `vehicle_attitude`, `vehicle_angular_velocity` (before PX4 1.10: the rates inside `vehicle_attitude`),
-`vehicle_local_position`, `vehicle_rates_setpoint`. Message definitions: PX4-Autopilot msg/*.msg.
+`vehicle_local_position`, `vehicle_rates_setpoint`; with `vehicle_land_detected` only the longest time in the air is kept,
+since a vehicle that stands there obeys no set-point. Message definitions: PX4-Autopilot msg/*.msg.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from .table import grid, hold, increasing, resample, resample_attitude
 
 RATE_HZ = 100.0
 _LONGEST_LAG_S = 0.3
+_SETTLED_S = 0.5
+"""Left out after leaving the ground and before reaching it, where the ground still acts [s]."""
 _HALF = np.sqrt(0.5)
 _NED_TO_ENU = np.array([0.0, _HALF, _HALF, 0.0])
 _FLU_TO_FRD = np.array([0.0, 1.0, 0.0, 0.0])
@@ -84,6 +87,22 @@ class _Topics:
         return stamp[keep], values[keep], int(np.sum(~keep))
 
 
+def _airborne(topics: _Topics, start_s: float, stop_s: float) -> tuple[float, float]:
+    """The longest time in the air within a span [s]; the span itself if the log does not tell."""
+    if not topics.has("vehicle_land_detected", "landed"):
+        return start_s, stop_s
+    t_s, landed, _ = topics.read("vehicle_land_detected", ("landed",))
+    edges = np.clip(np.concatenate([t_s, [stop_s]]), start_s, stop_s)
+    best, begin = (start_s, start_s), edges[0]
+    for k, on_ground in enumerate(landed[:, 0] != 0.0):
+        if on_ground:
+            begin = edges[k + 1]
+        elif edges[k + 1] - begin > best[1] - best[0]:
+            best = (begin, edges[k + 1])
+    best = (best[0] + _SETTLED_S, best[1] - _SETTLED_S)
+    return best if best[1] - best[0] >= _SETTLED_S else (start_s, stop_s)
+
+
 def read_ulog(path: Path) -> Flight:
     """Read the part of a log in which all needed topics are present.
 
@@ -114,6 +133,7 @@ def read_ulog(path: Path) -> Flight:
     start, stop = max(c[0] for c in channels), min(c[-1] for c in channels)
     if stop - start < 2 / RATE_HZ:
         raise LogFormatError(f"{path}: the needed channels overlap for {stop - start:.3f} s only")
+    start, stop = _airborne(topics, start, stop)
     at_s = grid(start, stop, RATE_HZ)
     norm = np.linalg.norm(attitude, axis=1, keepdims=True)
     position_enu, velocity_enu = vector_enu(place[:, 0:3]), vector_enu(place[:, 3:6])

@@ -1,0 +1,141 @@
+"""Real PX4 in its own simulation, flown over a pseudo-terminal by the `tubepilot` command; needs TUBEPILOT_PX4.
+
+`TUBEPILOT_BUNDLE` and `TUBEPILOT_KEYS` name another bundle than the hand-made one. Every figure is printed (`pytest -s`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.flyable import make_certified_bundle
+from helpers.px4_firmware import Px4Firmware, missing
+
+from tubepilot.firmware_bridge import mavlink_messages as m
+from tubepilot.firmware_bridge.mavlink import Parser
+from tubepilot.firmware_bridge.px4 import mode_of
+from tubepilot.firmware_bridge.types import FlightMode
+from tubepilot.runtime.flight_log import Flight, read_flight
+from tubepilot.runtime.phases import Phase
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.realtime,
+    pytest.mark.skipif(missing() is not None, reason=str(missing())),
+]
+COMMAND = (sys.executable, "-m", "tubepilot.runtime.cli")
+LOSS_S = 0.5
+SETTLE_S = 8.0
+"""The estimator takes the motion capture within this time [s]."""
+
+
+@pytest.fixture
+def px4(tmp_path: Path) -> Iterator[Px4Firmware]:
+    running = Px4Firmware(tmp_path / "px4", {"COM_OF_LOSS_T": LOSS_S})
+    time.sleep(SETTLE_S)
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    if "TUBEPILOT_BUNDLE" in os.environ:
+        return Path(os.environ["TUBEPILOT_BUNDLE"]), Path(os.environ["TUBEPILOT_KEYS"])
+    return make_certified_bundle(tmp_path_factory.mktemp("bundle"))
+
+
+def fly(bundle: tuple[Path, Path], px4: Px4Firmware, log: Path, *options: str) -> subprocess.Popen[str]:
+    link = ("--link", f"px4://{px4.device}", "--keys", str(bundle[1]), "--log", str(log))
+    return subprocess.Popen(
+        [*COMMAND, "fly", str(bundle[0]), *link, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def figures(flight: Flight) -> dict[str, float]:
+    """State rate, set-point rate, age and tracking error over the task."""
+    ticks = flight.ticks[flight.ticks["phase"] == int(Phase.TRACK)]
+    duration_s = 1e-9 * float(ticks["t_ns"][-1] - ticks["t_ns"][0])
+    fresh = np.any(np.diff(ticks["measured"], axis=0) != 0.0, axis=1)
+    error_m = np.linalg.norm(ticks["state"][:, 0:3] - ticks["reference"][:, 0:3], axis=1)
+    return {
+        "task_s": round(duration_s, 2),
+        "new_states_hz": round(float(fresh.sum()) / duration_s, 1),
+        "setpoints_hz": round(float(np.isfinite(ticks["sent"][:, 3]).sum()) / duration_s, 1),
+        "state_age_p50_ms": round(float(np.nanmedian(ticks["state_age_ms"])), 2),
+        "state_age_p99_ms": round(float(np.nanpercentile(ticks["state_age_ms"], 99.0)), 2),
+        "tracking_rmse_m": round(float(np.sqrt(np.nanmean(error_m**2))), 4),
+        "overruns": int(ticks["overrun"].sum()),
+    }
+
+
+def test_figure_eight(bundle: tuple[Path, Path], px4: Px4Firmware, tmp_path: Path) -> None:
+    """Connect, read parameters back, arm, take off, a minute of figure-eight at 100 Hz, land, disarm."""
+    log = tmp_path / "flight.mcap"
+    process = fly(bundle, px4, log, "--task", "figure-eight", "--laps", "5")
+    words = process.communicate(timeout=200.0)[0]
+    print(words)
+    found = figures(read_flight(log))
+    print(json.dumps(found))
+    if found["state_age_p99_ms"] > 50.0:
+        pytest.skip(f"this machine does not let PX4 run in real time now: {found}")
+    assert process.returncode == 0, words
+    assert "LAND -> DONE: disarmed, by heartbeat" in words
+    assert found["task_s"] > 40.0
+    assert found["setpoints_hz"] > 98.0
+    assert found["tracking_rmse_m"] < 0.5
+
+
+def test_killed_in_the_air_px4_lands_by_itself(bundle: tuple[Path, Path], px4: Px4Firmware, tmp_path: Path) -> None:
+    process = fly(bundle, px4, tmp_path / "first.mcap", "--task", "hover", "--hover-s", "60", "--height-m", "2")
+    for line in process.stdout or ():
+        print(line, end="")
+        if "-> TRACK" in line:
+            break
+    time.sleep(1.0)
+    modes = HeartbeatWatch(px4.watch_device)
+    killed_s = time.monotonic()
+    process.kill()
+    landing_s = modes.wait_for(FlightMode.LAND, 5.0) - killed_s
+    disarmed_s = modes.wait_for_disarm(40.0) - killed_s
+    print(json.dumps({"killed_to_land_s": round(landing_s, 3), "killed_to_disarmed_s": round(disarmed_s, 2)}))
+    process.communicate()
+    # The firmware looks at the age of the stream once per cycle of its commander, and heartbeats come every 20 ms.
+    assert LOSS_S - 0.05 < landing_s < LOSS_S + 0.75
+
+
+class HeartbeatWatch:
+    """When modes and arming change, seen on a line of its own."""
+
+    def __init__(self, device: Path) -> None:
+        self._descriptor = os.open(device, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+        self._parser = Parser()
+
+    def _wait(self, mode: FlightMode | None, limit_s: float) -> float:
+        deadline_s = time.monotonic() + limit_s
+        while time.monotonic() < deadline_s:
+            if not select.select([self._descriptor], [], [], 0.1)[0]:
+                continue
+            for frame in self._parser.feed(os.read(self._descriptor, 4096)):
+                beat = frame.message
+                if not isinstance(beat, m.Heartbeat):
+                    continue
+                armed = bool(beat.base_mode & m.MODE_FLAG_ARMED)
+                if mode_of(beat.custom_mode) is mode if mode is not None else not armed:
+                    return time.monotonic()
+        raise AssertionError(f"PX4 did not show {mode or 'disarmed'} within {limit_s:g} s")
+
+    def wait_for(self, mode: FlightMode, limit_s: float) -> float:
+        """CLOCK_MONOTONIC at which a mode is first seen [s]."""
+        return self._wait(mode, limit_s)
+
+    def wait_for_disarm(self, limit_s: float) -> float:
+        """CLOCK_MONOTONIC at which the vehicle is first seen disarmed [s]."""
+        return self._wait(None, limit_s)
