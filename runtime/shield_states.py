@@ -123,8 +123,8 @@ def flatten(x: Sequence[float], slope: float, gravity_m_s2: float) -> Present:
 class Prediction:
     """Where set-points lead within the window, and how sure that is.
 
-    A set-point is judged where the backup policy can have taken over in full: a period after s_k, and at s_k + window (the same
-    instant if the window is no longer). Between the two the curvature bound is taken off.
+    A set-point is judged where the backup policy can have taken over in full: a period after s_k at the earliest, and at the
+    latest after the missed ticks too, or at s_k + window. Between the two the curvature bound is taken off.
 
     Args:
         assumed: Numbers of the certificate.
@@ -132,17 +132,19 @@ class Prediction:
 
     def __init__(self, assumed: Assumed) -> None:
         self._assumed = a = assumed
-        self._lead_s = max(a.window_s - a.tick_s, 0.0)  # how long before s_k the backup's rates can begin to act
-        self._instants = self._instant(a.tick_s), self._instant(a.tick_s + self._lead_s)
-        self._bend = self._lead_s * self._lead_s / 8.0
+        lead_s = max(a.window_s - a.tick_s, 0.0)  # how long before s_k the backup's rates can begin to act
+        last_s = max((1 + a.missed_ticks) * a.tick_s, a.window_s)
+        self._instants = self._instant(a.tick_s, 0.0, lead_s), self._instant(last_s, lead_s, lead_s)
+        self._bend = (last_s - a.tick_s) ** 2 / 8.0
         self._rate_error = math.sqrt(2.0)
         self._slower = 1.0 - a.rate_lag_s / a.thrust_lag_s
 
-    def _instant(self, t_s: float) -> _Instant:
+    def _instant(self, t_s: float, late_s: float, lead_s: float) -> _Instant:
+        """Shares at an instant, the backup's thrust acting for `late_s` at most, and its rates for `lead_s` more than a period."""
         a = self._assumed
         lag = a.rate_lag_s
         share = 1.0 - math.exp(-t_s / lag)
-        early_s = t_s + self._lead_s
+        early_s = a.tick_s + late_s + lead_s
         return _Instant(
             t_s=t_s,
             rate_share=share,
@@ -150,7 +152,7 @@ class Prediction:
             thrust_decay=math.exp(-t_s / a.thrust_lag_s),
             old_share=max(share, (1.0 - math.exp(-a.window_s / lag)) * math.exp(-t_s / lag)),
             new_share=1.0 - math.exp(-early_s / lag),
-            late_share=1.0 - math.exp(-(t_s - a.tick_s) / lag),
+            late_share=1.0 - math.exp(-late_s / lag),
             early_s=early_s,
         )
 

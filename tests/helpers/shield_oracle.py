@@ -122,7 +122,7 @@ class OracleShield:
         inside = a.thrust_min_m_s2 <= candidate.thrust_m_s2 <= a.thrust_max_m_s2
         if not inside or bool((np.abs(candidate.rates_rad_s) > limits).any()):
             return Reason.SETPOINT_LIMIT, None, math.nan
-        times = (a.tick_s, max(a.tick_s, a.window_s))
+        times = (a.tick_s, max((1 + a.missed_ticks) * a.tick_s, a.window_s))
         ahead = [self._ahead(now, candidate, t, d) for t in times]
         spread = self._spread(now, candidate)
         best: tuple[float, _Held] | None = None
@@ -130,7 +130,9 @@ class OracleShield:
         points = []
         for held in holds:
             for flat, t in zip(ahead, times, strict=True):
-                points += [(one, held, radii) for one, radii in self._judged(flat, t, held, self._turn(now, candidate), spread)]
+                late = 0.0 if flat is ahead[0] else max(a.window_s - a.tick_s, 0.0)  # the backup's thrust acts for so long
+                wanted = self._turn(now, candidate)
+                points += [(one, held, radii) for one, radii in self._judged(flat, t, late, held, wanted, spread)]
         margins = self._margins(points).reshape(len(holds), 4)
         for held, part in zip(holds, margins, strict=True):
             if (best is None or part.min() > best[0]) and self._fenced(held):
@@ -203,7 +205,9 @@ class OracleShield:
                 largest = max(largest, math.sqrt(float(difference @ difference)))
         return largest
 
-    def _judged(self, flat: _Flat, t: float, held: _Held, wanted: Vector, spread: float) -> list[tuple[_Flat, Vector]]:
+    def _judged(
+        self, flat: _Flat, t: float, late: float, held: _Held, wanted: Vector, spread: float
+    ) -> list[tuple[_Flat, Vector]]:
         """A nominal state, and the same with the backup's rates acting as early as they can, each with its radii (4, 2)."""
         a = self.assumed
         horizontal, vertical = (np.array(row) for row in a.gain)
@@ -212,12 +216,13 @@ class OracleShield:
         z[2] += held.disturbance
         nu = np.array([horizontal @ z[:, 0], horizontal @ z[:, 1], vertical @ z[:, 2]])
         up = (flat.rows[2] + np.array([0.0, 0.0, a.gravity_m_s2])) / flat.thrust
-        lead = max(a.window_s - a.tick_s, 0.0)
+        early = a.tick_s + late + max(a.window_s - a.tick_s, 0.0)
+        gap = max((1 + a.missed_ticks) * a.tick_s, a.window_s) - a.tick_s
 
         def share(time: float) -> float:
             return 1.0 - math.exp(-time / a.rate_lag_s)
 
-        change = share(t + lead) * (nu - up * float(up @ nu) - wanted)
+        change = share(early) * (nu - up * float(up @ nu) - wanted)
         size = math.sqrt(float(change @ change))
         thrust = abs(float(up @ nu) - (1.0 - a.rate_lag_s / a.thrust_lag_s) * float(up @ flat.rows[3]))
         rows = flat.rows.copy()
@@ -228,11 +233,11 @@ class OracleShield:
         radii = np.empty((4, 2))
         for axis in (0, 1):
             other = a.jerk_disturbance_m_s3[axis]
-            moved = turn * a.attitude_error_rad + old * spread + share(t - a.tick_s) * thrust + share(t) * other
+            moved = turn * a.attitude_error_rad + old * spread + share(late) * thrust + share(t) * other
             # straight lines between the instants: gap^2 / 8 times the largest second derivative
-            moved += lead * lead / 8.0 * (turn + spread + size + thrust + other) / a.rate_lag_s**2
+            moved += gap * gap / 8.0 * (turn + spread + size + thrust + other) / a.rate_lag_s**2
             jerk = start * math.exp(-t / a.rate_lag_s) + moved
-            acceleration = flat.thrust * a.attitude_error_rad + t * (start + moved) + (t + lead) * size
+            acceleration = flat.thrust * a.attitude_error_rad + t * (start + moved) + early * size
             velocity = a.velocity_error_m_s + t * (a.acceleration_m_s2[axis] + acceleration)
             radii[:, axis] = (a.position_error_m + t * velocity, velocity, acceleration, jerk)
         return [(flat, radii), (_Flat(rows, flat.thrust, flat.slope, flat.rotation), radii)]
