@@ -9,9 +9,9 @@ import onnxruntime
 import pytest
 from helpers.proven import certificate_files, proven
 
+from tubepilot.export import bench_certificate
 from tubepilot.firmware_bridge.errors import CertificateError
 from tubepilot.runtime.certificate_check import recheck_files
-from tubepilot.train import bench_certificate
 from tubepilot.train.invariance import planted
 from tubepilot.train.invariance import proof as proof_module
 from tubepilot.train.invariance.certificate import Certificate

@@ -16,6 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tubepilot.firmware_bridge.errors import InputError
+
 from .certificate import Certificate
 from .falsify_plant import Attack, Start, rollout
 from .interval import Numbers
@@ -69,6 +71,9 @@ def falsify(
 
     Returns:
         What was reached.
+
+    Raises:
+        InputError: no rollouts asked for.
     """
     fly = rollout(certificate)
     random = np.random.default_rng(seed)
@@ -103,7 +108,8 @@ def falsify(
             escapes += int(escaped.sum())
             flown += batch
             progress(batch)
-    assert worst is not None
+    if worst is None:
+        raise InputError(f"{rollouts} rollouts: the falsifier needs at least one")
     return Falsification(flown, escapes, largest, shares, worst)
 
 

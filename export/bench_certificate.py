@@ -18,9 +18,8 @@ import numpy as np
 from tqdm import tqdm
 
 from tubepilot.firmware_bridge.errors import CertificateError, InputError
-
-from .atomic import write_file
-from .workstation import require
+from tubepilot.train.atomic import write_file
+from tubepilot.train.workstation import require
 
 FILES = ("certificate.toml", "certificate.npz", "backup.onnx", "shield.onnx")
 ROWS = ("position", "velocity", "acceleration", "jerk", "feedback", "slope")
@@ -46,9 +45,9 @@ def run(arguments: argparse.Namespace) -> int:
         MissingExtraError: a package of the workstation is missing.
     """
     require("bench certificate")
-    from .invariance.design import certify
-    from .invariance.falsify import falsify
-    from .invariance.stored import read
+    from tubepilot.train.invariance.design import certify
+    from tubepilot.train.invariance.falsify import falsify
+    from tubepilot.train.invariance.stored import read
 
     files = _files(arguments.bundle)
     certificate = read(files)
@@ -119,7 +118,7 @@ def _files(folder: Path) -> dict[str, bytes]:
 
 def _stops(certificate) -> list[dict[str, float]]:  # type: ignore[no-untyped-def]
     """How far from where it is the vehicle can get, for speeds that S holds, level and without jerk: to the anchor, and the tube."""
-    from .invariance.design import best_anchor
+    from tubepilot.train.invariance.design import best_anchor
 
     facets, tube = certificate.axes[0].facets, float(certificate.axes[0].tube_bound[0])
     result = []
@@ -143,8 +142,8 @@ def _check(files: dict[str, bytes]) -> str | None:
 
 def _planted(certificate, seed: int, faults: list[str]) -> dict[str, str]:  # type: ignore[no-untyped-def]
     """Each planted mistake, and who caught it."""
-    from .invariance.falsify import falsify
-    from .invariance.planted import planted
+    from tubepilot.train.invariance.falsify import falsify
+    from tubepilot.train.invariance.planted import planted
 
     caught = {}
     for name, made, files in planted(certificate):
@@ -161,7 +160,7 @@ def _planted(certificate, seed: int, faults: list[str]) -> dict[str, str]:  # ty
 
 def _mutants(certificate, arguments: argparse.Namespace, faults: list[str]) -> int:  # type: ignore[no-untyped-def]
     """How many changed certificates the checker refuses."""
-    from .invariance.planted import mutants
+    from tubepilot.train.invariance.planted import mutants
 
     rejected = 0
     for name, files in tqdm(mutants(certificate, arguments.mutants, arguments.seed), total=arguments.mutants, desc="checker"):
