@@ -31,7 +31,7 @@ AXES = ("horizontal", "vertical")
 LIMITS = ("position_m", "velocity_m_s", "acceleration_m_s2", "jerk_m_s3", "feedback_m_s3", "slope_m_s4")
 ERRORS = ("position_error_m", "velocity_error_m_s", "attitude_error_rad", "rate_error_rad_s")
 TABLES = {"assumptions", "limits", "backup", "proof", "set", "tube", "disturbance", "graphs", "format", "statement"}
-FORMAT = 1
+FORMAT = 2
 SINGLE = 2.0**-23
 """Relative accuracy asked of the float32 constants of the backup graph: two roundings."""
 
@@ -74,6 +74,7 @@ def recheck_files(files: Mapping[str, bytes]) -> list[str]:
             f"{name}: {count} facet pairs hold after every {1e3 * claim.step:g} ms, the largest at {largest:.9f} of 1"
         )
     _check_reach(table, arrays["horizontal_facets"], claim.gravity)
+    _check_at_once(table, arrays, claim.gravity)
     lines.append("tube: strictly inside the limits at all times; set-points never cut")
     return lines
 
@@ -147,9 +148,11 @@ def _claims(table: dict[str, Any], arrays: dict[str, Numbers]) -> tuple[Claimed,
                 f"certificate.toml: {key} of assumptions and backup policy differ or are 0; certify again"
             )
     tick, missed, delay = (one("assumptions", k) for k in ("tick_s", "missed_ticks", "delay_max_s"))
-    if missed or tick > 0.8 * one("assumptions", "thrust_lag_s"):
+    window = 0.5 * ((1.0 + missed) * tick + delay)
+    if not missed.is_integer() or not window <= 3.0 * tick or tick > 0.8 * one("assumptions", "thrust_lag_s"):
         raise CertificateError(
-            f"{missed:g} missed ticks or a thrust lag below 1.25 periods: not covered by the argument; certify again"
+            f"{missed:g} missed ticks, a window of {1e3 * window:g} ms, or a thrust lag below 1.25 periods: not covered by the "
+            "argument; certify again"
         )
     substeps = _entry(table, "proof", "substeps")
     if not isinstance(substeps, int) or not 1 <= substeps <= 1000 or one("proof", "step_s") <= 0:
@@ -177,7 +180,8 @@ def _claims(table: dict[str, Any], arrays: dict[str, Numbers]) -> tuple[Claimed,
         yaw_rate=one("assumptions", "yaw_rate_rad_s"),
         thrust_scale=one("assumptions", "thrust_scale_error"),
         tick=tick,
-        window=math.nextafter(0.5 * (tick + delay), math.inf),
+        missed=int(missed),
+        window=math.nextafter(window, math.inf) * (1.0 + 1e-15),
         rate_lag=one("assumptions", "rate_lag_s"),
         thrust_lag=one("assumptions", "thrust_lag_s"),
         drag=_pair(table, "assumptions", "drag_1_s"),
@@ -193,6 +197,8 @@ def _claims(table: dict[str, Any], arrays: dict[str, Numbers]) -> tuple[Claimed,
     if float(claim.limits[2, 1]) + claim.estimate[1] >= 0.9 * claim.gravity or not (claim.limits > 0).all():
         raise CertificateError("certificate.toml: a limit is 0, or the limits allow free fall; certify again")
     gains, offsets = (_numbers(table, "backup", key, 3, signed=True) for key in ("rate_gain", "rate_offset_rad_s"))
+    if _entry(table, "backup", "gain") != claim.gain.tolist():
+        raise CertificateError("certificate.toml: [backup] gain is not that of certificate.npz; certify again")
     if min(abs(g) for g in gains) < 0.1 or one("backup", "thrust_gain") < 0.1:
         raise CertificateError(f"certificate.toml: rate gains {gains} or thrust gain are near 0; identify the vehicle again")
     return claim, gains, offsets
@@ -319,6 +325,23 @@ def _check_reach(table: dict[str, Any], facets: Numbers, gravity: float) -> None
         ends = np.sort(np.stack([(1 - rest[~flat]) / slopes[~flat], (-1 - rest[~flat]) / slopes[~flat]]), axis=0)
         if not (np.abs(rest[flat]) <= 1.0).all() or not ends[0].max() <= ends[1].min():
             raise CertificateError(f"certificate.toml: [set] {name} {value:.3f} does not lie in the set; certify again")
+
+
+def _check_at_once(table: dict[str, Any], arrays: dict[str, Numbers], gravity: float) -> None:
+    """The stated velocities and tilt lie in S at once, whatever their directions, for the stated anchor."""
+    arb = flint().arb
+    speed, rise = _numbers(table, "set", "at_once_velocity_m_s", 2)
+    along, tilted, below = (arb(x) for x in _numbers(table, "set", "at_once_anchor_m", 3, signed=True))
+    degrees = _numbers(table, "set", "at_once_tilt_deg", 1)[0]
+    if not degrees < 90.0:
+        raise CertificateError(f"certificate.toml: [set] at_once_tilt_deg is {degrees}; certify again")
+    acceleration = arb(gravity) * (arb(degrees) * arb.pi() / 180).tan()
+    for row in arrays["horizontal_facets"]:
+        f = [arb(float(x)) for x in row]
+        _require(abs(f[0] * along + f[1] * speed) + abs(f[0] * tilted + f[2] * acceleration), 1.0, "velocity and tilt at once")
+    for row in arrays["vertical_facets"]:
+        f = [arb(float(x)) for x in row]
+        _require(abs(f[0] * below + f[1] * rise), 1.0, "vertical velocity")
 
 
 def _require(found: Any, stated: float, name: str) -> None:

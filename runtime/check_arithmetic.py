@@ -35,7 +35,8 @@ class Claimed:
         position_error, velocity_error, attitude_error: E of the predicted state.
         acceleration, estimate: W, and the largest disturbance estimate.
         rate_residual, yaw_rate, thrust_scale: Other bounds of the vehicle.
-        tick, window: Control period; largest distance of a rate set-point from the instant that it was computed for.
+        tick, missed, window: Control period; ticks that may be missed; largest distance of a rate set-point from the instant
+            that it was computed for.
         rate_lag, thrust_lag, drag, gravity: Plant.
         limits: Shape (6, 2): position, velocity, acceleration, jerk, feedback, slope.
         gain: Shape (2, 3).
@@ -53,6 +54,7 @@ class Claimed:
     yaw_rate: float
     thrust_scale: float
     tick: float
+    missed: int
     window: float
     rate_lag: float
     thrust_lag: float
@@ -97,7 +99,7 @@ def _largest(values: list[Ball]) -> Ball:
 def disturbances(claim: Claimed) -> Found:
     """Bound w and r over every thrust vector that the limits allow, at every instant between a sample and its last effect."""
     arb = flint().arb
-    span = arb(claim.window).max(arb(claim.tick))
+    span = arb(claim.window).max(arb(claim.tick) * (1 + claim.missed))
     reach = [arb(float(claim.limits[2, i])) + arb(claim.estimate[i]) for i in (0, 1)]
     moves = [span * arb(float(claim.limits[3, i])) for i in (0, 1)]
     turns = [(arb.pi() * k / (2 * TURNS)).cos() for k in range(TURNS + 1)]
@@ -114,7 +116,7 @@ def disturbances(claim: Claimed) -> Found:
     return Found(
         w=(most["w0"], most["w1"]),
         r=(most["r0"], most["r1"]),
-        rates=_size(arb(float(claim.limits[3, 0])), arb(float(claim.limits[3, 1]))) / bottom,
+        rates=most["rates"],
         cosine=bottom / _size(reach[0], bottom),
         thrust_low=bottom,
         thrust_high=_size(reach[0], top),
@@ -155,49 +157,58 @@ def _cell(
     jerk, feedback, slope = ([arb(float(x)) for x in claim.limits[row]] for row in (3, 4, 5))
     j, nu = _size(*jerk), _size(*feedback)
     theta, yaw, window, tick = (arb(x) for x in (claim.attitude_error, claim.yaw_rate, claim.window, claim.tick))
-    gamma = _smaller(tilt * jerk[0] + upright * jerk[1], j)
-    spin = j / c_low
-    lag = arb(min(claim.thrust_lag, claim.rate_lag))
-    bend = (gamma * 5 / 2 + tilt * feedback[0] + upright * feedback[1] + nu / 2) / lag
+    held = tick * (1 + claim.missed)
+    tau = arb(claim.rate_lag)
+
+    def along(pair: list[Ball]) -> Ball:
+        """Bound of |b . x| for a vector of these sizes, horizontally and vertically."""
+        return _smaller(tilt * pair[0] + upright * pair[1], _size(*pair))
+
+    def across(pair: list[Ball]) -> Ball:
+        """Bound of the length of x across b."""
+        return _smaller(pair[0] + tilt * pair[1], _size(*pair))
+
+    gamma, turn, nu_along, nu_across = along(jerk), across(jerk), along(feedback), across(feedback)
+    spin = turn / c_low
+    bend = (gamma * 5 / 2 + nu_along + nu / 2) / arb(min(claim.thrust_lag, claim.rate_lag))
     off = arb(claim.thrust_scale) * c_high + tick * tick / 8 * bend
     w = [arb(claim.acceleration[0]) + tilt * off, arb(claim.acceleration[1]) + upright * off]
 
-    def error(axis: int, lever: Ball, time: Ball) -> Ball:
-        k_p, k_v, k_a = (arb(abs(float(g))) for g in claim.gain[axis])
-        state = k_p * arb(claim.position_error) + k_v * arb(claim.velocity_error) + k_a * c_high * theta * (lever + theta)
+    def error(axis: int, time: Ball) -> Ball:
+        """What position, velocity, rounding and time add to the feedback along an axis."""
+        k_p, k_v, _ = (arb(abs(float(g))) for g in claim.gain[axis])
+        state = k_p * arb(claim.position_error) + k_v * arb(claim.velocity_error)
         return state + arb(claim.rounding) + time * (slope[axis] + k_v * w[axis])
 
-    turn_held, turn_thrust = spin * window + theta, spin * tick + theta
-    held, held_tilt, held_up = error(0, arb(1), window), error(0, upright, window), error(1, tilt, window)
-    thrust, thrust_tilt, thrust_up = error(0, arb(1), tick), error(0, upright, tick), error(1, tilt, tick)
-    wrong = _size(_largest([held, thrust]), _largest([held_up, thrust_up]))
-    asked = nu + wrong
-    along = _smaller(tilt * feedback[0] + upright * feedback[1] + turn_held * nu, nu)
-    along_wrong = tilt * thrust_tilt + upright * thrust_up + turn_thrust * (thrust + thrust_up)
-    angle = (spin + yaw) * window + theta
+    k_a = [arb(abs(float(g))) for g in claim.gain[:, 2]]
+    most, differ = _largest(k_a), abs(arb(float(claim.gain[0, 2])) - arb(float(claim.gain[1, 2])))
+    early, late = [error(axis, window) for axis in (0, 1)], [error(axis, held) for axis in (0, 1)]
+    wrong = _smaller(early[0] + (tilt + theta) * early[1], _size(*early)) + most * c_high * theta
+    small = theta * theta / 2
+    wrong_along = _smaller((tilt + theta) * late[0] + (upright + theta) * late[1], _size(*late))
+    wrong_along += c_high * (most * small + differ * (theta * tilt + small))
+    wrong_along += theta * nu_across + small * nu_along + held * spin * nu_across
     ratio = gamma * window / c_low
-    rotated = asked * (angle + ratio + angle * ratio) + 2 * turn_held * (held + held_up) + turn_held * along
-    double = _smaller(2 * gamma * j, j * j)
-    tau = arb(claim.rate_lag)
+    asked = nu_across + theta * nu + wrong
+    r_across = (1 + ratio) * wrong + (ratio + window * yaw) * (nu_across + theta * nu) + theta * nu + window * spin * nu_along
+    r_across += c_high * arb(claim.rate_residual)
+    bent = (tau * (_smaller(2 * gamma * turn, j * j) / c_low + yaw * turn), tau * turn * turn / c_low)
+    bent_most = tau * ((arb(4) / 3).sqrt() * j * j / c_low + yaw * turn)
 
-    def total(own: Ball, part: Ball, sampled: Ball) -> Ball:
-        """r along a unit vector with |P u| <= own and |u . b| <= part, the sampled errors across b adding `sampled`."""
-        result = sampled + rotated + part * (along_wrong + (turn_held + turn_thrust) * nu)
-        result += tau * ((double * own + j * j * part) / c_low + yaw * j)
-        return result + c_high * arb(claim.rate_residual) * own
+    def total(own: Ball, part: Ball) -> Ball:
+        """r along a unit vector u with |P u| <= own and |u . b| <= part."""
+        return own * r_across + part * wrong_along + _smaller(own * bent[0] + part * bent[1], bent_most)
 
-    least_tilt = radius[0] / _size(radius[0], height[1])
+    least_tilt = near / _size(near, high)
     r_horizontal = []
     for k in range(TURNS):
-        part, least = tilt * turns[k], least_tilt * turns[k + 1]
-        own = (1 - least * least).sqrt()
-        r_horizontal.append(total(own, part, own * held + upright * part * held_up))
-    r_vertical = total(tilt, upright, tilt * tilt * held_up + tilt * upright * held_tilt)
+        least = least_tilt * turns[k + 1]
+        r_horizontal.append(total((1 - least * least).sqrt(), tilt * turns[k]))
     return {
-        "w0": w[0], "w1": w[1], "r0": _largest(r_horizontal), "r1": r_vertical,
-        "setpoint_rates": asked / c_low,
-        "setpoint_lead": (arb(claim.thrust_lag) + tick) * _largest([asked, gamma]),
-        "share_of_errors": (wrong + turn_thrust * nu) / nu,
+        "w0": w[0], "w1": w[1], "r0": _largest(r_horizontal), "r1": total(tilt, upright),
+        "rates": spin, "setpoint_rates": asked / c_low,
+        "setpoint_lead": (arb(claim.thrust_lag) + tick) * _largest([nu_along + wrong_along, gamma]),
+        "share_of_errors": wrong_along / nu,
     }  # fmt: skip
 
 

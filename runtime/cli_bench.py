@@ -23,6 +23,7 @@ BENCHES: dict[str, tuple[str, str]] = {
     "unseen": ("tubepilot.train.bench_unseen", "payload and wind that training never saw: does it fly, does the disagreement rise"),
     "prediction": ("tubepilot.train.bench_prediction", "open-loop prediction of real flights, beside physics, naive and linear ridge"),
     "latent": ("tubepilot.train.latent.bench", "tasks of the control suite learned from observations; planners in the latent space"),
+    "certificate": ("tubepilot.export.bench_certificate", "the certified set, attacked; its proof and its shield, timed"),
     "calibration": ("tubepilot.train.bench_calibration", "coverage of model-error boxes, disagreement of the ensemble"),
 }
 

@@ -6,8 +6,8 @@ stayed broken: no set-point at all, and the flight controller's own failsafe tak
 
 It trusts nothing: an input that is missing, old or not finite is a reject. S is the shield graph of the bundle (float64),
 the backup policy is the backup graph. What is proven of both: docs/certificate.md. The argument for the admission check is
-section 6 there: the set-point of tick k, computed for the instant s_k, is in force at most until s_k + window; if the state
-lies in S at every instant from s_k to then, the backup policy can take over at any of them.
+section 6 there: the set-point of tick k, computed for the instant s_k, is in force at most until s_k + window; a set-point is
+accepted only if the state lies in S at every instant at which the backup policy can have taken over from it in full.
 
 Read this file first, then `shield_states` (where a set-point leads), `shield_margins` (membership in S), `shield_monitor`
 (the watch over the assumptions), `shield_backup` and `shield_assumed`.
@@ -60,6 +60,7 @@ class Shield:
         self._monitor = Monitor(assumed)
         self._rate_limit = assumed.admitted_rates_rad_s
         self._thrust_share = 1.0 - math.exp(-assumed.tick_s / assumed.thrust_lag_s)
+        self._slope_share = 1.0 - math.exp(-assumed.tick_s / assumed.rate_lag_s)
         self._forget()
 
     @classmethod
@@ -76,6 +77,7 @@ class Shield:
     def _forget(self) -> None:
         self._held: Held | None = None
         self._next_slope: float | None = None  # the backup's own; None if it did not act last
+        self._along = 0.0  # what that slope tends to: the backup's feedback along the thrust, while it acts
         self._last: Setpoint | None = None
         self._acting: tuple[Command, ...] = ()  # the set-points of the last two ticks, newest first
         self._thrust: float | None = None
@@ -105,9 +107,11 @@ class Shield:
         Returns:
             The decision; its set-point is what must be sent.
         """
-        late = self._monitor.is_late(now_ns)
+        late, skipped = self._monitor.is_late(now_ns), self._monitor.skipped
         if late:
-            self._thrust = None  # ticks were skipped: start again from the predictor's thrust
+            self._thrust = None  # too many ticks were skipped: start again from the predictor's thrust
+        else:
+            self._run_on(skipped)
         if predicted is None:
             return self._blind(Reason.NO_STATE)
         x, d = _usable_state(predicted), _usable_estimate(disturbance)
@@ -157,12 +161,14 @@ class Shield:
             return Reason.SETPOINT_LIMIT, None, math.nan
         if abs(command[0]) > most[0] or abs(command[1]) > most[1] or abs(command[2]) > most[2]:
             return Reason.SETPOINT_LIMIT, None, math.nan
-        states = self._prediction.ahead(now, command, self._set.limited(d))
-        radii = self._prediction.radii(states, self._prediction.spread(now, command, self._acting))
-        options = self._set.anchors(states[-1], d, self._held)
+        prediction = self._prediction
+        states, wanted = prediction.ahead(now, command, self._set.limited(d)), prediction.turn(now, command)
+        spread = prediction.spread(now, wanted, self._acting)
+        options = self._set.anchors(states[1], d, self._held)
+        groups = [prediction.judged(states, spread, wanted, held.anchor, held.disturbance) for held in options]
         best: Held | None = None
         best_margin = math.nan
-        for held, margin in zip(options, self._set.margins(states, radii, options), strict=True):
+        for held, margin in zip(options, self._set.margins(groups, options), strict=True):
             if (best is None or margin > best_margin) and self._set.fenced(held):
                 best, best_margin = held, margin
         if best is None:
@@ -209,12 +215,13 @@ class Shield:
         if setpoint is None:
             return Decision(None, Verdict.VOID, Reason.NOT_FINITE, margin)
         self._held, self._next_slope = held, slope
+        self._along = now.slope + (slope - now.slope) / self._slope_share
         self._keep(x, setpoint)
         return Decision(setpoint, Verdict.BACKUP, Reason.OUTSIDE_SET if outside else reason, margin)
 
     def _best(self, now: Present, options: list[Held]) -> tuple[Held, float]:
         """The anchor for which the present state has the largest margin, and that margin; the first of equal ones."""
-        margins = self._set.margins([now.flat], self._prediction.radii([now.flat], 0.0), options)
+        margins = self._set.margins([[(now.flat, self._prediction.present(now.flat))]] * len(options), options)
         margin = max(margins)
         return options[margins.index(margin)], margin
 
@@ -235,6 +242,19 @@ class Shield:
         if not self._acting:
             return 0.0
         return (self.assumed.thrust_gain * self._acting[0][3] - thrust) / self.assumed.thrust_lag_s
+
+    def _run_on(self, ticks: int) -> None:
+        """Carry the modelled thrust through ticks that were skipped: the last set-point acted on, and so did the backup's slope."""
+        a = self.assumed
+        for _ in range(ticks):
+            if self._thrust is None or self._last is None:
+                return
+            if self._next_slope is None:
+                self._thrust += self._thrust_share * (a.thrust_gain * self._last.thrust_m_s2 - self._thrust)
+                continue
+            lead = a.rate_lag_s * self._slope_share * (self._next_slope - self._along)
+            self._thrust += a.tick_s * self._along + lead
+            self._next_slope += self._slope_share * (self._along - self._next_slope)
 
     def _keep(self, x: list[float], setpoint: Setpoint) -> None:
         """Remember what acts now, and what it should lead to by the next tick."""

@@ -41,6 +41,7 @@ class Assumed:
     thrust_max_m_s2: float
     tube_m: Pair
     anchor: tuple[Triple, Triple]
+    gain: tuple[Triple, Triple]
 
     @property
     def admitted_rates_rad_s(self) -> Triple:
@@ -84,6 +85,7 @@ def assumed_from(certificate: bytes) -> Assumed:
     try:
         e, backup = table["assumptions"], table["backup"]
         horizontal, vertical = table["set"]["anchor"]
+        gain_horizontal, gain_vertical = backup["gain"]
         return Assumed(
             position_error_m=_number(e["position_error_m"]),
             velocity_error_m_s=_number(e["velocity_error_m_s"]),
@@ -109,6 +111,7 @@ def assumed_from(certificate: bytes) -> Assumed:
             thrust_max_m_s2=_number(backup["thrust_max_m_s2"]),
             tube_m=_pair(table["tube"]["position_m"]),
             anchor=(_triple(horizontal), _triple(vertical)),
+            gain=(_triple(gain_horizontal), _triple(gain_vertical)),
         )
     except KeyError as error:
         raise BundleError(f"certificate.toml lacks {error}; run `tubepilot certify` again") from error

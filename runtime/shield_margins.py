@@ -76,11 +76,11 @@ class CertifiedSet:
         result = [Held((px - share * best_x, py - share * best_y, pz - share * best_z), d) for share in ANCHORS]
         return [*result, held if held is not None else result[1]]
 
-    def margins(self, states: Sequence[Flat], radii: Sequence[Radii], options: Sequence[Held]) -> list[float]:
-        """For each option, the least margin of the states to the edge of S, all errors within their radii.
+    def margins(self, groups: Sequence[Sequence[tuple[Flat, Radii]]], options: Sequence[Held]) -> list[float]:
+        """For each option, the least margin of its states to the edge of S, all errors within their radii.
 
         Args:
-            states, radii: As many of one as of the other.
+            groups: For each option its states with their radii, as many for each.
             options: So many that options times states are no more than the points of the graph.
 
         Returns:
@@ -88,21 +88,25 @@ class CertifiedSet:
         """
         horizontal: list[float] = []
         vertical: list[float] = []
-        for held in options:
+        off_horizontal: list[float] = []
+        off_vertical: list[float] = []
+        for held, group in zip(options, groups, strict=True):
             (qx, qy, qz), (dx, dy, dz) = held.anchor, held.disturbance
-            for flat in states:
+            for flat, radii in group:
                 (px, py, pz), (vx, vy, vz), (ax, ay, az) = flat.position, flat.velocity, flat.acceleration
                 jx, jy, jz = flat.jerk
                 horizontal += (px - qx, py - qy, vx, vy, ax + dx, ay + dy, jx, jy)
                 vertical += (pz - qz, vz, az + dz, jz)
+                off_horizontal += radii.horizontal
+                off_vertical += radii.vertical
         size = len(vertical)
         self._horizontal[: 2 * size] = horizontal
         self._vertical[:size] = vertical
-        self._radius_horizontal[:size] = [value for one in radii for value in one.horizontal] * len(options)
-        self._radius_vertical[:size] = [value for one in radii for value in one.vertical] * len(options)
+        self._radius_horizontal[:size] = off_horizontal
+        self._radius_vertical[:size] = off_vertical
         self._session.run_with_iobinding(self._binding)
         found: list[float] = self._margin[: size // 4].tolist()
-        count = len(states)
+        count = len(groups[0])
         return [_least(found[n : n + count]) for n in range(0, len(found), count)]
 
     def fenced(self, held: Held) -> bool:

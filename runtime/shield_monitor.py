@@ -38,6 +38,7 @@ class Monitor:
         noise = 2.0 * math.sqrt(2.0) * a.rate_error_rad_s / self._response
         self._most_rate = a.rate_residual_rad_s + noise
         self._late_ns = (1.5 + a.missed_ticks) * 1e9 * a.tick_s
+        self._tick_ns = 1e9 * a.tick_s
         self.engage()
 
     def engage(self) -> None:
@@ -45,12 +46,14 @@ class Monitor:
         self._broken = dict.fromkeys(Reason, 0)
         self._expected: tuple[float, float] | None = None
         self._last_ns = 0
+        self.skipped = 0
 
     def is_late(self, now_ns: int) -> bool:
-        """Note a tick; True if more ticks are missing before it than the certificate assumes."""
-        late = self._last_ns > 0 and now_ns - self._last_ns > self._late_ns
+        """Note a tick; True if more ticks are missing before it than the certificate assumes. `skipped` says how many are."""
+        gap_ns = now_ns - self._last_ns if self._last_ns > 0 else 0
         self._last_ns = now_ns
-        return late
+        self.skipped = max(round(gap_ns / self._tick_ns) - 1, 0)
+        return gap_ns > self._late_ns
 
     def count(self, reason: Reason, happened: bool) -> int:
         """Ticks in a row, this one included, in which this happened."""

@@ -13,9 +13,6 @@ from dataclasses import dataclass
 
 from .shield_assumed import Assumed, Triple
 
-INSTANTS = 4
-"""Instants from s_k to s_k + window at which a set-point is judged; between them the curvature bound is taken off."""
-
 Command = tuple[float, float, float, float]
 """A set-point as plain numbers: body rates [rad/s], collective thrust [m/s^2]."""
 
@@ -70,14 +67,20 @@ class _Instant:
         rate_share: How far the rates have gone towards their set-point.
         mean_share: The same on average since the instant of the tick.
         thrust_decay: What is left of the thrust's distance from its target.
-        reach_share: `rate_share` counted from one window earlier.
+        old_share: How far a set-point that acts too long, or the judged one that acts too early, may have drawn the rates.
+        new_share: How far the rate set-point of the backup policy may have.
+        late_share: How far the thrust of the backup policy may have, beyond the period of the judged one.
+        early_s: How long the backup's rate set-point can have acted [s].
     """
 
     t_s: float
     rate_share: float
     mean_share: float
     thrust_decay: float
-    reach_share: float
+    old_share: float
+    new_share: float
+    late_share: float
+    early_s: float
 
 
 def dot(a: Triple, b: Triple) -> float:
@@ -120,28 +123,37 @@ def flatten(x: Sequence[float], slope: float, gravity_m_s2: float) -> Present:
 class Prediction:
     """Where set-points lead within the window, and how sure that is.
 
+    A set-point is judged where the backup policy can have taken over in full: a period after s_k at the earliest, and at the
+    latest after the missed ticks too, or at s_k + window. Between the two the curvature bound is taken off.
+
     Args:
         assumed: Numbers of the certificate.
     """
 
     def __init__(self, assumed: Assumed) -> None:
         self._assumed = a = assumed
-        self._gap_s = a.window_s / (INSTANTS - 1)
-        # as numpy.linspace spaces them
-        times = [n * self._gap_s for n in range(INSTANTS - 1)] + [a.window_s]
-        self._instants = tuple(self._instant(t_s) for t_s in times)
-        self._bend = self._gap_s * self._gap_s / 8.0
+        lead_s = max(a.window_s - a.tick_s, 0.0)  # how long before s_k the backup's rates can begin to act
+        last_s = max((1 + a.missed_ticks) * a.tick_s, a.window_s)
+        self._instants = self._instant(a.tick_s, 0.0, lead_s), self._instant(last_s, lead_s, lead_s)
+        self._bend = (last_s - a.tick_s) ** 2 / 8.0
         self._rate_error = math.sqrt(2.0)
+        self._slower = 1.0 - a.rate_lag_s / a.thrust_lag_s
 
-    def _instant(self, t_s: float) -> _Instant:
+    def _instant(self, t_s: float, late_s: float, lead_s: float) -> _Instant:
+        """Shares at an instant, the backup's thrust acting for `late_s` at most, and its rates for `lead_s` more than a period."""
         a = self._assumed
-        share = 1.0 - math.exp(-t_s / a.rate_lag_s)
+        lag = a.rate_lag_s
+        share = 1.0 - math.exp(-t_s / lag)
+        early_s = a.tick_s + late_s + lead_s
         return _Instant(
             t_s=t_s,
             rate_share=share,
-            mean_share=1.0 - share * a.rate_lag_s / t_s if t_s > 0.0 else 0.0,
+            mean_share=1.0 - share * lag / t_s,
             thrust_decay=math.exp(-t_s / a.thrust_lag_s),
-            reach_share=1.0 - math.exp(-(t_s + a.window_s) / a.rate_lag_s),
+            old_share=max(share, (1.0 - math.exp(-a.window_s / lag)) * math.exp(-t_s / lag)),
+            new_share=1.0 - math.exp(-early_s / lag),
+            late_share=1.0 - math.exp(-late_s / lag),
+            early_s=early_s,
         )
 
     def turn(self, now: Present, command: Command) -> Triple:
@@ -200,9 +212,8 @@ class Prediction:
             )
         return result
 
-    def spread(self, now: Present, command: Command, acting: Sequence[Command]) -> float:
-        """Largest difference between what the set-point and those that may still act ask of the jerk [m/s^3]."""
-        wanted = self.turn(now, command)
+    def spread(self, now: Present, wanted: Triple, acting: Sequence[Command]) -> float:
+        """Largest difference between what the judged set-point, see `turn`, and those that may still act ask of the jerk [m/s^3]."""
         largest = 0.0
         for old in acting:
             turn = self.turn(now, old)
@@ -210,32 +221,70 @@ class Prediction:
             largest = max(largest, math.sqrt(dot(difference, difference)))
         return largest
 
-    def radii(self, states: Sequence[Flat], spread: float) -> list[Radii]:
-        """What each nominal state of `ahead` can be off by; given only the present one, what that can be off by.
+    def judged(
+        self, states: Sequence[Flat], spread: float, wanted: Triple, anchor: Triple, disturbance: Triple
+    ) -> list[tuple[Flat, Radii]]:
+        """The states in which the backup policy can have taken over in full, and what each can be off by.
+
+        Its rate set-point replaces the judged one somewhere within the window, its thrust set-point a period after s_k. So each
+        nominal state stands here twice: as if the judged rates acted throughout, and as if the backup's had replaced them as
+        early as they can; S is convex, so what lies between lies in it too (docs/certificate.md, section 6).
 
         Args:
-            states: At the first instants.
+            states: From `ahead`.
             spread: See `spread` [m/s^3].
+            wanted: What the judged set-point asks of the jerk, see `turn` [m/s^3].
+            anchor, disturbance: What the backup would hold [m], [m/s^2].
         """
-        a = self._assumed
-        error_m, error_m_s = a.position_error_m, a.velocity_error_m_s
         result = []
-        for flat, instant in zip(states, self._instants, strict=False):
-            t, share = instant.t_s, instant.reach_share
-            turn = math.sqrt(dot(flat.jerk, flat.jerk))
-            rows = []
-            for axis in (0, 1):
-                # The set-points differ from window before the instant on: the prediction let only the old one act until there.
-                unknown = spread + a.jerk_disturbance_m_s3[axis]
-                jerk = (
-                    self._rate_error * flat.thrust * a.rate_error_rad_s
-                    + turn * a.attitude_error_rad
-                    + share * unknown
-                    # straight lines between the instants: gap^2 / 8 times the largest second derivative
-                    + self._bend * (turn + spread + a.jerk_disturbance_m_s3[axis]) / a.rate_lag_s**2
-                )
-                acceleration = flat.thrust * a.attitude_error_rad + t * jerk
-                velocity = error_m_s + t * (a.acceleration_m_s2[axis] + acceleration)
-                rows.append((error_m + t * velocity, velocity, acceleration, jerk))
-            result.append(Radii(rows[0], rows[1]))
+        for flat, instant in zip(states, self._instants, strict=True):
+            asked = self.feedback(flat, anchor, disturbance)
+            c = flat.thrust or math.nan
+            (ax, ay, az), (jx, jy, jz), share = flat.acceleration, flat.jerk, instant.new_share
+            up = ax / c, ay / c, (az + self._assumed.gravity_m_s2) / c
+            along = dot(up, asked)
+            cx = share * (asked[0] - along * up[0] - wanted[0])
+            cy = share * (asked[1] - along * up[1] - wanted[1])
+            cz = share * (asked[2] - along * up[2] - wanted[2])
+            change = math.sqrt(cx * cx + cy * cy + cz * cz)
+            thrust = abs(along - self._slower * dot(up, flat.jerk))
+            other = Flat(flat.position, flat.velocity, flat.acceleration, (jx + cx, jy + cy, jz + cz), flat.thrust)
+            radii = self._radii(flat, instant, spread, change, thrust)
+            result += [(flat, radii), (other, radii)]
         return result
+
+    def feedback(self, flat: Flat, anchor: Triple, disturbance: Triple) -> Triple:
+        """The feedback nu of the backup policy, world [m/s^3]; arguments as in `judged`."""
+        (px, py, pz), (vx, vy, vz), (ax, ay, az) = flat.position, flat.velocity, flat.acceleration
+        horizontal, vertical = self._assumed.gain
+        return (
+            dot(horizontal, (px - anchor[0], vx, ax + disturbance[0])),
+            dot(horizontal, (py - anchor[1], vy, ay + disturbance[1])),
+            dot(vertical, (pz - anchor[2], vz, az + disturbance[2])),
+        )
+
+    def present(self, flat: Flat) -> Radii:
+        """What the state at the instant of the tick can be off by: the error E of the estimate."""
+        a = self._assumed
+        jerk = self._rate_error * flat.thrust * a.rate_error_rad_s + math.sqrt(dot(flat.jerk, flat.jerk)) * a.attitude_error_rad
+        row = (a.position_error_m, a.velocity_error_m_s, flat.thrust * a.attitude_error_rad, jerk)
+        return Radii(row, row)
+
+    def _radii(self, flat: Flat, instant: _Instant, spread: float, change: float, thrust: float) -> Radii:
+        """What a state of `judged` can be off by, given how far set-points that act too long or too early, the backup's rates
+        and its thrust slope are from the judged ones [m/s^3]."""
+        a, t, late_s = self._assumed, instant.t_s, instant.early_s
+        turn = math.sqrt(dot(flat.jerk, flat.jerk))
+        start = self._rate_error * flat.thrust * a.rate_error_rad_s
+        known = turn * a.attitude_error_rad + instant.old_share * spread + instant.late_share * thrust
+        rows = []
+        for axis in (0, 1):
+            other = a.jerk_disturbance_m_s3[axis]
+            # straight lines between the instants: gap^2 / 8 times the largest second derivative
+            bend = self._bend * (turn + spread + change + thrust + other) / a.rate_lag_s**2
+            moved = known + instant.rate_share * other + bend
+            acceleration = flat.thrust * a.attitude_error_rad + t * (start + moved) + late_s * change
+            velocity = a.velocity_error_m_s + t * (a.acceleration_m_s2[axis] + acceleration)
+            jerk = start * (1.0 - instant.rate_share) + moved
+            rows.append((a.position_error_m + t * velocity, velocity, acceleration, jerk))
+        return Radii(rows[0], rows[1])

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from tubepilot.firmware_bridge.errors import CertificateError
+from tubepilot.firmware_bridge.errors import CertificateError, InputError
 from tubepilot.firmware_bridge.types import GRAVITY_M_S2
 
 
@@ -24,27 +24,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("certificate"), help="folder to write")
     pair = {"type": float, "nargs": 2, "metavar": ("H", "V")}
     parser.add_argument(
-        "--acceleration-m-s2", default=[0.25, 0.15], **pair,
+        "--acceleration-m-s2", default=[0.4, 0.25], **pair,
         help="W: largest change of the unexplained acceleration (wind, residual) from its on-board estimate [m/s^2]",
     )
     parser.add_argument(
         "--disturbance-m-s2", default=[1.1, 0.4], **pair, help="largest disturbance estimate itself [m/s^2]"
     )
     parser.add_argument(
-        "--rate-residual-rad-s", type=float, default=0.05, help="W: rate set-point error that explains the rate residual [rad/s]"
+        "--rate-residual-rad-s", type=float, default=0.03, help="W: rate set-point error that explains the rate residual [rad/s]"
     )
-    parser.add_argument("--position-error-m", type=float, default=0.018, help="E: of the predicted state [m]")
-    parser.add_argument("--velocity-error-m-s", type=float, default=0.035, help="E: of the predicted state [m/s]")
-    parser.add_argument("--attitude-error-rad", type=float, default=0.0045, help="E: of the predicted state [rad]")
-    parser.add_argument("--rate-error-rad-s", type=float, default=0.045, help="E: of the predicted state, per axis [rad/s]")
-    parser.add_argument("--yaw-rate-rad-s", type=float, default=0.3, help="largest yaw rate [rad/s]")
-    parser.add_argument("--delay-max-ms", type=float, default=5.0, help="largest delay of a set-point beyond the usual [ms]")
-    parser.add_argument("--missed-ticks", type=int, default=0, help="consecutive ticks without set-point that are covered")
+    parser.add_argument("--position-error-m", type=float, default=0.03, help="E: of the predicted state [m]")
+    parser.add_argument("--velocity-error-m-s", type=float, default=0.05, help="E: of the predicted state [m/s]")
+    parser.add_argument("--attitude-error-rad", type=float, default=0.0075, help="E: of the predicted state [rad]")
+    parser.add_argument("--rate-error-rad-s", type=float, default=0.05, help="E: of the predicted state, per axis [rad/s]")
+    parser.add_argument("--yaw-rate-rad-s", type=float, default=0.2, help="largest yaw rate [rad/s]")
+    parser.add_argument("--delay-max-ms", type=float, default=10.0, help="largest delay of a set-point beyond the usual [ms]")
+    parser.add_argument("--missed-ticks", type=int, default=1, help="consecutive ticks without set-point that are covered")
     parser.add_argument("--wind-m-s", type=float, default=3.0, help="mean wind of the flights that W is compared with [m/s]")
     parser.add_argument("--gust-m-s", type=float, default=0.5, help="largest gust of those flights [m/s]")
     parser.add_argument("--flights", type=int, default=2, help="flights of the backup policy in the simulator; 0: none")
     parser.add_argument("--rollouts", type=int, default=500, help="rollouts of the falsifier; 0: none")
     parser.add_argument("--seed", type=int, default=0, help="seed of flights and falsifier")
+    parser.add_argument(
+        "--report", action="store_true", help="draw set, tube, worst trajectory found, and what limits the set; needs --rollouts"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -59,10 +62,12 @@ def run(args: argparse.Namespace) -> int:
     from .invariance.assumptions import Assumptions
     from .invariance.backup import BackupLaw
     from .invariance.certificate import save
-    from .invariance.design import DESIGNS, certify, gains
-    from .invariance.picture import draw
-    from .invariance.shield_graph import shield_graph
+    from .invariance.design import DESIGNS, certify, gains, sensitivity
+    from .invariance.picture import draw, draw_report
+    from .invariance.shield_graph import graphs_of
 
+    if args.report and args.rollouts <= 0:
+        raise InputError("--report shows what the falsifier found: give --rollouts above 0")
     checkpoint = load(args.checkpoint)
     settings, physics = checkpoint.settings, checkpoint.model.physics
     tick_s = 1.0 / settings.tick_hz
@@ -126,18 +131,19 @@ def run(args: argparse.Namespace) -> int:
     if args.flights > 0:
         sources.update(_compare(args, certificate.assumptions, certificate.law, settings.thrust_scale_m_s2,
                                 round(settings.command_delay_s / tick_s)))
-    graphs = {
-        "backup": certificate.law.graph().SerializeToString(deterministic=True),
-        "shield": shield_graph(certificate.axes[0].facets, certificate.axes[1].facets, certificate.anchor).SerializeToString(
-            deterministic=True
-        ),
-    }
+    graphs = graphs_of(certificate)
     _report(certificate, proven_s)
-    if args.rollouts > 0:
-        _attack(certificate, args.rollouts, args.seed)
+    seen = _attack(certificate, args.rollouts, args.seed) if args.rollouts > 0 else None
     save(certificate, graphs, args.out)
     draw(certificate, args.out / "certificate.png")
     print(f"picture: {args.out / 'certificate.png'}")
+    if args.report and seen is not None:
+        less = sensitivity(certificate)
+        draw_report(certificate, seen, less, args.out / "report.png")
+        print("what to tighten: less r [m/s^3] (horizontal / vertical) if the assumption is 10 % smaller")
+        for name, (h, v) in sorted(less.items(), key=lambda item: -item[1][0]):
+            print(f"  {name:<28} {h:.4f} / {v:.4f}")
+        print(f"report: {args.out / 'report.png'}")
     print(f"next: tubepilot export --checkpoint {args.checkpoint} --certificate {args.out} --out bundle")
     return 0
 
@@ -181,6 +187,11 @@ def _report(certificate, seconds: float) -> None:  # type: ignore[no-untyped-def
     tube = [axis.tube_bound for axis in certificate.axes]
     print(f"proven in {seconds:.1f} s: {facets[0]} horizontal and {facets[1]} vertical facet pairs, all below 1 after every step")
     print(f"  S: speed {certificate.speed_m_s:.2f} m/s in every horizontal direction, tilt {_degrees(certificate.tilt_rad):.1f} deg")
+    both = certificate.at_once
+    print(
+        f"     all at once, in every direction: {both.velocity_m_s[0]:.2f} / {both.velocity_m_s[1]:.2f} m/s (horizontal / vertical) "
+        f"and {_degrees(both.tilt_rad):.1f} deg"
+    )
     print(
         f"  T: {tube[0][0]:.2f} / {tube[1][0]:.2f} m from the anchor, {tube[0][1]:.2f} / {tube[1][1]:.2f} m/s, "
         f"{tube[0][2]:.2f} / {tube[1][2]:.2f} m/s^2 (horizontal / vertical)"
@@ -191,17 +202,19 @@ def _report(certificate, seconds: float) -> None:  # type: ignore[no-untyped-def
         print(f"    {name:<44} {h:.3f} / {v:.3f}")
 
 
-def _attack(certificate, rollouts: int, seed: int) -> None:  # type: ignore[no-untyped-def]
+def _attack(certificate, rollouts: int, seed: int):  # type: ignore[no-untyped-def]
     """Try to break it; an escape is a bug and stops the command."""
     from .invariance.falsify import falsify
 
-    seen = falsify(certificate, rollouts, seed)
+    with tqdm(total=rollouts, desc="falsifier", unit="rollout") as bar:
+        seen = falsify(certificate, rollouts, seed, bar.update)
     print(
         f"falsifier: {seen.rollouts} rollouts of the nonlinear plant, {seen.escapes} escapes, "
         f"largest facet {seen.largest_facet:.6f} of 1"
     )
     if seen.escapes:
         raise CertificateError(f"the falsifier left the set {seen.escapes} times: the proof is wrong; do not fly, report this")
+    return seen
 
 
 def _degrees(radians: float) -> float:

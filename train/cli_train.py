@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="largest body-rate set-points; more than the certified set can use only gets rejected [rad/s]"
     )
     parser.add_argument(
-        "--thrust-shares", type=float, nargs=2, metavar=("MIN", "MAX"), default=[0.3757, 0.72],
+        "--thrust-shares", type=float, nargs=2, metavar=("MIN", "MAX"), default=[0.35, 0.72],
         help="least and greatest ratio of the thrust set-point to the thrust at throttle 1; the rest is for the rate loop"
     )
     parser.add_argument(

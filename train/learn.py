@@ -31,7 +31,7 @@ from .value import train_value
 
 DT_PLAN_S = 0.04
 HORIZON = 12
-THRUST_SHARES = (0.3757, 0.72)
+THRUST_SHARES = (0.35, 0.72)
 """Range of thrust that a setpoint may ask for, over the greatest; the rest is for the rate loop."""
 HELD_OUT = 3
 FEWEST_ITERATIONS = 200

@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import functools
-import tempfile
-from pathlib import Path
 
 import numpy as np
 
 from tubepilot.train.invariance.assumptions import Assumptions
 from tubepilot.train.invariance.backup import BackupLaw
-from tubepilot.train.invariance.certificate import Certificate, save
+from tubepilot.train.invariance.certificate import Certificate, files_of
 from tubepilot.train.invariance.design import certify
-from tubepilot.train.invariance.shield_graph import shield_graph
+from tubepilot.train.invariance.shield_graph import graphs_of
 
 ASSUMED = Assumptions(
-    position_error_m=0.018,
-    velocity_error_m_s=0.035,
-    attitude_error_rad=0.0045,
-    rate_error_rad_s=0.045,
-    acceleration_m_s2=(0.25, 0.15),
+    position_error_m=0.03,
+    velocity_error_m_s=0.05,
+    attitude_error_rad=0.0075,
+    rate_error_rad_s=0.05,
+    acceleration_m_s2=(0.4, 0.25),
     disturbance_estimate_m_s2=(1.1, 0.4),
-    rate_residual_rad_s=0.05,
-    yaw_rate_rad_s=0.3,
+    rate_residual_rad_s=0.03,
+    yaw_rate_rad_s=0.2,
     thrust_scale_error=0.0,
     tick_s=0.01,
-    delay_max_s=0.005,
-    missed_ticks=0,
+    delay_max_s=0.01,
+    missed_ticks=1,
     rate_lag_s=0.0452,
     thrust_lag_s=0.0705,
     drag_1_s=(0.2563, 0.1845),
@@ -57,12 +55,4 @@ def proven() -> Certificate:
 @functools.cache
 def certificate_files() -> dict[str, bytes]:
     """Content of the files of its folder by name."""
-    certificate = proven()
-    facets = [axis.facets for axis in certificate.axes]
-    graphs = {
-        "backup": certificate.law.graph().SerializeToString(deterministic=True),
-        "shield": shield_graph(facets[0], facets[1], certificate.anchor).SerializeToString(deterministic=True),
-    }
-    with tempfile.TemporaryDirectory() as folder:
-        save(certificate, graphs, Path(folder))
-        return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+    return files_of(proven(), graphs_of(proven()))

@@ -1,7 +1,7 @@
 """The shield once more, written with numpy's vectors and matrices: an oracle for the one that flies.
 
-It is the first implementation, kept as it was; `tests/runtime/test_shield.py` compares the two tick by tick. It is written for
-comparison only: plain to read against docs/certificate.md, section 6, and slow.
+`tests/runtime/test_shield.py` compares the two tick by tick. It is written for comparison only: plain to read against
+docs/certificate.md, section 6, and slow.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from tubepilot.firmware_bridge.types import Setpoint, Vector
 from tubepilot.runtime.session import bind, buffers, open_session
 from tubepilot.runtime.shield import Assumed, Decision, Reason, Verdict
 
-INSTANTS = 4
 ANCHORS = (0.7, 1.0, 1.3)
 BLENDS = (1.0, 0.5, 0.2)
 GENTLE_RATE_RAD_S, GENTLE_THRUST_M_S2 = 0.35, 0.25
@@ -60,6 +59,7 @@ class OracleShield:
         self._broken = dict.fromkeys(Reason, 0)
         self._last_ns = 0
         self._thrust: float | None = None
+        self._along = 0.0
 
     def engage(self, predicted: Sequence[float]) -> None:
         """Start to judge."""
@@ -73,10 +73,13 @@ class OracleShield:
         self, predicted: Sequence[float] | None, disturbance: Sequence[float], candidate: Setpoint | None, now_ns: int
     ) -> Decision:
         """Judge one tick."""
-        late = self._last_ns > 0 and now_ns - self._last_ns > (1.5 + self.assumed.missed_ticks) * 1e9 * self.assumed.tick_s
+        gap = (now_ns - self._last_ns) / (1e9 * self.assumed.tick_s) if self._last_ns > 0 else 0.0
+        late = gap > 1.5 + self.assumed.missed_ticks
         self._last_ns = now_ns
         if late:
             self._thrust = None  # ticks were skipped: start again from the predictor's thrust
+        elif gap > 1.5:
+            self._run_on(round(gap) - 1)
         if predicted is None:
             return self._blind(Reason.NO_STATE)
         x = np.array(predicted, dtype=np.float64)
@@ -119,13 +122,19 @@ class OracleShield:
         inside = a.thrust_min_m_s2 <= candidate.thrust_m_s2 <= a.thrust_max_m_s2
         if not inside or bool((np.abs(candidate.rates_rad_s) > limits).any()):
             return Reason.SETPOINT_LIMIT, None, math.nan
-        times = np.linspace(0.0, a.window_s, INSTANTS)
-        ahead = [self._ahead(now, candidate, float(t), d) for t in times]
+        times = (a.tick_s, max((1 + a.missed_ticks) * a.tick_s, a.window_s))
+        ahead = [self._ahead(now, candidate, t, d) for t in times]
         spread = self._spread(now, candidate)
         best: tuple[float, _Held] | None = None
         holds = self._anchors(ahead[-1], d)
-        margins = self._margins([(point, held, radius) for held in holds for point, radius in self._radii(ahead, times, spread)])
-        for held, part in zip(holds, margins.reshape(len(holds), INSTANTS), strict=True):
+        points = []
+        for held in holds:
+            for flat, t in zip(ahead, times, strict=True):
+                late = 0.0 if flat is ahead[0] else max(a.window_s - a.tick_s, 0.0)  # the backup's thrust acts for so long
+                wanted = self._turn(now, candidate)
+                points += [(one, held, radii) for one, radii in self._judged(flat, t, late, held, wanted, spread)]
+        margins = self._margins(points).reshape(len(holds), 4)
+        for held, part in zip(holds, margins, strict=True):
             if (best is None or part.min() > best[0]) and self._fenced(held):
                 best = (float(part.min()), held)
         if best is None:
@@ -196,30 +205,49 @@ class OracleShield:
                 largest = max(largest, math.sqrt(float(difference @ difference)))
         return largest
 
-    def _radii(self, ahead: list[_Flat], times: Vector, spread: float) -> list[tuple[_Flat, Vector]]:
-        """Each nominal state with the radii (4, 2), horizontal and vertical, of what it can be off by."""
+    def _judged(
+        self, flat: _Flat, t: float, late: float, held: _Held, wanted: Vector, spread: float
+    ) -> list[tuple[_Flat, Vector]]:
+        """A nominal state, and the same with the backup's rates acting as early as they can, each with its radii (4, 2)."""
         a = self.assumed
-        result = []
-        gap = a.window_s / (INSTANTS - 1)
-        for flat, t in zip(ahead, times, strict=True):
-            turn = float(np.linalg.norm(flat.rows[3]))
-            # The set-points differ from window before the instant on: the prediction let only the old one act until there.
-            share = 1.0 - math.exp(-(float(t) + a.window_s) / a.rate_lag_s)
-            jerk = [
-                math.sqrt(2.0) * flat.thrust * a.rate_error_rad_s
-                + turn * a.attitude_error_rad
-                + share * (spread + a.jerk_disturbance_m_s3[axis])
-                # straight lines between the instants: gap^2 / 8 times the largest second derivative
-                + gap * gap / 8.0 * (turn + spread + a.jerk_disturbance_m_s3[axis]) / a.rate_lag_s**2
-                for axis in (0, 1)
-            ]
-            radii = np.empty((4, 2))
-            for axis in (0, 1):
-                acceleration = flat.thrust * a.attitude_error_rad + float(t) * jerk[axis]
-                velocity = a.velocity_error_m_s + float(t) * (a.acceleration_m_s2[axis] + acceleration)
-                radii[:, axis] = (a.position_error_m + float(t) * velocity, velocity, acceleration, jerk[axis])
-            result.append((flat, radii))
-        return result
+        horizontal, vertical = (np.array(row) for row in a.gain)
+        z = flat.rows[:3].copy()
+        z[0] -= held.anchor
+        z[2] += held.disturbance
+        nu = np.array([horizontal @ z[:, 0], horizontal @ z[:, 1], vertical @ z[:, 2]])
+        up = (flat.rows[2] + np.array([0.0, 0.0, a.gravity_m_s2])) / flat.thrust
+        early = a.tick_s + late + max(a.window_s - a.tick_s, 0.0)
+        gap = max((1 + a.missed_ticks) * a.tick_s, a.window_s) - a.tick_s
+
+        def share(time: float) -> float:
+            return 1.0 - math.exp(-time / a.rate_lag_s)
+
+        change = share(early) * (nu - up * float(up @ nu) - wanted)
+        size = math.sqrt(float(change @ change))
+        thrust = abs(float(up @ nu) - (1.0 - a.rate_lag_s / a.thrust_lag_s) * float(up @ flat.rows[3]))
+        rows = flat.rows.copy()
+        rows[3] += change
+        turn = float(np.linalg.norm(flat.rows[3]))
+        start = math.sqrt(2.0) * flat.thrust * a.rate_error_rad_s
+        old = max(share(t), share(a.window_s) * math.exp(-t / a.rate_lag_s))
+        radii = np.empty((4, 2))
+        for axis in (0, 1):
+            other = a.jerk_disturbance_m_s3[axis]
+            moved = turn * a.attitude_error_rad + old * spread + share(late) * thrust + share(t) * other
+            # straight lines between the instants: gap^2 / 8 times the largest second derivative
+            moved += gap * gap / 8.0 * (turn + spread + size + thrust + other) / a.rate_lag_s**2
+            jerk = start * math.exp(-t / a.rate_lag_s) + moved
+            acceleration = flat.thrust * a.attitude_error_rad + t * (start + moved) + early * size
+            velocity = a.velocity_error_m_s + t * (a.acceleration_m_s2[axis] + acceleration)
+            radii[:, axis] = (a.position_error_m + t * velocity, velocity, acceleration, jerk)
+        return [(flat, radii), (_Flat(rows, flat.thrust, flat.slope, flat.rotation), radii)]
+
+    def _still(self, now: _Flat) -> Vector:
+        """Radii (4, 2) of the present state."""
+        a = self.assumed
+        jerk = math.sqrt(2.0) * now.thrust * a.rate_error_rad_s + float(np.linalg.norm(now.rows[3])) * a.attitude_error_rad
+        column = np.array([a.position_error_m, a.velocity_error_m_s, now.thrust * a.attitude_error_rad, jerk])
+        return np.stack([column, column], axis=1)
 
     def _anchors(self, flat: _Flat, d: Vector) -> list[_Held]:
         """Anchors to try, each with the disturbance estimate to hold; the one held last comes along."""
@@ -257,7 +285,7 @@ class OracleShield:
 
     def _fall_back(self, x: Vector, now: _Flat, d: Vector, reason: Reason) -> Decision:
         """The backup policy towards the anchor held last; from outside S it is sent all the same, but not for long."""
-        still = [(now, self._radii([now], np.zeros(1), 0.0)[0][1])]
+        still = [(now, self._still(now))]
         holds = [self._held] if self._held is not None else self._anchors(now, d)
         margins = self._margins([(point, held, radius) for held in holds for point, radius in still])
         chosen = int(np.argmax(margins))
@@ -277,6 +305,7 @@ class OracleShield:
         if setpoint is None:
             return Decision(None, Verdict.VOID, Reason.NOT_FINITE, margin)
         self._held, self._next_slope = held, slope
+        self._along = now.slope + (slope - now.slope) / (1.0 - math.exp(-self.assumed.tick_s / self.assumed.rate_lag_s))
         self._keep(x, setpoint)
         return Decision(setpoint, Verdict.BACKUP, Reason.OUTSIDE_SET if margin <= 0.0 else reason, margin)
 
@@ -302,6 +331,20 @@ class OracleShield:
         if self._last is None:
             return 0.0
         return (self.assumed.thrust_gain * self._last.thrust_m_s2 - thrust) / self.assumed.thrust_lag_s
+
+    def _run_on(self, ticks: int) -> None:
+        """Carry the modelled thrust through skipped ticks."""
+        a = self.assumed
+        for _ in range(ticks):
+            if self._thrust is None or self._last is None:
+                return
+            if self._next_slope is None:
+                share = 1.0 - math.exp(-a.tick_s / a.thrust_lag_s)
+                self._thrust += share * (a.thrust_gain * self._last.thrust_m_s2 - self._thrust)
+            else:
+                share = 1.0 - math.exp(-a.tick_s / a.rate_lag_s)
+                self._thrust += self._along * a.tick_s + (self._next_slope - self._along) * a.rate_lag_s * share
+                self._next_slope += share * (self._along - self._next_slope)
 
     def _flat(self, x: Vector, slope: float) -> _Flat:
         """State in the coordinates of S (docs/certificate.md, section 2)."""

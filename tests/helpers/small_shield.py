@@ -37,6 +37,7 @@ CERTIFICATE: dict[str, Any] = {
         "gravity_m_s2": 9.80665,
     },
     "backup": {
+        "gain": [[-1.2, -3.4, -3.6], [-2.0, -4.4, -3.9]],
         "thrust_gain": 0.99,
         "rate_gain": [1.03, 1.04, 1.06],
         "rate_offset_rad_s": [0.01, -0.02, 0.005],

@@ -88,9 +88,9 @@ def stub(shield: Any, answer: Callable[[int, int], list[float]]) -> list[tuple[i
     """Let the margins be what `answer(states, call)` says, one per option; returns the calls: states and options."""
     calls: list[tuple[int, Sequence[Any]]] = []
 
-    def margins(states: Sequence[Any], radii: Sequence[Any], options: Sequence[Any]) -> list[float]:
-        calls.append((len(states), options))
-        return answer(len(states), len(calls))[: len(options)]
+    def margins(groups: Sequence[Sequence[Any]], options: Sequence[Any]) -> list[float]:
+        calls.append((len(groups[0]), options))
+        return answer(len(groups[0]), len(calls))[: len(options)]
 
     shield._set.margins = margins
     return calls
@@ -104,10 +104,11 @@ def roomy(lib: Library, **changes: Any) -> Any:
 
 
 @functools.cache
-def _oracle_says(seed: int, ticks: int) -> list[tuple[Call, Any]]:
+def _oracle_says(seed: int, ticks: int, delay_s: float = 0.005, missed: int = 1) -> list[tuple[Call, Any]]:
     """The ticks of a seed, and what the numpy implementation decides."""
     backup, graph = graphs()
-    oracle = OracleShield(backup, graph, assumed_from(certificate()), FENCE_M)
+    timing = {"delay_max_s": ("assumptions", delay_s), "missed_ticks": ("assumptions", missed)}
+    oracle = OracleShield(backup, graph, assumed_from(certificate(**timing)), FENCE_M)
     oracle.engage(_home(seed))
     with np.errstate(all="ignore"):
         calls = random_calls(seed, ticks)
@@ -118,12 +119,15 @@ def _home(seed: int) -> list[float]:
     return at(x0=0.1 * seed, x1=-0.2)
 
 
-def compare(lib: Library, seeds: range, ticks: int) -> tuple[int, float, Counter[tuple[str, str]]]:
+def compare(
+    lib: Library, seeds: range, ticks: int, delay_s: float = 0.005, missed: int = 1
+) -> tuple[int, float, Counter[tuple[str, str]]]:
     """Feed both implementations the same ticks; the largest difference between margins or set-points, and what was decided."""
-    shield, worst, done, kinds = make(lib, FENCE_M), 0.0, 0, Counter[tuple[str, str]]()
+    timing = {"delay_max_s": ("assumptions", delay_s), "missed_ticks": ("assumptions", missed)}
+    shield, worst, done, kinds = make(lib, FENCE_M, **timing), 0.0, 0, Counter[tuple[str, str]]()
     for seed in seeds:
         shield.engage(_home(seed))
-        for call, wanted in _oracle_says(seed, ticks):
+        for call, wanted in _oracle_says(seed, ticks, delay_s, missed):
             given = shield.decide(call.predicted, call.disturbance, call.candidate, call.now_ns)
             done += 1
             kinds[wanted.verdict.name, wanted.reason.name] += 1
@@ -148,6 +152,11 @@ def test_some_ticks_agree_with_numpy(lib: Library) -> None:
 
 def test_more_ticks_agree_with_numpy(lib: Library) -> None:
     compare(lib, range(3, 9), 60)
+
+
+def test_ticks_of_shorter_and_longer_windows_agree_with_numpy(lib: Library) -> None:
+    compare(lib, range(2), 25, delay_s=0.005, missed=0)
+    compare(lib, range(2), 25, delay_s=0.03, missed=1)
 
 
 def test_many_ticks_agree_with_numpy_and_reach_every_decision() -> None:
@@ -332,7 +341,7 @@ def test_the_best_fenced_anchor_is_held(lib: Library) -> None:
         shield._held = lib.margins.Held((9.0, 9.0, 9.0), (0.0, 0.0, 0.0))
         seen: list[Sequence[Any]] = []
 
-        def answer(states: Any, radii: Any, options: Sequence[Any], seen: Any = seen, margins: Any = margins) -> Any:
+        def answer(groups: Any, options: Sequence[Any], seen: Any = seen, margins: Any = margins) -> Any:
             seen.append(options)
             return margins
 
@@ -363,8 +372,8 @@ def test_a_margin_that_is_no_number_counts_as_outside(lib: Library) -> None:
     shield = make(lib)
     now = lib.states.flatten(at(x0=math.nan), 0.0, 9.80665)
     held = lib.margins.Held((0.0, 0.0, 0.0), (0.0, 0.0, 0.0))
-    radii = shield._prediction.radii([now.flat], 0.0)
-    assert shield._set.margins([now.flat], radii, [held]) == [-math.inf]
+    radii = shield._prediction.present(now.flat)
+    assert shield._set.margins([[(now.flat, radii)]], [held]) == [-math.inf]
 
 
 def test_the_fence_counts_the_tube(lib: Library) -> None:
@@ -508,12 +517,20 @@ def test_late_is_more_than_the_missed_ticks_and_a_half(lib: Library) -> None:
     for missed, most_ns in ((0, 15_000_000), (1, 25_000_000), (2, 35_000_000)):
         monitor = make(lib, missed_ticks=("assumptions", missed))._monitor
         assert not monitor.is_late(1)  # the first tick is never late
+        assert monitor.skipped == 0
         assert monitor.is_late(1 + most_ns + 1)
         assert not monitor.is_late(1 + 2 * most_ns + 1)
         monitor.engage()
         assert not monitor.is_late(START_NS)
         assert not monitor.is_late(START_NS)
+        monitor.is_late(START_NS + 25_000_000)
+        assert monitor.skipped == 1
+        monitor.is_late(START_NS + 39_999_999)
+        assert monitor.skipped == 0
+        monitor.is_late(START_NS + 71_000_000)
+        assert monitor.skipped == 2
         monitor.engage()
+        assert monitor.skipped == 0
         assert not monitor.is_late(most_ns + 1)
 
 
@@ -645,6 +662,7 @@ def test_numbers_of_the_certificate(lib: Library) -> None:
     assert given.window_s == 0.0125
     assert given.missed_ticks == 1
     assert given.anchor == ((-1.37, -2.29, 0.09), (-1.62, -1.31, 0.03))
+    assert given.gain == ((-1.2, -3.4, -3.6), (-2.0, -4.4, -3.9))
     assert given.estimate_limit_m_s2 == (1.1 / math.sqrt(2.0), 1.1 / math.sqrt(2.0), 0.4)
 
 
@@ -661,6 +679,7 @@ def test_a_certificate_that_cannot_be_used_is_refused(lib: Library) -> None:
         {"drag_1_s": ("assumptions", 0.1)},
         {"rate_gain": ("backup", [1.0, 1.0])},
         {"anchor": ("set", [[1.0, 2.0, 3.0]])},
+        {"gain": ("backup", [[1.0, 2.0, 3.0]])},
     ):
         with pytest.raises(BundleError, match="cannot be used"):
             lib.assumed.assumed_from(certificate(**change))

@@ -21,9 +21,13 @@ ARITHMETIC = os.environ.get("TUBEPILOT_ALL_MUTANTS") == "1"
 
 PAIR, SAME_LIMIT = "the last of two numbers is the second one", "the limits along x and y are the same number"
 EQUIVALENT = {
-    "mean_share=1.0 - share * a.rate_lag_s / t_s if t_s > 0.0 else <0.0>,  0.0 -> 1": "is multiplied by the time, which is 0",
     "for axis in (0, <1>):  1 -> -1": PAIR,
-    "result.append(Radii(rows[0], rows[<1>]))  1 -> -1": PAIR,
+    "return Radii(rows[0], rows[<1>])  1 -> -1": PAIR,
+    "options = self._set.anchors(states[<1>], d, self._held)  1 -> -1": PAIR,
+    "gap_ns = now_ns - self._last_ns if self._last_ns > 0 else <0>  0 -> 1": "a gap of 1 ns is no gap either",
+    "self._along = <0.0>  # what that slope tends to: the backup's feedback along the thrust, while it acts  0.0 -> 1": (
+        "is read only while the backup acts, which sets it"
+    ),
     "x, y = held.anchor[0] - self._home[0], held.anchor[1] - self._home[<1>]  1 -> -1": PAIR,
     "self._most: Triple = (limit[<0>] + horizontal, limit[1] + horizontal, limit[2] + vertical)  0 -> 1": SAME_LIMIT,
     "pitch + (rates_rad_s[<1>] - pitch) * self._decay,  1 -> -1": PAIR,

@@ -9,9 +9,13 @@ import onnxruntime
 import pytest
 from helpers.proven import certificate_files, proven
 
+from tubepilot.export import bench_certificate
 from tubepilot.firmware_bridge.errors import CertificateError
+from tubepilot.runtime.certificate_check import recheck_files
+from tubepilot.train.invariance import planted
 from tubepilot.train.invariance import proof as proof_module
 from tubepilot.train.invariance.certificate import Certificate
+from tubepilot.train.invariance.design import at_once, sensitivity
 from tubepilot.train.invariance.disturbance import bound
 from tubepilot.train.invariance.falsify import falsify
 from tubepilot.train.invariance.interval import Interval, Numbers
@@ -19,6 +23,7 @@ from tubepilot.train.invariance.loop import AxisLoop
 from tubepilot.train.invariance.maximal_set import support
 from tubepilot.train.invariance.proof import AxisProof, prove
 from tubepilot.train.invariance.shield_graph import POINTS
+from tubepilot.train.invariance.stored import read
 
 SEED = 3
 
@@ -37,7 +42,7 @@ def test_proof_holds_again_and_refuses_larger_disturbances(axis: int) -> None:
     certificate = proven()
     check(certificate, axis)
     d = certificate.disturbance
-    larger = replace(d, jerk_m_s3=(1.01 * d.jerk_m_s3[0], 1.01 * d.jerk_m_s3[1]))
+    larger = replace(d, jerk_m_s3=(1.03 * d.jerk_m_s3[0], 1.03 * d.jerk_m_s3[1]))
     with pytest.raises(CertificateError):
         check(replace(certificate, disturbance=larger), axis)
 
@@ -46,7 +51,7 @@ def test_proof_holds_again_and_refuses_larger_disturbances(axis: int) -> None:
 def test_proof_refuses_a_larger_set(axis: int) -> None:
     certificate = proven()
     facets = certificate.axes[axis].facets.copy()
-    facets[40] *= 0.99
+    facets[40] *= 0.98
     with pytest.raises(CertificateError):
         check(certificate, axis, facets)
 
@@ -91,10 +96,11 @@ def test_the_bound_of_a_step_is_above_what_happens_and_tight() -> None:
 
 
 def test_tube_covers_more_than_end_points() -> None:
-    """The tube of the fast outputs lies above the set's own limits: a proof of the samples alone would not see it."""
+    """The tube of the fast outputs lies above the set's own limits: a proof of the samples alone would not see it. (No limit of
+    the velocity is reached: others forbid it before.)"""
     for axis in proven().axes:
         inner = 1.0 / np.array([axis.facets[k, k] for k in range(4)])
-        assert (axis.tube_bound[:4] > inner).all()
+        assert (axis.tube_bound[[0, 2, 3]] > inner[[0, 2, 3]]).all()
         assert axis.tube_bound[3] > 1.02 * inner[3]
 
 
@@ -126,20 +132,24 @@ def test_disturbance_bounds_cover_sampled_set_points() -> None:
         spin = np.cross(b, h / c)  # world angular velocity without yaw
         axis_ = random.normal(size=3)
         wrong = turn(axis_ / np.linalg.norm(axis_) * a.attitude_error_rad)
+
         s = random.choice([-1, 1]) * a.window_s
-        b_hat = wrong @ turn(spin * s) @ b
-        error = gains[:, 0] * pick((a.position_error_m, a.position_error_m))
-        error += gains[:, 1] * pick((a.velocity_error_m_s, a.velocity_error_m_s))
-        error += gains[:, 2] * c * (wrong @ b - b) + s * pick(limits.slope_m_s4)
-        nu_hat = nu + error
-        across = nu_hat - (b_hat @ nu_hat) * b_hat
+        held_s = -(1 + a.missed_ticks) * a.tick_s
+        estimates = []
+        for time in (s, held_s):  # estimated direction of thrust and feedback, so far away from the instant
+            error = gains[:, 0] * pick((a.position_error_m, a.position_error_m))
+            error += gains[:, 1] * pick((a.velocity_error_m_s, a.velocity_error_m_s))
+            error += gains[:, 2] * c * (wrong @ b - b) + time * pick(limits.slope_m_s4)
+            estimates.append((wrong @ turn(spin * time) @ b, nu + error))
+        (b_hat, nu_hat), (b_held, nu_held) = estimates
         back = turn(spin * -s) @ turn(a.yaw_rate_rad_s * s * b) @ wrong.T
-        late = (c / (c + (b @ j) * s)) * back @ across
-        r = late + b * (b_hat @ nu_hat) - nu
+        late = (c / (c + (b @ j) * s)) * back @ (nu_hat - (b_hat @ nu_hat) * b_hat)
+        r = late + b * (b_held @ nu_held) - nu
         r += a.rate_lag_s * (2 * (b @ j) * h / c - (h @ h) / c * b)
+        r += c * a.rate_residual_rad_s * h / np.linalg.norm(h)
         largest = np.maximum(largest, [np.hypot(r[0], r[1]), abs(r[2])])
     assert (largest <= d.jerk_m_s3).all()
-    assert (largest > 0.25 * np.array(d.jerk_m_s3)).all()
+    assert (largest > 0.5 * np.array(d.jerk_m_s3)).all()
 
 
 def test_bounds_grow_with_every_assumption() -> None:
@@ -150,8 +160,12 @@ def test_bounds_grow_with_every_assumption() -> None:
     for name in (*errors, "rate_residual_rad_s", "yaw_rate_rad_s", "delay_max_s"):
         grown = bound(replace(a, **{name: 1.2 * getattr(a, name)}), limits, gain)
         assert (np.array(grown.jerk_m_s3) > base.jerk_m_s3).all(), name
-    with pytest.raises(CertificateError, match="missed ticks"):
-        bound(replace(a, missed_ticks=1, delay_max_s=0.0), limits, gain)
+    more = bound(replace(a, missed_ticks=a.missed_ticks + 1), limits, gain)
+    assert (np.array(more.jerk_m_s3) > base.jerk_m_s3).all()
+    with pytest.raises(CertificateError, match="thrust lag"):
+        bound(replace(a, thrust_lag_s=0.012), limits, gain)
+    with pytest.raises(CertificateError, match="free fall"):
+        bound(a, replace(limits, acceleration_m_s2=(1.0, 10.0)), gain)
 
 
 def test_rounding_bound_covers_onnxruntime() -> None:
@@ -213,10 +227,73 @@ def test_attacks_do_not_leave_a_proven_set() -> None:
     assert seen.escapes == 0
     assert seen.largest_facet <= 1.0
     assert (seen.tube_share <= 1.0).all()
-    assert (seen.tube_share > 0.8).all()
+    assert (seen.tube_share > 0.7).all()
 
 
 def test_attacks_break_an_unsound_certificate() -> None:
     certificate = proven()
-    stronger = replace(certificate.assumptions, acceleration_m_s2=(0.75, 0.45))
-    assert falsify(replace(certificate, assumptions=stronger), 200, SEED).escapes > 10
+    stronger = replace(certificate.assumptions, acceleration_m_s2=(1.2, 0.75))
+    assert falsify(replace(certificate, assumptions=stronger), 200, SEED, ascents=0).escapes > 10
+
+
+def test_a_certificate_is_read_back_as_it_was() -> None:
+    own, back = proven(), read(certificate_files())
+    assert (back.assumptions, back.limits, back.at_once) == (own.assumptions, own.limits, own.at_once)
+    assert back.disturbance.jerk_m_s3 == own.disturbance.jerk_m_s3
+    for one, other in zip(own.axes, back.axes, strict=True):
+        for name in ("facets", "facet_multipliers", "tube_multipliers", "tube_bound"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+    assert back.law.graph().SerializeToString(deterministic=True) == certificate_files()["backup.onnx"]
+    with pytest.raises(CertificateError, match="another version or damaged"):
+        read({"certificate.toml": b"format = 2"})
+
+
+def test_velocity_and_tilt_at_once_lie_in_the_set_for_every_angle_between_them() -> None:
+    certificate = proven()
+    both, facets = certificate.at_once, certificate.axes[0].facets
+    assert both.velocity_m_s == (4.0, 2.0)
+    a = certificate.assumptions.gravity_m_s2 * np.tan(both.tilt_rad)
+    assert np.degrees(both.tilt_rad) > 15.0
+    for angle in np.linspace(0.0, np.pi, 13):
+        v, tilt = np.array([1.0, 0.0]), np.array([np.cos(angle), np.sin(angle)])
+        z = np.stack([both.anchor_m[0] * v + both.anchor_m[1] * tilt, both.velocity_m_s[0] * v, a * tilt, np.zeros(2)])
+        assert np.linalg.norm(facets @ z, axis=1).max() < 1.0
+    tilted = 1.01 * a  # and no more than that
+    worst = [np.abs(facets @ np.array([p, 4.0, tilted, 0.0])).max() for p in np.linspace(-9.0, 9.0, 500)]
+    assert min(worst) > 1.0
+    none = at_once((np.vstack([facets, [[0.0, 100.0, 0.0, 0.0]]]), certificate.axes[1].facets), 9.8)
+    assert none.velocity_m_s == (0.0, 0.0)
+
+
+def test_every_kind_of_changed_certificate_is_refused() -> None:
+    for name, files in planted.mutants(proven(), 24, SEED):
+        assert bench_certificate._check(files), name
+    assert bench_certificate._check(certificate_files()) is None
+
+
+@pytest.mark.slow
+def test_a_proof_of_half_the_wind_is_refused_and_falsified() -> None:
+    (_, cut, files), (_, half, others), (_, _, weight) = planted.planted(proven())
+    for content in (files, others, weight):
+        with pytest.raises(CertificateError):
+            recheck_files(content)
+    assert cut is not None
+    assert half is not None
+    assert half.at_once.tilt_rad == proven().at_once.tilt_rad  # what it claims is not what was proven
+    assert half.disturbance.acceleration_m_s2[0] < 0.6 * proven().disturbance.acceleration_m_s2[0]
+
+
+def test_what_to_tighten_is_what_r_grows_with() -> None:
+    less = sensitivity(proven())
+    assert all(h >= 0.0 and v >= 0.0 for h, v in less.values())
+    assert less["rate_residual_rad_s"][0] > less["position_error_m"][0]
+
+
+def test_stop_distances_grow_with_speed_and_decisions_are_timed() -> None:
+    stops = bench_certificate._stops(proven())
+    assert len(stops) > 4
+    distances = [line["distance_m"] for line in stops]
+    assert distances == sorted(distances)
+    assert distances[0] > proven().axes[0].tube_bound[0] - 1e-9
+    took = bench_certificate._decisions(certificate_files(), 20, SEED)
+    assert 0.0 < took["p50"] <= took["p99"]

@@ -62,10 +62,10 @@ class Assumptions:
             for number in value if isinstance(value, tuple) else (value,):
                 if not 0.0 <= number < float("inf"):
                     raise InputError(f"assumption {field.name} = {value}: must be finite and not negative")
-        if self.window_s > self.tick_s:
+        if self.window_s > 3.0 * self.tick_s:
             raise InputError(
-                f"set-points may act up to {1e3 * self.window_s:.1f} ms away from their instant, more than a tick of "
-                f"{1e3 * self.tick_s:.1f} ms: the shield judges one tick ahead; lower the delay or the missed ticks"
+                f"set-points may act up to {1e3 * self.window_s:.1f} ms away from their instant, more than three ticks of "
+                f"{1e3 * self.tick_s:.1f} ms: the shield judges no further; lower the delay or the missed ticks"
             )
 
     @property

@@ -20,13 +20,28 @@ from .disturbance import Disturbance, Limits
 from .interval import Numbers
 from .proof import AxisProof
 
-FORMAT = 1
+FORMAT = 2
 STATEMENT = (
     "Let z = (position from the anchor, velocity, thrust vector minus hover plus held disturbance estimate, its derivative). "
     "If z lies in S when the backup policy takes over, and the assumptions hold, then z lies in S again after every step, stays in "
     "the tube T at all times between, and neither set-points nor states leave the limits; for ever. Position means distance "
     "from the anchor that the backup holds; clearance to ground and obstacles follows only where the tube around the anchor has it."
 )
+
+
+@dataclass(frozen=True, slots=True)
+class AtOnce:
+    """A velocity and a tilt that lie in S at once, whatever their directions, at a thrust that carries the weight, jerk zero.
+
+    Attributes:
+        velocity_m_s: Horizontal and vertical, each in every direction [m/s].
+        tilt_rad: In every direction.
+        anchor_m: Where the anchor is put, against the horizontal velocity, against the tilt, and against the vertical velocity [m].
+    """
+
+    velocity_m_s: tuple[float, float]
+    tilt_rad: float
+    anchor_m: tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +59,7 @@ class Certificate:
         rounding_m_s3: Bound of the float32 rounding of the backup graph, as an error of nu.
         speed_m_s: Largest horizontal speed in S at hover thrust, for some anchor, in every direction.
         tilt_rad: Largest tilt in S at zero speed, likewise.
+        at_once: What S holds all at once.
     """
 
     assumptions: Assumptions
@@ -57,6 +73,7 @@ class Certificate:
     rounding_m_s3: float
     speed_m_s: float
     tilt_rad: float
+    at_once: AtOnce
 
     def arrays(self) -> dict[str, Numbers]:
         """Numeric content by name."""
@@ -76,7 +93,7 @@ class Certificate:
             "statement": STATEMENT,
             "assumptions": _plain(asdict(self.assumptions)),
             "limits": _plain(asdict(self.limits)),
-            "backup": _plain({k: v for k, v in asdict(self.law).items() if k != "gain"}),
+            "backup": _plain(asdict(self.law)),
             "proof": {
                 "step_s": self.step_s,
                 "substeps": self.substeps,
@@ -84,7 +101,14 @@ class Certificate:
                 "facets": [int(axis.facets.shape[0]) for axis in self.axes],
                 "largest_facet": [float(axis.facet_bound.max()) for axis in self.axes],
             },
-            "set": {"speed_m_s": self.speed_m_s, "tilt_deg": float(np.degrees(self.tilt_rad)), "anchor": _plain(self.anchor)},
+            "set": {
+                "speed_m_s": self.speed_m_s,
+                "tilt_deg": float(np.degrees(self.tilt_rad)),
+                "anchor": _plain(self.anchor),
+                "at_once_velocity_m_s": list(self.at_once.velocity_m_s),
+                "at_once_tilt_deg": float(np.degrees(self.at_once.tilt_rad)),
+                "at_once_anchor_m": list(self.at_once.anchor_m),
+            },
             "tube": {
                 "position_m": [float(a.tube_bound[0]) for a in self.axes],
                 "velocity_m_s": [float(a.tube_bound[1]) for a in self.axes],
@@ -114,20 +138,30 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def save(certificate: Certificate, graphs: dict[str, bytes], folder: Path) -> None:
-    """Write certificate.toml, certificate.npz and the graphs; each file appears whole or not at all, the TOML last.
+def files_of(certificate: Certificate, graphs: dict[str, bytes]) -> dict[str, bytes]:
+    """Content of the files of a certificate folder by name; certificate.toml, which names the hashes of the others, is the last.
 
     Args:
         certificate: What was proven.
         graphs: Bytes of the graphs that it speaks of, by name without suffix.
-        folder: Made if absent.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **certificate.arrays())  # type: ignore[arg-type]
     table = certificate.table(graphs)
     table["proof"]["arrays_sha256"] = hashlib.sha256(buffer.getvalue()).hexdigest()
-    for name, data in graphs.items():
-        write_file(folder / f"{name}.onnx", data)
-    write_file(folder / "certificate.npz", buffer.getvalue())
-    write_file(folder / "certificate.toml", tomli_w.dumps(json.loads(json.dumps(table))).encode())
+    files = {f"{name}.onnx": data for name, data in graphs.items()}
+    files["certificate.npz"] = buffer.getvalue()
+    files["certificate.toml"] = tomli_w.dumps(json.loads(json.dumps(table))).encode()
+    return files
+
+
+def save(certificate: Certificate, graphs: dict[str, bytes], folder: Path) -> None:
+    """Write certificate.toml, certificate.npz and the graphs; each file appears whole or not at all, the TOML last.
+
+    Args:
+        certificate, graphs: See `files_of`.
+        folder: Made if absent.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in files_of(certificate, graphs).items():
+        write_file(folder / name, data)

@@ -12,7 +12,7 @@ from tubepilot.firmware_bridge.errors import CertificateError
 
 from .assumptions import Assumptions
 from .backup import BackupLaw, rounding_bound
-from .certificate import Certificate
+from .certificate import AtOnce, Certificate
 from .disturbance import HORIZONTAL, VERTICAL, Disturbance, Limits, bound
 from .interval import Numbers
 from .loop import AxisLoop
@@ -20,7 +20,13 @@ from .maximal_set import maximal_set
 from .proof import AxisProof, multipliers, prove
 
 STEP_S = 0.02
-SUBSTEPS = 10
+SUBSTEPS = 20
+PIECES = 12
+"""Cells of the thrust vector from 0 to its largest value, per axis."""
+AT_ONCE_M_S = (4.0, 2.0)
+"""Velocity, horizontal and vertical, with which the largest tilt is sought that lies in S at once [m/s]."""
+INSIDE = 1.0 - 1e-9
+"""Part of a facet that a state found by a float linear program may use: the program's own errors stay below the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +49,17 @@ def _limits(horizontal: Sequence[float], vertical: Sequence[float]) -> Limits:
 
 
 DESIGNS: tuple[Design, ...] = (
-    Design((0.31, 1.14, 1.3), (0.33, 1.17, 3.17), _limits((7.9, 2.7, 3.3, 5.4, 3.85, 11.9), (3.5, 1.46, 1.37, 5.3, 3.7, 19.1))),
-    Design((0.31, 1.14, 1.3), (0.33, 1.17, 3.17), _limits((7.9, 2.6, 3.2, 5.2, 3.78, 11.6), (3.45, 1.45, 1.35, 5.25, 3.65, 18.8))),
-    Design((0.36, 1.08, 1.31), (0.32, 1.05, 3.56), _limits((6.9, 2.6, 3.2, 5.2, 3.55, 11.9), (3.4, 1.35, 1.33, 4.9, 3.95, 20.3))),
-)
+    Design(
+        (0.724, 0.734, 0.753), (0.395, 1.267, 1.517),
+        _limits((9.0, 7.2, 2.76, 7.29, 6.72, 13.48), (5.0, 3.45, 1.82, 5.04, 3.65, 14.8)),
+    ),
+    Design(
+        (0.631, 0.669, 0.819), (0.396, 1.246, 1.349),
+        _limits((9.0, 8.3, 3.07, 7.14, 5.94, 10.35), (5.0, 3.3, 1.82, 4.44, 3.44, 9.82)),
+    ),
+)  # fmt: skip
 """From the most ambitious to the most modest, for vehicles with a rate lag near 45 ms; found by a random search over poles and
-limits for the smallest ratio of worst disturbance response to limit."""
+limits for the tilt that S holds in every direction at 4 m/s, and for the jerk that it holds at hover."""
 
 
 def gains(poles: Sequence[float], drag_1_s: float, lag_s: float) -> Numbers:
@@ -67,16 +78,16 @@ def gains(poles: Sequence[float], drag_1_s: float, lag_s: float) -> Numbers:
     return np.array([k_p, k_v, k_a], dtype=np.float32).astype(np.float64)
 
 
-def _widened(inner: Limits, share: float) -> Limits:
+def _widened(inner: Limits) -> Limits:
     """Room for the tube between samples: jerk, feedback and slope move most."""
     grow = lambda pair, s: (pair[0] * (1 + s), pair[1] * (1 + s))  # noqa: E731
     return Limits(
-        grow(inner.position_m, 0.01),
-        grow(inner.velocity_m_s, 0.02),
-        grow(inner.acceleration_m_s2, 0.02),
-        grow(inner.jerk_m_s3, 1.4 * share),
-        grow(inner.feedback_m_s3, 0.4 * share),
-        grow(inner.slope_m_s4, 1.6 * share),
+        grow(inner.position_m, 0.005),
+        grow(inner.velocity_m_s, 0.005),
+        grow(inner.acceleration_m_s2, 0.008),
+        grow(inner.jerk_m_s3, 0.07),
+        grow(inner.feedback_m_s3, 0.012),
+        grow(inner.slope_m_s4, 0.09),
     )
 
 
@@ -94,10 +105,10 @@ def attempt(
     ]
     law = replace(law, gain=np.array(rows))
     loops = [AxisLoop(rows[i], assumptions.drag_1_s[i], assumptions.rate_lag_s) for i in (HORIZONTAL, VERTICAL)]
-    outer = _widened(design.limits, 0.1)
+    outer = _widened(design.limits)
     draft = bound(assumptions, outer, law.gain)
     rounding = rounding_bound(law, outer, draft, assumptions.disturbance_estimate_m_s2)
-    disturbance = bound(assumptions, outer, law.gain, pieces=12, rounding_m_s3=rounding)
+    disturbance = bound(assumptions, outer, law.gain, pieces=PIECES, rounding_m_s3=rounding)
     _check_setpoints(law, disturbance)
     proofs = []
     for axis in (HORIZONTAL, VERTICAL):
@@ -124,6 +135,7 @@ def attempt(
         rounding_m_s3=rounding,
         speed_m_s=speed,
         tilt_rad=float(np.arctan2(acceleration, assumptions.gravity_m_s2)),
+        at_once=at_once((proofs[HORIZONTAL].facets, proofs[VERTICAL].facets), assumptions.gravity_m_s2),
     )
 
 
@@ -203,3 +215,70 @@ def _reach(proof: AxisProof) -> tuple[float, float]:
         solution = linprog([0.0, -1.0], A_ub=matrix, b_ub=np.ones(matrix.shape[0]), bounds=(None, None), method="highs")
         result.append(float(solution.x[1]))
     return result[0], result[1]
+
+
+def at_once(
+    facets: tuple[Numbers, Numbers], gravity_m_s2: float, velocity_m_s: tuple[float, float] = AT_ONCE_M_S
+) -> AtOnce:
+    """The largest tilt, in any direction, that lies in S together with these velocities, in any direction; slower if none does.
+
+    With the anchor at m v / |v| + n a / |a| from the vehicle, a facet is at most |f_p m + f_v v| + |f_p n + f_a a| whatever the
+    angle between v and a.
+
+    Args:
+        facets: Horizontal and vertical.
+        gravity_m_s2: Gravity [m/s^2].
+        velocity_m_s: Horizontal and vertical velocity wanted [m/s].
+    """
+    horizontal, vertical = facets
+    speed, rise = velocity_m_s
+    for share in np.linspace(1.0, 0.05, 20):
+        if _anchored(vertical, share * rise) is None:
+            continue
+        found = _tilted(horizontal, share * speed)
+        if found is not None:
+            m, n, acceleration = found
+            tilt = float(np.arctan2(acceleration, gravity_m_s2))
+            return AtOnce((float(share * speed), float(share * rise)), tilt, (m, n, _anchored(vertical, share * rise) or 0.0))
+    return AtOnce((0.0, 0.0), 0.0, (0.0, 0.0, 0.0))
+
+
+def _anchored(facets: Numbers, velocity_m_s: float) -> float | None:
+    """Position from the anchor for which a velocity alone lies in the set; None if there is none."""
+    position, margin = best_anchor(facets, np.array([velocity_m_s, 0.0, 0.0]))
+    return position if margin > 1.0 - INSIDE else None
+
+
+def _tilted(facets: Numbers, velocity_m_s: float) -> tuple[float, float, float] | None:
+    """Positions from the anchor along velocity and acceleration, and the largest acceleration [m/s^2]; None if there is none."""
+    f_p, f_v, f_a = facets[:, 0], facets[:, 1] * velocity_m_s, facets[:, 2]
+    rows, limits = [], []
+    for s in (1.0, -1.0):
+        for t in (1.0, -1.0):
+            rows.append(np.stack([s * f_p, t * f_p, t * f_a], axis=1))
+            limits.append(INSIDE - s * f_v)
+    bounds = [(None, None), (None, None), (0.0, None)]
+    found = linprog([0.0, 0.0, -1.0], A_ub=np.vstack(rows), b_ub=np.concatenate(limits), bounds=bounds, method="highs")
+    return None if found.status != 0 else (float(found.x[0]), float(found.x[1]), float(found.x[2]) * INSIDE)
+
+
+TIGHTENED = (
+    "position_error_m", "velocity_error_m_s", "attitude_error_rad", "acceleration_m_s2", "disturbance_estimate_m_s2",
+    "rate_residual_rad_s", "yaw_rate_rad_s", "delay_max_s", "rate_lag_s",
+)  # fmt: skip
+"""Assumptions whose influence `sensitivity` shows; the estimate of the rates enters the shield only."""
+
+
+def sensitivity(certificate: Certificate) -> dict[str, tuple[float, float]]:
+    """How much the bound of r shrinks if an assumption is 10 % smaller, limits and gains kept (horizontal, vertical) [m/s^3]."""
+    base = certificate.disturbance.jerk_m_s3
+    result = {}
+    for name in TIGHTENED:
+        value = getattr(certificate.assumptions, name)
+        smaller = tuple(0.9 * x for x in value) if isinstance(value, tuple) else 0.9 * value
+        less = bound(
+            replace(certificate.assumptions, **{name: smaller}), certificate.limits, certificate.law.gain, PIECES,
+            certificate.rounding_m_s3,
+        ).jerk_m_s3  # fmt: skip
+        result[name] = (base[0] - less[0], base[1] - less[1])
+    return result

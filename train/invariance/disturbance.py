@@ -65,6 +65,7 @@ class Disturbance:
         tilt_cosine: Smallest b_z.
         setpoint_rates_rad_s: Largest roll-pitch rate set-point of the backup policy, Euclidean norm.
         setpoint_thrust_m_s2: Smallest and largest thrust set-point of the backup policy.
+        cells: Cells of the thrust vector that it was bounded over.
     """
 
     acceleration_m_s2: tuple[float, float]
@@ -75,6 +76,7 @@ class Disturbance:
     tilt_cosine: float
     setpoint_rates_rad_s: float
     setpoint_thrust_m_s2: tuple[float, float]
+    cells: int = 0
 
 
 def _cells(radius: tuple[float, float], moves: tuple[float, float], pieces: int) -> Interval:
@@ -109,6 +111,54 @@ def _size(x: Interval) -> Interval:
     return interval(x.magnitude())
 
 
+@dataclass(frozen=True, slots=True)
+class _Vectors:
+    """Per cell of the thrust vector: its length c, the sizes of b horizontally, vertically and along the axis u = e_x, and
+    that of u across b (e_z across b is as long as b_xy); each valid from an instant to the sample that acts at it."""
+
+    c: Interval
+    b_xy: Interval
+    b_z: Interval
+    b_u: Interval
+    across_u: Interval
+    tilt_cosine: float
+
+
+def _vectors(assumptions: Assumptions, limits: Limits, span_s: float, pieces: int) -> _Vectors:
+    """Cut the thrust vectors that the limits allow into cells, grown by what j moves them within `span_s`."""
+    reach = [
+        float((interval(limits.acceleration_m_s2[i]) + assumptions.disturbance_estimate_m_s2[i]).hi)
+        for i in (HORIZONTAL, VERTICAL)
+    ]
+    moves = [float((interval(span_s) * limits.jerk_m_s3[i]).hi) for i in (HORIZONTAL, VERTICAL)]
+    a = _cells((reach[0], reach[1]), (moves[0], moves[1]), pieces)
+    up = a[:, 2] + assumptions.gravity_m_s2
+    if not up.lo.min() > 0.0:
+        raise CertificateError(f"the limits allow free fall: a thrust of {up.lo.min():.2f} m/s^2 upwards; narrow the vertical ones")
+    level = _norm(a[:, 0], a[:, 1])
+    level = Interval(level.lo, np.minimum(level.hi, reach[0]))
+    b_u, b_z = _share(a[:, 0], _norm(a[:, 1], up)), _share(up, level)
+    return _Vectors(
+        c=_norm(level, up),
+        b_xy=_size(_share(level, up)),
+        b_z=_size(b_z),
+        b_u=_size(b_u),
+        across_u=_size(_clip0(1.0 - b_u.square()).sqrt()),
+        tilt_cosine=float(b_z.lo.min()),
+    )
+
+
+def _share(part: Interval, rest: Interval) -> Interval:
+    """part / |(part, rest)| for rest not negative; it grows with part, and its size shrinks with rest: taken at the ends."""
+
+    def at(x: Numbers, other: Numbers) -> Interval:
+        return interval(x) / _norm(interval(x), interval(other))
+
+    high = np.where(part.hi >= 0.0, at(part.hi, rest.lo).hi, at(part.hi, rest.hi).hi)
+    low = np.where(part.lo >= 0.0, at(part.lo, rest.hi).lo, at(part.lo, rest.lo).lo)
+    return _clip1(Interval(low, high))
+
+
 def bound(
     assumptions: Assumptions, limits: Limits, gain: Numbers, pieces: int = 8, rounding_m_s3: float = 0.0
 ) -> Disturbance:
@@ -125,139 +175,95 @@ def bound(
         The bounds.
 
     Raises:
-        CertificateError: the thrust model does not cover missed ticks, or a thrust lag near the control period.
+        CertificateError: a thrust lag near the control period, or errors that rival the feedback itself.
         ZeroDivisionError: the limits allow zero thrust.
     """
-    if assumptions.missed_ticks or assumptions.tick_s > 0.8 * assumptions.thrust_lag_s:
+    if assumptions.tick_s > 0.8 * assumptions.thrust_lag_s:
         raise CertificateError(
-            f"{assumptions.missed_ticks} missed ticks, thrust lag {assumptions.thrust_lag_s} s at a period of "
-            f"{assumptions.tick_s} s: a thrust set-point is right for one period only, and the lag must be above 1.25 "
-            "periods; assume 0 missed ticks"
+            f"thrust lag {assumptions.thrust_lag_s} s at a period of {assumptions.tick_s} s: the lag must be above 1.25 periods"
         )
     tau = interval(assumptions.rate_lag_s)
     window = interval(assumptions.window_s)
     tick = interval(assumptions.tick_s)
-    attitude = interval(assumptions.attitude_error_rad)
+    held = tick * float(1 + assumptions.missed_ticks)
+    theta = interval(assumptions.attitude_error_rad)
     yaw = interval(assumptions.yaw_rate_rad_s)
 
-    reach = [
-        float((interval(limits.acceleration_m_s2[i]) + assumptions.disturbance_estimate_m_s2[i]).hi)
-        for i in (HORIZONTAL, VERTICAL)
-    ]
-    # A rate set-point acts within `window` of its instant. A thrust set-point moves the modelled thrust from its value
-    # at the instant of the sample to the value a period later: it acts up to one whole period after its instant.
-    span = max(assumptions.window_s, assumptions.tick_s)
-    moves = [float((interval(span) * limits.jerk_m_s3[i]).hi) for i in (HORIZONTAL, VERTICAL)]
-    a = _cells((reach[0], reach[1]), (moves[0], moves[1]), pieces)
-    fz = a[:, 2] + assumptions.gravity_m_s2
-    c = _norm(a[:, 0], a[:, 1], fz)
-    b = [_clip1(f / c) for f in (a[:, 0], a[:, 1], fz)]
-    b_u, b_z = _size(b[0]), _size(b[2])
-    b_xy = _size(_clip1(_norm(b[0], b[1])))
-    across_u = _clip0(1.0 - b[0].square())  # |P u|^2 for u = e_x, P the projection across b
-    across_z = _clip0(1.0 - b[2].square())
-
+    v = _vectors(assumptions, limits, float(max(window.hi, held.hi)), pieces)
+    c, b_xy, b_z = v.c, v.b_xy, v.b_z
     j_xy, j_z = limits.jerk_m_s3
     nu_xy, nu_z = limits.feedback_m_s3
     j_norm, nu_norm = _norm(j_xy, j_z), _norm(nu_xy, nu_z)
     gamma = _least(b_xy * j_xy + b_z * j_z, j_norm)  # |c'| = |b . j|
-    spin = j_norm / c  # |b'| = |h| / c with h the part of j across b
+    turn = _least(j_xy + b_xy * j_z, j_norm)  # |h|, h the part of j across b
+    spin = turn / c  # |b'|
+    nu_along = _least(b_xy * nu_xy + b_z * nu_z, nu_norm)
+    nu_across = _least(nu_xy + b_xy * nu_z, nu_norm)
 
-    # Errors of the sampled feedback: estimate, rounding, and the time between sample and now.
-    k = interval(np.abs(gain))
     # Between ticks the thrust and its smooth model share end points; each bends by at most h^2 / 8 max|f''|, where
     # |f''| is below 1.5 slope / lag for the one and (slope + |b_hat . nu_hat|) / lag for the other; the errors of
     # b_hat . nu_hat are below half the largest nu (checked below).
-    bend = (2.5 * gamma + b_xy * nu_xy + b_z * nu_z + 0.5 * nu_norm) / min(assumptions.thrust_lag_s, assumptions.rate_lag_s)
-    ripple = tick.square() / 8.0 * bend
+    bend = (2.5 * gamma + nu_along + 0.5 * nu_norm) / min(assumptions.thrust_lag_s, assumptions.rate_lag_s)
+    scale = assumptions.thrust_scale_error * c + tick.square() / 8.0 * bend
     w_h, w_z = assumptions.acceleration_m_s2
-    scale = assumptions.thrust_scale_error * c + ripple
     w_bound = [w_h + b_xy * scale, w_z + b_z * scale]
-    # A turn by theta moves b along a unit vector m by at most theta |P m| + theta^2. Horizontally m may be any
-    # direction ("any"), or that of b_xy itself ("tilt", where |P m| = b_z).
-    levers = {"any": (HORIZONTAL, interval(1.0)), "tilt": (HORIZONTAL, b_z), "up": (VERTICAL, across_z.sqrt())}
-    delta = {}
-    for name, time in (("rates", window), ("thrust", tick)):
-        for direction, (axis, lever) in levers.items():
-            estimate = (
-                k[axis, 0] * assumptions.position_error_m
-                + k[axis, 1] * assumptions.velocity_error_m_s
-                + k[axis, 2] * c * attitude * (lever + attitude)
-                + rounding_m_s3
-            )
-            slope = limits.slope_m_s4[axis] + k[axis, 1] * w_bound[axis]
-            delta[name, direction] = estimate + time * slope
-    beta_rates = spin * window + attitude  # |b_hat(s) - b(t)|
-    beta_thrust = spin * tick + attitude
-    error = _norm(*(_worst(delta["rates", m], delta["thrust", m]) for m in ("any", "up")))
-    if not np.all((error + beta_thrust * nu_norm).hi <= 0.5 * nu_norm.lo):
+
+    # The sampled feedback, less the present one: what the estimate of position and velocity, rounding and time add (plain),
+    # per axis, and what the estimate of the attitude adds, across and along the estimated direction of thrust.
+    k = interval(np.abs(gain))
+
+    def plain(axis: int, time: Interval) -> Interval:
+        estimate = k[axis, 0] * assumptions.position_error_m + k[axis, 1] * assumptions.velocity_error_m_s + rounding_m_s3
+        return estimate + time * (limits.slope_m_s4[axis] + k[axis, 1] * w_bound[axis])
+
+    k_most = float(max(k.hi[0, 2], k.hi[1, 2]))
+    k_differ = interval(interval(float(gain[0, 2]) - interval(float(gain[1, 2]))).magnitude())
+    seen_xy, seen_z = b_xy + theta, b_z + theta  # of the estimated direction
+    second = theta.square() / 2.0
+    plain_rates = [plain(axis, window) for axis in (HORIZONTAL, VERTICAL)]
+    delta_across = _least(plain_rates[0] + seen_xy * plain_rates[1], _norm(*plain_rates)) + k_most * c * theta
+    plain_thrust = [plain(axis, held) for axis in (HORIZONTAL, VERTICAL)]
+    delta_along = _least(seen_xy * plain_thrust[0] + seen_z * plain_thrust[1], _norm(*plain_thrust))
+    delta_along = delta_along + c * (k_most * second + k_differ * (theta * b_xy + second))
+    turned_along = theta * nu_across + second * nu_along + held * spin * nu_across
+    if not np.all((delta_along + turned_along).hi <= 0.5 * nu_norm.lo):
         raise CertificateError(
-            f"errors of the sampled feedback reach {error.hi.max():.2f} m/s^3, the feedback itself only "
+            f"errors of the sampled feedback reach {(delta_along + turned_along).hi.max():.2f} m/s^3, the feedback itself only "
             f"{float(nu_norm.lo):.2f} m/s^3; tighten the estimate errors or the window"
         )
-    asked = nu_norm + error  # |nu_hat|
-
-    # r2: sampled nu, split along and across the sampled direction, against the continuous nu.
-    along = _least(b_xy * nu_xy + b_z * nu_z + beta_rates * nu_norm, nu_norm)
-    along_delta = (
-        b_xy * delta["thrust", "tilt"]
-        + b_z * delta["thrust", "up"]
-        + beta_thrust * (delta["thrust", "any"] + delta["thrust", "up"])
-    )
-    coupling = b_z * b_xy  # |P u| has the vertical part |b_u b_z|, |P e_z| the horizontal part |b_xy b_z| along b_xy
-    twice = 2.0 * beta_rates
-    turned = twice * (delta["rates", "any"] + delta["rates", "up"])
-    held = [
-        across_u.sqrt() * delta["rates", "any"]
-        + b_z * b_u * delta["rates", "up"]
-        + turned
-        + b_u * along_delta
-        + b_u * (beta_rates + beta_thrust) * nu_norm
-        + beta_rates * along,
-        across_z * delta["rates", "up"]
-        + coupling * delta["rates", "tilt"]
-        + turned
-        + b_z * along_delta
-        + b_z * (beta_rates + beta_thrust) * nu_norm
-        + beta_rates * along,
-    ]
-
-    # r1: the rate set-point is held in the body while the body turns and the thrust changes.
-    angle = (spin + yaw) * window + attitude
+    seen_across = nu_across + theta * nu_norm
     ratio = gamma * window / c
-    rotated = asked * (angle + ratio + angle * ratio)
 
-    # r3: (2 gamma h - |h|^2 b) / c and the yaw coupling, which the policy does not cancel; gamma^2 + |h|^2 = |j|^2.
-    double = _least(2.0 * gamma * j_norm, j_norm.square())
-    centripetal = [
-        tau * ((double * across_u.sqrt() + j_norm.square() * b_u) / c + yaw * j_norm),
-        tau * ((double * across_z.sqrt() + j_norm.square() * b_z) / c + yaw * j_norm),
-    ]
-    # r4: the rate residual W.
-    residual = [
-        c * assumptions.rate_residual_rad_s * across_u.sqrt(),
-        c * assumptions.rate_residual_rad_s * across_z.sqrt(),
-    ]
+    def along_axes(across: Interval, along: Interval) -> list[Interval]:
+        """A part of r with these bounds across and along b, seen along a horizontal direction and vertically."""
+        return [v.across_u * across + v.b_u * along, b_xy * across + b_z * along]
 
+    # (2 gamma h - |h|^2 b) / c: its length is at most sqrt(4/3) |j|^2 / c, as gamma^2 + |h|^2 = |j|^2.
+    double = _least(2.0 * gamma * turn, j_norm.square())
+    longest = tau * (1.1548 * j_norm.square() / c + yaw * turn)
+    centripetal = along_axes(tau * (double / c + yaw * turn), tau * turn.square() / c)
     parts = {
-        "hold, delay, missed ticks, estimate error": held,
-        "turning while a set-point is held": [rotated, rotated],
-        "centripetal and thrust slope": centripetal,
-        "rate residual W": residual,
+        "estimate, sampling and delay of the feedback": along_axes((1.0 + ratio) * delta_across, delta_along),
+        "turning while a set-point is held": along_axes(
+            (ratio + window * yaw) * seen_across + theta * nu_norm + window * spin * nu_along, turned_along
+        ),
+        "centripetal and thrust slope": [_least(part, longest) for part in centripetal],
+        "rate residual W": along_axes(c * assumptions.rate_residual_rad_s, interval(np.zeros_like(c.lo))),
     }
-    r_bound = [held[i] + rotated + centripetal[i] + residual[i] for i in (HORIZONTAL, VERTICAL)]
-    # The modelled thrust moves by at most tick * max(|gamma|, |nu_hat|) per tick; the set-point that does it leads by
+    r_bound = [sum((part[i] for part in parts.values()), interval(0.0)) for i in (HORIZONTAL, VERTICAL)]
+    # The modelled thrust moves by at most tick * max(|gamma|, |b_hat . nu_hat|) per tick; the set-point that does it leads by
     # that over 1 - exp(-tick / lag), and x / (1 - exp(-x)) <= 1 + x.
-    lead = (interval(assumptions.thrust_lag_s) + tick) * _worst(asked, gamma)
+    lead = (interval(assumptions.thrust_lag_s) + tick) * _worst(nu_along + delta_along + turned_along, gamma)
     return Disturbance(
         acceleration_m_s2=_pair(w_bound),
         jerk_m_s3=_pair(r_bound),
         parts={name: _pair(value) for name, value in parts.items()},
         thrust_m_s2=(float(c.lo.min()), float(c.hi.max())),
         rates_rad_s=float(spin.hi.max()),
-        tilt_cosine=float(b[2].lo.min()),
-        setpoint_rates_rad_s=float((asked / c).hi.max()),
+        tilt_cosine=v.tilt_cosine,
+        setpoint_rates_rad_s=float(((seen_across + delta_across) / c).hi.max()),
         setpoint_thrust_m_s2=(float((c - lead).lo.min()), float((c + lead).hi.max())),
+        cells=int(c.lo.size),
     )
 
 

@@ -72,7 +72,7 @@ def maximal_set(
     limits: Numbers,
     bounds: Numbers,
     step_s: float,
-    margin: float = 0.02,
+    margin: float = 0.011,
     max_steps: int = 1500,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Numbers, Numbers]:

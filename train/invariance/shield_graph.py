@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from .certificate import Certificate
 from .interval import Numbers
 
 OPSET = 18
@@ -88,3 +89,12 @@ def shield_graph(horizontal: Numbers, vertical: Numbers, anchor: Numbers) -> onn
     )
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def graphs_of(certificate: Certificate) -> dict[str, bytes]:
+    """Bytes of the backup and the shield graph of a certificate, by name without suffix."""
+    shield = shield_graph(certificate.axes[0].facets, certificate.axes[1].facets, certificate.anchor)
+    return {
+        "backup": certificate.law.graph().SerializeToString(deterministic=True),
+        "shield": shield.SerializeToString(deterministic=True),
+    }

@@ -1,0 +1,196 @@
+"""Measure a certificate: how fast and how tilted its set is, how tight its tube, how long its proof takes, what its shield costs.
+
+Proves the set again from the assumptions of the bundle, attacks it with rollouts of the nonlinear vehicle (random, bang-bang and
+gradient ascent), plants mistakes that falsifier or checker must catch, hands changed certificates to the checker, and times the
+shield's decisions on this machine. Exit status: 0 all of that went as it must, 1 something did not (the text says what).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from tubepilot.firmware_bridge.errors import CertificateError, InputError
+from tubepilot.train.atomic import write_file
+from tubepilot.train.workstation import require
+
+FILES = ("certificate.toml", "certificate.npz", "backup.onnx", "shield.onnx")
+ROWS = ("position", "velocity", "acceleration", "jerk", "feedback", "slope")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `tubepilot bench certificate`."""
+    parser.add_argument("bundle", type=Path, nargs="?", default=Path("demo/bundle"), metavar="BUNDLE",
+                        help="bundle or certificate folder")  # fmt: skip
+    parser.add_argument("--json", type=Path, required=True, metavar="FILE", help="file to write the figures to")
+    parser.add_argument("--rollouts", type=int, default=20_000, help="rollouts of the falsifier, 1.5 s of flight each")
+    parser.add_argument("--mutants", type=int, default=200, help="changed certificates for the checker; 0: none")
+    parser.add_argument("--no-planted", action="store_true", help="plant no mistakes (each needs a proof of its own)")
+    parser.add_argument("--ticks", type=int, default=5000, help="decisions of the shield that are timed")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all of it")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure, print, write.
+
+    Raises:
+        InputError: the folder cannot be read.
+        MissingExtraError: a package of the workstation is missing.
+    """
+    require("bench certificate")
+    from tubepilot.train.invariance.design import certify
+    from tubepilot.train.invariance.falsify import falsify
+    from tubepilot.train.invariance.stored import read
+
+    files = _files(arguments.bundle)
+    certificate = read(files)
+    faults: list[str] = []
+
+    start = time.monotonic()
+    again = certify(certificate.assumptions, certificate.law)
+    seconds = time.monotonic() - start
+    peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
+    both = certificate.at_once
+    facets = [int(axis.facets.shape[0]) for axis in certificate.axes]
+    print(f"proven again in {seconds:.1f} s, peak memory {peak_mib:.0f} MiB: {facets[0]} + {facets[1]} facet pairs")
+    if abs(again.at_once.tilt_rad - both.tilt_rad) > 1e-6:
+        print("  (the designs of this version find another set than the one that the bundle holds)")
+    tilt = float(np.degrees(both.tilt_rad))
+    print(
+        f"S: {both.velocity_m_s[0]:.2f} m/s horizontally, {both.velocity_m_s[1]:.2f} m/s vertically and {tilt:.1f} deg of tilt "
+        f"at once, in every direction; alone {certificate.speed_m_s:.2f} m/s or {np.degrees(certificate.tilt_rad):.1f} deg"
+    )
+    stops = _stops(certificate)
+    for line in stops:
+        print(f"  from {line['speed_m_s']:.1f} m/s: all of it within {line['distance_m']:.2f} m of where it was")
+
+    with tqdm(total=arguments.rollouts, desc="falsifier", unit="rollout") as bar:
+        seen = falsify(certificate, arguments.rollouts, arguments.seed, bar.update)
+    ratio = 1.0 / seen.tube_share
+    print(f"falsifier: {seen.rollouts} rollouts, {seen.escapes} escapes, largest facet {seen.largest_facet:.6f} of 1")
+    for n, name in enumerate(ROWS):
+        print(f"  {name:<13} tube over falsifier {ratio[0, n]:.3f} horizontal, {ratio[1, n]:.3f} vertical")
+    if seen.escapes:
+        faults.append(f"{seen.escapes} rollouts left the set: the proof is wrong")
+
+    result: dict[str, Any] = {
+        "speed_m_s": both.velocity_m_s[0],
+        "vertical_speed_m_s": both.velocity_m_s[1],
+        "tilt_deg": tilt,
+        "tube_over_falsifier": float(ratio.max()),
+        "tube_over_falsifier_rows": {name: ratio[:, n].tolist() for n, name in enumerate(ROWS)},
+        "rollouts": seen.rollouts,
+        "escapes": seen.escapes,
+        "largest_facet": seen.largest_facet,
+        "seconds": seconds,
+        "peak_mib": peak_mib,
+        "cells": again.disturbance.cells,
+        "facets": facets,
+        "stops": stops,
+        "seed": arguments.seed,
+    }
+    if not arguments.no_planted:
+        result["planted"] = _planted(certificate, arguments.seed, faults)
+    if arguments.mutants > 0:
+        result["mutants"], result["rejected"] = arguments.mutants, _mutants(certificate, arguments, faults)
+    result["shield_us"] = _decisions(files, arguments.ticks, arguments.seed)
+    print(f"shield: decision p50 {result['shield_us']['p50']:.0f} us, p99 {result['shield_us']['p99']:.0f} us on this machine")
+    write_file(arguments.json, (json.dumps(result, indent=2) + "\n").encode())
+    for fault in faults:
+        print(f"FAULT: {fault}")
+    print(f"figures: {arguments.json}; next: tubepilot certify --help says which assumption each option changes")
+    return 1 if faults else 0
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    try:
+        return {name: (folder / name).read_bytes() for name in FILES}
+    except OSError as error:
+        raise InputError(f"{error.filename}: {error.strerror}; make demo builds the bundle that is taken by default") from error
+
+
+def _stops(certificate) -> list[dict[str, float]]:  # type: ignore[no-untyped-def]
+    """How far from where it is the vehicle can get, for speeds that S holds, level and without jerk: to the anchor, and the tube."""
+    from tubepilot.train.invariance.design import best_anchor
+
+    facets, tube = certificate.axes[0].facets, float(certificate.axes[0].tube_bound[0])
+    result = []
+    for speed in np.arange(0.0, certificate.speed_m_s + 1e-9, 1.0):
+        offset, margin = best_anchor(facets, np.array([speed, 0.0, 0.0]))
+        if margin > 0.0:
+            result.append({"speed_m_s": float(speed), "distance_m": abs(offset) + tube})
+    return result
+
+
+def _check(files: dict[str, bytes]) -> str | None:
+    """What the checker objects to; None if it passes."""
+    from tubepilot.runtime.certificate_check import recheck_files
+
+    try:
+        recheck_files(files)
+    except CertificateError as error:
+        return str(error).splitlines()[0]
+    return None
+
+
+def _planted(certificate, seed: int, faults: list[str]) -> dict[str, str]:  # type: ignore[no-untyped-def]
+    """Each planted mistake, and who caught it."""
+    from tubepilot.train.invariance.falsify import falsify
+    from tubepilot.train.invariance.planted import planted
+
+    caught = {}
+    for name, made, files in planted(certificate):
+        says = [f"checker: {text}" for text in [_check(files)] if text]
+        if made is not None:
+            escapes = falsify(made, 2000, seed, ascents=0).escapes
+            says += [f"falsifier: {escapes} of 2000 rollouts escape"] if escapes else []
+        caught[name] = "; ".join(says) or "NOT caught"
+        if not says:
+            faults.append(f"planted and not caught: {name}")
+        print(f"planted, {name}: {caught[name]}")
+    return caught
+
+
+def _mutants(certificate, arguments: argparse.Namespace, faults: list[str]) -> int:  # type: ignore[no-untyped-def]
+    """How many changed certificates the checker refuses."""
+    from tubepilot.train.invariance.planted import mutants
+
+    rejected = 0
+    for name, files in tqdm(mutants(certificate, arguments.mutants, arguments.seed), total=arguments.mutants, desc="checker"):
+        if _check(files) is None:
+            faults.append(f"the checker passes a changed certificate: {name}")
+        else:
+            rejected += 1
+    print(f"checker: {rejected} of {arguments.mutants} changed certificates and weights rejected")
+    return rejected
+
+
+def _decisions(files: dict[str, bytes], ticks: int, seed: int) -> dict[str, float]:
+    """Microseconds of `Shield.decide` over states and set-points as in flight: most accepted, some softened or replaced."""
+    from tubepilot.firmware_bridge.types import GRAVITY_M_S2, Setpoint
+    from tubepilot.runtime.shield import Shield, assumed_from
+
+    shield = Shield(files["backup.onnx"], files["shield.onnx"], assumed_from(files["certificate.toml"]), 1e6)
+    random = np.random.default_rng(seed)
+    took, now_ns, tick_ns = [], 10**9, round(1e9 * shield.assumed.tick_s)
+    state = [0.0] * 6 + [1.0] + [0.0] * 6 + [GRAVITY_M_S2]
+    shield.engage(state)
+    for _ in range(ticks):
+        x = list(state)
+        x[3:6] = random.normal(0.0, [1.0, 1.0, 0.3]).tolist()
+        x[7:9] = random.normal(0.0, 0.03, 2).tolist()
+        x[10:12] = random.normal(0.0, 0.1, 2).tolist()
+        candidate = Setpoint(random.normal(0.0, [0.15, 0.15, 0.05]), float(random.normal(GRAVITY_M_S2, 0.2)))
+        now_ns += tick_ns
+        start_ns = time.perf_counter_ns()
+        shield.decide(x, (0.0, 0.0, 0.0), candidate, now_ns)
+        took.append(1e-3 * (time.perf_counter_ns() - start_ns))
+    p50, p99 = np.percentile(took, [50.0, 99.0])
+    return {"p50": float(p50), "p99": float(p99)}

@@ -1,0 +1,219 @@
+"""Certificates that are wrong on purpose, for `tubepilot bench certificate`: each must be refused by the checker.
+
+`planted` makes whole certificates whose proof used the wrong numbers, with every hash right; `mutants` changes one thing of a
+certificate in the direction in which its claims stop being true.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import onnx
+import tomli_w
+from onnx import numpy_helper
+
+from .certificate import Certificate, files_of
+from .design import PIECES, STEP_S, SUBSTEPS
+from .disturbance import Disturbance, bound
+from .interval import Numbers
+from .loop import AxisLoop
+from .maximal_set import maximal_set
+from .proof import multipliers, prove
+from .shield_graph import graphs_of
+
+REMAINDER_SHARE, WIND_SHARE, WEIGHT_CHANGE = 0.9, 0.5, 1e-3
+
+
+def planted(certificate: Certificate) -> Iterator[tuple[str, Certificate | None, dict[str, bytes]]]:
+    """Whole certificates with a planted mistake.
+
+    Args:
+        certificate: A proven one.
+
+    Yields:
+        Name; the certificate, if its set is another one; its files, hashes right.
+    """
+    d = certificate.disturbance
+    r = d.jerk_m_s3
+    cut = replace(d, jerk_m_s3=(REMAINDER_SHARE * r[0], REMAINDER_SHARE * r[1]))
+    yield "remainder r cut by 10 %", *_proven_with(certificate, cut)
+    a = certificate.assumptions
+    wind = (WIND_SHARE * a.acceleration_m_s2[0], WIND_SHARE * a.acceleration_m_s2[1])
+    half = bound(replace(a, acceleration_m_s2=wind), certificate.limits, certificate.law.gain, PIECES, certificate.rounding_m_s3)
+    yield "W halved in the proof only", *_proven_with(certificate, half)
+    files = files_of(certificate, graphs_of(certificate))
+    yield f"one weight changed by {WEIGHT_CHANGE:g}", None, _weight_changed(files, "backup.onnx", "weights", 0, 1.0 + WEIGHT_CHANGE)
+
+
+def _proven_with(certificate: Certificate, wrong: Disturbance) -> tuple[Certificate, dict[str, bytes]]:
+    """The set that holds if the disturbances are as wrong as said, with its proof."""
+    a, proofs = certificate.assumptions, []
+    for axis in (0, 1):
+        loop = AxisLoop(certificate.law.gain[axis], a.drag_1_s[axis], a.rate_lag_s)
+        middle = [0.5 * (m.lo + m.hi) for m in (loop.dynamics(), loop.inputs(), loop.outputs())]
+        own = certificate.axes[axis].facets[:6]
+        outputs = np.array([np.abs(row).max() for row in middle[2]])
+        limits = outputs / np.abs(own).max(axis=1)
+        sizes = np.array([wrong.acceleration_m_s2[axis], wrong.jerk_m_s3[axis]])
+        facets, _ = maximal_set(*middle, limits, sizes, STEP_S)
+        witnesses = multipliers(loop, facets, STEP_S, SUBSTEPS)
+        proofs.append(prove(axis, loop, certificate.limits, wrong, facets, witnesses, STEP_S, SUBSTEPS))
+    made = replace(certificate, disturbance=replace(wrong, **_outer(certificate.disturbance)), axes=(proofs[0], proofs[1]))
+    return made, files_of(made, graphs_of(made))
+
+
+def _outer(d: Disturbance) -> dict[str, Any]:
+    return {name: getattr(d, name) for name in ("thrust_m_s2", "rates_rad_s", "tilt_cosine")}
+
+
+def _weight_changed(files: Mapping[str, bytes], name: str, constant: str, place: int, factor: float) -> dict[str, bytes]:
+    """One number of a graph's constant times a factor; `place` counts those that are not zero."""
+    model = onnx.load_model_from_string(files[name])
+    for tensor in model.graph.initializer:
+        if tensor.name == constant:
+            value = numpy_helper.to_array(tensor).copy()
+            spots = np.flatnonzero(value)
+            value.reshape(-1)[spots[place % spots.size]] *= factor
+            tensor.CopyFrom(numpy_helper.from_array(value, constant))
+    return _hashed({**files, name: model.SerializeToString()})
+
+
+def _hashed(files: Mapping[str, bytes], change: Callable[[dict[str, Any]], None] = lambda table: None) -> dict[str, bytes]:
+    """Files with their table changed and all hashes made right: only the mathematics can object."""
+    table = tomllib.loads(files["certificate.toml"].decode())
+    change(table)
+    table["proof"]["arrays_sha256"] = hashlib.sha256(files["certificate.npz"]).hexdigest()
+    for name in ("backup", "shield"):
+        table["graphs"][f"{name}_sha256"] = hashlib.sha256(files[f"{name}.onnx"]).hexdigest()
+    return {**files, "certificate.toml": tomli_w.dumps(table).encode()}
+
+
+LARGER = ("position_error_m", "velocity_error_m_s", "attitude_error_rad", "acceleration_m_s2", "rate_residual_rad_s", "delay_max_s")
+SMALLER = (
+    ("disturbance", "acceleration_m_s2"), ("disturbance", "jerk_m_s3"), ("limits", "acceleration_m_s2"), ("limits", "jerk_m_s3"),
+    ("limits", "feedback_m_s3"), ("limits", "slope_m_s4"), ("tube", "position_m"), ("tube", "jerk_m_s3"), ("tube", "thrust_m_s2"),
+)  # fmt: skip
+
+
+def mutants(certificate: Certificate, count: int, seed: int) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Certificates with one thing changed so that what they claim is no longer shown.
+
+    Args:
+        certificate: A proven one.
+        count: How many.
+        seed: Of what is changed.
+
+    Yields:
+        What was changed, and the files: assumptions larger, bounds smaller, facets looser, witnesses and tubes altered, constants
+        of both graphs altered (hashes right), or a bit of a file flipped (hashes as they were).
+    """
+    random = np.random.default_rng(seed)
+    files = files_of(certificate, graphs_of(certificate))
+    kinds = (_assumption, _bound_smaller, _facet, _witness, _tube, _backup_weight, _shield_weight, _bit)
+    for n in range(count):
+        yield kinds[n % len(kinds)](files, random)
+
+
+Mutant = tuple[str, dict[str, bytes]]
+
+
+def _assumption(files: dict[str, bytes], random: np.random.Generator) -> Mutant:
+    name, factor = str(random.choice(LARGER)), float(random.uniform(2.0, 6.0))
+    return f"assumptions.{name} x {factor:.2f}", _hashed(files, lambda table: _scale(table["assumptions"], name, factor))
+
+
+def _bound_smaller(files: dict[str, bytes], random: np.random.Generator) -> Mutant:
+    part, name = SMALLER[int(random.integers(len(SMALLER)))]
+    factor = float(random.uniform(0.7, 0.95))
+    return f"{part}.{name} x {factor:.3f}", _hashed(files, lambda table: _scale(table[part], name, factor))
+
+
+def _scale(table: dict[str, Any], name: str, factor: float) -> None:
+    value = table[name]
+    table[name] = [factor * x for x in value] if isinstance(value, list) else factor * value
+
+
+def _arrays(files: Mapping[str, bytes], name: str, change: Callable[[Numbers], None]) -> dict[str, bytes]:
+    """Files with one array changed."""
+    with np.load(io.BytesIO(files["certificate.npz"]), allow_pickle=False) as source:
+        arrays = {key: source[key].copy() for key in source.files}
+    change(arrays[name])
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    return {**files, "certificate.npz": buffer.getvalue()}
+
+
+def _axis(random: np.random.Generator) -> str:
+    return str(random.choice(["horizontal", "vertical"]))
+
+
+def _facet(files: dict[str, bytes], random: np.random.Generator) -> Mutant:
+    """A facet loosened in the arrays and in the shield graph alike."""
+    axis, place, factor = _axis(random), float(random.random()), float(random.uniform(0.9, 0.98))
+    row = -1
+
+    def loosen(facets: Numbers) -> None:
+        nonlocal row
+        row = int(place * facets.shape[0])
+        facets[row] *= factor
+
+    changed = _arrays(files, f"{axis}_facets", loosen)
+    model = onnx.load_model_from_string(files["shield.onnx"])
+    for tensor in model.graph.initializer:
+        if tensor.name in (f"facets_{axis}", f"size_{axis}"):
+            value = numpy_helper.to_array(tensor).copy()
+            value[row] = np.nextafter(value[row] * factor, np.inf) if tensor.name.startswith("size") else value[row] * factor
+            tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
+    return f"{axis} facet {row} x {factor:.3f}", _hashed({**changed, "shield.onnx": model.SerializeToString()})
+
+
+def _witness(files: dict[str, bytes], random: np.random.Generator) -> Mutant:
+    axis, factor, place = _axis(random), float(random.uniform(1.02, 1.5)), float(random.random())
+
+    def spoil(witness: Numbers) -> None:
+        row = int(place * witness.shape[0])
+        witness[row, np.argmax(np.abs(witness[row]))] *= factor
+
+    return f"a {axis} multiplier x {factor:.2f}", _hashed(_arrays(files, f"{axis}_facet_multipliers", spoil))
+
+
+def _tube(files: dict[str, bytes], random: np.random.Generator) -> Mutant:
+    axis, row, factor = _axis(random), int(random.integers(6)), float(random.uniform(0.8, 0.99))
+
+    def shrink(tube: Numbers) -> None:
+        tube[row] *= factor
+
+    return f"{axis} tube {row} x {factor:.3f}", _hashed(_arrays(files, f"{axis}_tube", shrink))
+
+
+def _constant(files: dict[str, bytes], name: str, random: np.random.Generator) -> Mutant:
+    model = onnx.load_model_from_string(files[name])
+    kept = [t.name for t in model.graph.initializer if numpy_helper.to_array(t).dtype.kind == "f"]
+    constant, place = str(random.choice(kept)), int(random.integers(10_000))
+    factor = 1.0 + float(random.choice([-1, 1])) * float(random.uniform(1e-3, 0.1))
+    if constant.startswith("size") or constant == "one":  # larger sizes and a smaller one only make the shield stricter
+        factor = 0.9 if constant.startswith("size") else 1.001
+    return f"{name} {constant} x {factor:.4f}", _weight_changed(files, name, constant, place, factor)
+
+
+def _backup_weight(files: dict[str, bytes], random: np.random.Generator) -> Mutant:
+    return _constant(files, "backup.onnx", random)
+
+
+def _shield_weight(files: dict[str, bytes], random: np.random.Generator) -> Mutant:
+    return _constant(files, "shield.onnx", random)
+
+
+def _bit(files: dict[str, bytes], random: np.random.Generator) -> Mutant:
+    """A flipped bit, hashes as they were (the table itself is signed by the bundle: it is left out here)."""
+    name = str(random.choice(["certificate.npz", "backup.onnx", "shield.onnx"]))
+    content = bytearray(files[name])
+    place, bit = int(random.integers(len(content))), int(random.integers(8))
+    content[place] ^= 1 << bit
+    return f"{name} byte {place} bit {bit}", {**files, name: bytes(content)}
