@@ -55,8 +55,9 @@ def test_one_step_equals_the_training_code(seed: int) -> None:
     rng = np.random.default_rng(seed)
     x = [*Predictor(PHYSICS, 0.0).complete(_state(rng))[:13], 9.0]
     setpoint, disturbance = [*rng.normal(size=3), 11.0], rng.normal(size=3)
+    size = dynamics.FEATURE_SIZE
     residual = dynamics.Residual(
-        np.zeros(14), np.ones(14), np.zeros((14, 4)), np.zeros(4), np.zeros((2, 2, 6)), np.zeros((2, 6)), np.ones(6)
+        np.zeros(size), np.ones(size), np.zeros((size, 4)), np.zeros(4), np.zeros((2, 2, 6)), np.zeros((2, 6)), np.ones(6)
     )
     physics = dynamics.Physics(*(np.array(getattr(PHYSICS, name)) for name in dynamics.Physics._fields))
     with jax.enable_x64(True):

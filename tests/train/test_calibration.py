@@ -11,7 +11,7 @@ from scipy.stats import spearmanr
 from tubepilot.firmware_bridge.errors import InputError
 from tubepilot.train.calibration import compare_conditions, correlations, fit_error_scale, rank_correlation, reliability
 from tubepilot.train.calibration_models import Unseen, angle_rad, distances, flown, halves, single_members, spread, unseen_rates
-from tubepilot.train.dynamics import Residual, WorldModel
+from tubepilot.train.dynamics import FEATURE_SIZE, Residual, WorldModel
 from tubepilot.train.prediction import predict_naive, rotation_quaternion, window_starts
 from tubepilot.train.residual import zero_residual
 
@@ -134,7 +134,7 @@ def ensemble(seed: int, size: float) -> Residual:
     """Three random members whose outputs grow with the body rates."""
     generator = np.random.default_rng(seed)
     blank = zero_residual(3, 4)
-    w1 = np.zeros((14, 12))
+    w1 = np.zeros((FEATURE_SIZE, 12))
     w1[6:9] = generator.normal(size=(3, 12)) * 0.5
     return blank._replace(w1=blank.w1 + w1, w2=blank.w2 + size * generator.normal(size=(3, 4, 6)))
 
@@ -152,7 +152,7 @@ def test_single_members_average_to_the_ensemble(known_physics) -> None:
     from tubepilot.train.dynamics import residual_members
 
     model = WorldModel(known_physics, ensemble(1, 0.5))
-    feature = np.random.default_rng(0).normal(size=14)
+    feature = np.random.default_rng(0).normal(size=FEATURE_SIZE)
     together = np.asarray(residual_members(model.residual, feature))
     alone = [np.asarray(residual_members(m.residual, feature))[0] for m in single_members(model)]
     np.testing.assert_allclose(alone, together, atol=1e-6)

@@ -23,7 +23,7 @@ from tubepilot.train.rotor_windows import POSITION_SPANS, RATE_SPANS, VELOCITY_S
 
 DT_S = 0.01
 MIXER = np.array([[-1.0, -1, 1, 1], [-1, 1, 1, -1], [-1, 1, -1, 1]])
-TINY = FitSettings(plain_iterations=60, member_iterations=20, batch=64, every=3, width=4, members=2)
+TINY = FitSettings(plain_iterations=60, member_iterations=10, batch=32, every=4, width=4, members=2)
 
 
 def body_of_rotors(seed: int, count: int = 300) -> Flight:
@@ -112,10 +112,11 @@ def test_gradients_by_finite_differences(flights: list[Flight]) -> None:
         plain = with_network(plain_dynamics(fit_physics(flights)), 3, generator)
         of = jax.tree.map(lambda v: jnp.asarray(v + 0.02 * generator.normal(size=v.shape), jnp.float64), plain)
 
+        @jax.jit
         def loss(parameters: object) -> jax.Array:
             return jnp.sum(error_sums(parameters, one, DT_S))
 
-        gradient = jax.grad(loss)(of)
+        gradient = jax.jit(jax.grad(loss))(of)
         for name in of._fields:
             value, slope = getattr(of, name), np.asarray(getattr(gradient, name))
             assert np.abs(slope).max() > 0, name
