@@ -88,7 +88,7 @@ def test_states_lie_off_the_path_of_the_policy(made: Any) -> None:
 def test_training_learns_costs_and_slopes_off_the_path(known_physics: Physics) -> None:
     task = default_task((6.0, 6.0, 3.0), 2.0, 17.0)
     model = WorldModel(known_physics, zero_residual())
-    settings = PolicySettings(width=32, steps=24, batch=64, iterations=150, value_iterations=400, value_rollouts=128)
+    settings = PolicySettings(width=32, steps=24, batch=64, iterations=150, value_iterations=1200, value_rollouts=256)
     policy = train_policy(model, task, DT_S, settings, 0)
     before = train_value(model, task, policy, DT_S, replace(settings, value_iterations=1), 0)
     after = train_value(model, task, policy, DT_S, settings, 0)
