@@ -42,7 +42,7 @@ def test_proof_holds_again_and_refuses_larger_disturbances(axis: int) -> None:
     certificate = proven()
     check(certificate, axis)
     d = certificate.disturbance
-    larger = replace(d, jerk_m_s3=(1.03 * d.jerk_m_s3[0], 1.03 * d.jerk_m_s3[1]))
+    larger = replace(d, jerk_m_s3=(1.01 * d.jerk_m_s3[0], 1.01 * d.jerk_m_s3[1]))
     with pytest.raises(CertificateError):
         check(replace(certificate, disturbance=larger), axis)
 
@@ -51,7 +51,7 @@ def test_proof_holds_again_and_refuses_larger_disturbances(axis: int) -> None:
 def test_proof_refuses_a_larger_set(axis: int) -> None:
     certificate = proven()
     facets = certificate.axes[axis].facets.copy()
-    facets[40] *= 0.98
+    facets[40] *= 0.99
     with pytest.raises(CertificateError):
         check(certificate, axis, facets)
 
@@ -96,11 +96,11 @@ def test_the_bound_of_a_step_is_above_what_happens_and_tight() -> None:
 
 
 def test_tube_covers_more_than_end_points() -> None:
-    """The tube of the fast outputs lies above the set's own limits: a proof of the samples alone would not see it. (No limit of
-    the velocity is reached: others forbid it before.)"""
+    """The tube lies above what is reached in the set itself: a proof of the samples alone would not see it."""
     for axis in proven().axes:
         inner = 1.0 / np.array([axis.facets[k, k] for k in range(4)])
-        assert (axis.tube_bound[[0, 2, 3]] > inner[[0, 2, 3]]).all()
+        reached = np.array([support(axis.facets, np.ones(len(axis.facets)), row)[0] for row in np.eye(4)])
+        assert (axis.tube_bound[:4] > reached).all()
         assert axis.tube_bound[3] > 1.02 * inner[3]
 
 
@@ -222,12 +222,12 @@ def test_shield_graph_agrees_with_numpy() -> None:
 
 
 def test_attacks_do_not_leave_a_proven_set() -> None:
-    seen = falsify(proven(), 200, SEED)
-    assert seen.rollouts >= 200
+    seen = falsify(proven(), 2000, SEED)
+    assert seen.rollouts >= 2000
     assert seen.escapes == 0
     assert seen.largest_facet <= 1.0
     assert (seen.tube_share <= 1.0).all()
-    assert (seen.tube_share > 0.7).all()
+    assert (seen.tube_share > 0.8).all()
 
 
 def test_attacks_break_an_unsound_certificate() -> None:
