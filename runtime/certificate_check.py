@@ -25,8 +25,8 @@ import numpy.typing as npt
 from tubepilot.firmware_bridge.errors import CertificateError
 
 from .bundle import Bundle
-from .check_arithmetic import Claimed, Found, Numbers, disturbances, facet_values, flint, rounding, tube_values
 from .check_admission import check_shield
+from .check_arithmetic import Claimed, Found, Numbers, disturbances, facet_values, flint, rounding, tube_values
 from .check_graphs import BACKUP, check_graph, shield_expected
 
 AXES = ("horizontal", "vertical")

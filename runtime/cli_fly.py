@@ -19,6 +19,8 @@ from tubepilot.firmware_bridge.vehicle import Vehicle, open_vehicle
 from . import realtime, tasks
 from .flight import Flight, FlightSettings, StopSwitch
 from .flight_summary import FlightSummary
+from .keep_clear import KeepClear
+from .keep_clear_file import read_keep_clear
 from .local_frame import LocalFrame
 from .notify import Notifier
 from .observer import DisturbanceObserver
@@ -58,6 +60,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     tasks.add_arguments(parser)
     parser.add_argument("--keys", type=Path, default=None, help="directory of trusted public keys")
     parser.add_argument("--log", type=Path, default=None, help="flight log to write (MCAP); named by time if absent")
+    parser.add_argument(
+        "--keep-clear", type=Path, default=None, metavar="FILE",
+        help="TOML file of fence, floor, walls and obstacles, in the take-off frame [m]; a fence of 30 m around the start if not given",
+    )
     parser.add_argument("--core", type=int, default=None, help="processor core to stay on")
     parser.add_argument("--resume", action="store_true", help="after a take-over in the air, fly the task, then land")
     parser.add_argument("--check-only", action="store_true", help="do the pre-flight checks and end")
@@ -118,7 +124,8 @@ def _meta(link: str, on_board: OnBoard, settings: TickSettings) -> dict[str, str
 
 
 def fly(
-    arguments: argparse.Namespace, on_board: OnBoard, vehicle: Vehicle, task: tasks.TaskSettings, stop: StopSwitch
+    arguments: argparse.Namespace, on_board: OnBoard, vehicle: Vehicle, task: tasks.TaskSettings, stop: StopSwitch,
+    keep_clear: str = "",
 ) -> FlightSummary | None:
     """Check and fly with a connected vehicle.
 
@@ -128,6 +135,7 @@ def fly(
         vehicle: Connected.
         task: What to fly.
         stop: Requests to stop.
+        keep_clear: Text of what the shield keeps clear of, for the log.
 
     Returns:
         The summary of the flight; None if only the checks were asked for.
@@ -165,7 +173,7 @@ def fly(
         warm=on_board.planner.pre_warm,
         warm_ns=min(on_board.planner.pre_warm_ns, round(1e9 * period_s * PRE_WARM_SHARE)),
     )
-    meta = {**task.meta(frame), **_meta(arguments.link, on_board, settings)}
+    meta = {**task.meta(frame), **_meta(arguments.link, on_board, settings), "keep_clear": keep_clear}
     with Recorder(arguments.log, meta, on_board.planner.horizon) as recorder:
         for finding in findings:
             recorder.event(finding.line().strip())
@@ -214,14 +222,15 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.log = Path(time.strftime("flight-%Y%m%d-%H%M%S.mcap"))
     if arguments.log.exists():
         raise InputError(f"{arguments.log} exists and a flight log is never overwritten; give another --log name")
-    on_board = load_on_board(arguments.bundle, arguments.keys)
+    clear, text = (KeepClear(), "") if arguments.keep_clear is None else read_keep_clear(arguments.keep_clear)
+    on_board = load_on_board(arguments.bundle, arguments.keys, clear)
     check_limits(task.reference(), on_board.speed_m_s, on_board.acceleration_m_s2)
     stop = StopSwitch()
     vehicle = open_vehicle(arguments.link, on_board.thrust_scale_m_s2)
     try:
         vehicle.connect(CONNECT_S)
         stop.on_signals()
-        summary = fly(arguments, on_board, vehicle, task, stop)
+        summary = fly(arguments, on_board, vehicle, task, stop, text)
     finally:
         vehicle.close()
     if summary is None:

@@ -18,6 +18,7 @@ from tubepilot.firmware_bridge.errors import InputError, LogFormatError
 from . import decision_log
 from .bundle import read_bundle
 from .flight_log import read_flight
+from .keep_clear_file import parse_keep_clear
 from .planner import Planner
 from .replay import BOUND_M_S2, BOUND_RAD_S, replay
 from .shield import Shield
@@ -43,7 +44,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(
             f"the log was flown with the bundle {wanted[:16]}, this one is {bundle.manifest_sha256[:16]}: give --bundle of the flight"
         )
-    found = replay(Planner(bundle), Shield.from_bundle(bundle), decisions)
+    clear = parse_keep_clear(str(flight.meta.get("keep_clear", "")), str(arguments.log))
+    found = replay(Planner(bundle), Shield.from_bundle(bundle, clear), decisions)
     then = f"{flight.meta.get('onnxruntime', '?')} on {flight.meta.get('machine', '?')}"
     now = f"{onnxruntime.__version__} on {platform.machine()}"
     cut = "" if flight.complete else "; the log was cut off, this is all of it"

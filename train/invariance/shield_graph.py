@@ -232,8 +232,8 @@ def shield_graph(tables: Tables) -> onnx.ModelProto:
         "spread": "how much set-points that may act too long or too early differ from that [m/s^3]",
         "instants": "rows of the admission box: 0 the present, 1 and 2 the first and last instant of a take-over",
         "near": "whether to look for the smallest tube: for room too narrow for that of S",
-        "margin": "1 - largest facet of S, the admission box taken off, dimensionless; rows: rates asked for at both instants, then the "
-        "backup's; columns: anchors; positive inside S",
+        "margin": "1 - largest facet of S, the admission box taken off, dimensionless; rows: rates asked for at both instants, then "
+        "the backup's; columns: anchors; positive inside S",
         "radii": "the admission box: radii of position, velocity, acceleration, jerk, horizontal and then vertical",
         "room": "horizontal and vertical distance from each anchor within which the vehicle stays [m]; 1e9 outside S",
         "anchor": str(tables.anchor.tolist()),
