@@ -1,6 +1,6 @@
 """Fly an adversary that always asks for the worst admissible set-point, through tick and shield, on the independent simulator.
 
-Every flight has its own fence, floor, obstacles, wind, gusts, payload, delays, missed ticks and errors; every other one something
+Every flight has its own fence, floor, obstacles, wind, gusts, payload, delays, missed ticks and errors; every third one something
 that breaks an assumption of the certificate. Counted: flights that leave the fence, or touch floor or obstacle, although every
 assumption held (must be 0), and of the flights in which one was broken, how many did so before the certificate was declared void
 (must be 1 % at most). What was broken is measured from the simulator's states, not taken from what was meant. Rows are kept in
@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     part, parts = _part(arguments)
     try:
-        from .shield_flights import fly
+        from .bench_shield_flight import fly
     except ModuleNotFoundError as error:
         raise MissingExtraError('bench shield needs rotorpy; install it: pip install "tubepilot[sim]"') from error
     on_board = load_on_board(arguments.bundle, arguments.keys)
@@ -156,9 +156,9 @@ def print_counts(figures: Mapping[str, Any]) -> None:
     held, broken = figures["held"], figures["broken"]
     print(f"{figures['flights']} flights of {figures['asked']}; largest speed {figures['largest_speed_m_s'] or 0.0:.1f} m/s; ticks: "
           + ", ".join(f"{name} {count}" for name, count in figures["verdicts"].items()))  # fmt: skip
-    print(f"assumptions held      {held['flights']:5d} flights: {held['breaches']} breaches (must be 0), {held['void']} declared void "
+    print(f"assumptions held      {held['flights']:5d} flights: {held['breaches']} breaches (must be 0), {held['void']} void "
           f"without need; closest {_metres(held['closest_m'])}")  # fmt: skip
-    print(f"an assumption broken  {broken['flights']:5d} flights: {broken['void']} declared void, {broken['neither']} flew on without a "
+    print(f"an assumption broken  {broken['flights']:5d} flights: {broken['void']} void, {broken['neither']} flew on without a "
           f"breach, {broken['breach_before_void']} breached before (at most 1 %: {100 * broken['share_kept']:.1f} % did not); closest "
           f"{_metres(broken['closest_m'])}")  # fmt: skip
     for fault, found in broken["by_fault"].items():
@@ -174,7 +174,7 @@ def _metres(value: float | None) -> str:
 def _draw(rows: list[dict[str, Any]], figures: Mapping[str, Any], path: Path) -> None:
     """Paths from above, how close they came, and how long it took to void."""
     try:
-        from .shield_picture import draw
+        from .bench_shield_picture import draw
     except ModuleNotFoundError:
         print("no picture: matplotlib is not installed")
         return

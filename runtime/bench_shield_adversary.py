@@ -19,9 +19,9 @@ from .predictor import Predictor
 from .shield import Reason, Shield
 from .shield_states import flatten
 
-PULLS_M_S2 = (4.0, 2.5, 1.6, 0.8, 0.0, -0.8, -2.0)
+PULLS_M_S2 = (4.0, 2.5, 1.6, 0.8, 0.3, 0.0, -0.5, -1.5)
 """Horizontal accelerations towards the target that are tried in this order [m/s^2]."""
-LIFTS_M_S2 = (1.5, 0.4)
+LIFTS_M_S2 = (1.2, 0.3, -0.5)
 """Vertical ones, towards the target."""
 ATTITUDE_1_S = 6.0
 """Rates asked for over the angle still to go [1/s]: about what the rate loop follows."""
@@ -112,7 +112,8 @@ class Adversary:
         limits, low, high = shield.assumed.admitted_rates_rad_s, shield.assumed.thrust_min_m_s2, shield.assumed.thrust_max_m_s2
         if self.hold:
             direction, rise = -np.array(x[3:5]), -float(np.sign(x[5]))
-        demands = [(1.0, min(abs(x[5]), 1.0))] if self.hold else [(pull, lift) for pull in PULLS_M_S2 for lift in LIFTS_M_S2]
+        lifts = LIFTS_M_S2 if rise else (0.0,)
+        demands = [(1.0, min(abs(x[5]), 1.0))] if self.hold else [(pull, lift) for pull in PULLS_M_S2 for lift in lifts]
         if not self.hold and rise != 0.0 and flat < abs(away[2]):  # above or below all: height first
             demands.sort(key=lambda pair: (-pair[1], -pair[0]))
         command = (0.0, 0.0, 0.0, GRAVITY_M_S2)
@@ -135,6 +136,7 @@ class Adversary:
                 break
         else:
             self.refused += 1
+            self._first = 0 if self.refused % 4 == 0 else len(demands) - 2  # all of them again, but not in every tick
         return Demand(Setpoint(np.array(command[:3]), command[3]))
 
     def applied(self, setpoint: Setpoint) -> None:

@@ -1,4 +1,4 @@
-"""Draws the flights of `tubepilot bench shield`: their paths, how close they came to fence, floor and obstacles, and when they ended."""
+"""Draws the flights of `tubepilot bench shield`: paths, how close they came to fence, floor and obstacles, when they ended."""
 
 from __future__ import annotations
 
