@@ -1,10 +1,10 @@
 """What the shield costs a planner that means well: tasks flown with it and without it, the same seeds and the same wind.
 
-The bundle's own planner, tick and shield fly the paths of the learning tasks on rotorpy's vehicle, once in a draught of 0.5 m/s and
-once in the wind that the certificate's comparison was made for, both with gusts. Counted are the ticks in which the shield sent anything
-else than the planner's set-point; and how much larger the tracking error is than without a shield. Vehicle and estimate are within the
-certificate's assumptions: what tasks draw beyond them (10 mrad of attitude error, 7 % of thrust) belongs to `bench control`. The clock
-does not wait. Exit status: 0 if the shares and the cost are below their limits, else 1.
+The bundle's own planner, tick and shield fly the paths of the learning tasks on rotorpy's vehicle, once in a draught of 0.5 m/s
+and once in the wind that the certificate's comparison was made for, both with gusts. Counted are the ticks in which the shield
+sent anything else than the planner's set-point, and how much larger the tracking error is than without a shield. Vehicle and
+estimate are within the certificate's assumptions: what tasks draw beyond them (10 mrad of attitude error, 7 % of thrust) belongs
+to `bench control`. The clock does not wait. Exit status: 0 if the shares and the cost are below their limits, else 1.
 """
 
 from __future__ import annotations
@@ -76,6 +76,7 @@ class TaskReference:
 
 def fly_task(task: Any, on_board: Any, seed: int, wind: tuple[float, float], shielded: bool) -> dict[str, Any]:
     """One flight; RMSE over the path [m], ticks by verdict, reasons of those replaced."""
+    from tubepilot.runtime.bench_shield_flight import Link, Scene, Watched
     from tubepilot.runtime.keep_clear import KeepClear
     from tubepilot.runtime.local_frame import LocalFrame
     from tubepilot.runtime.observer import DisturbanceObserver
@@ -84,7 +85,6 @@ def fly_task(task: Any, on_board: Any, seed: int, wind: tuple[float, float], shi
     from tubepilot.runtime.predictor import Predictor
     from tubepilot.runtime.shield import Verdict
     from tubepilot.runtime.shield_decision import Reason
-    from tubepilot.runtime.bench_shield_flight import Link, Scene, Watched
     from tubepilot.runtime.state_check import StateLimits
     from tubepilot.runtime.tick import PLAN_SHARE, SEND_SHARE, Guidance, Instant, Tick, TickSettings
 
