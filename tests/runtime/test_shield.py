@@ -167,7 +167,7 @@ def test_ticks_of_shorter_and_longer_windows_agree_with_numpy(lib: Library) -> N
 def test_many_ticks_agree_with_numpy_and_reach_every_decision() -> None:
     done, worst, kinds = compare(mutants.real(), range(100, 160), 60)
     assert done == 3600
-    assert worst < 1e-13  # a thousandth of a thousandth of the 1e-9 that the graph takes off
+    assert worst < 1e-12  # a thousandth of the 1e-9 that the graph takes off; the graph's own arithmetic is in it
     assert {verdict for verdict, _ in kinds} == {"ACCEPT", "BACKUP", "VOID"}
     missing = {reason.name for reason in Reason} - {reason for _, reason in kinds}
     assert missing <= {"DISTURBANCE", "RATE_RESIDUAL", "MISSED_TICKS"}  # tested one by one below
