@@ -189,6 +189,15 @@ class ExtendedSysState(NamedTuple):
     landed_state: int
 
 
+class SetupSigning(NamedTuple):
+    """SETUP_SIGNING: the key for signed frames, and the time of the setting [10 us since 2015]."""
+
+    initial_timestamp: int
+    target_system: int
+    target_component: int
+    secret_key: bytes
+
+
 Message: TypeAlias = (
     Heartbeat
     | SysStatus
@@ -204,6 +213,7 @@ Message: TypeAlias = (
     | Timesync
     | Statustext
     | ExtendedSysState
+    | SetupSigning
 )
 
 
@@ -246,6 +256,7 @@ SPECS: Final[tuple[Spec, ...]] = (
     _spec(111, Timesync, "qqBB"),
     _spec(245, ExtendedSysState, "BB"),
     _spec(253, Statustext, "B50sHB"),
+    _spec(256, SetupSigning, "QBB32s"),
 )
 
 SPEC_BY_ID: Final[dict[int, Spec]] = {spec.message_id: spec for spec in SPECS}

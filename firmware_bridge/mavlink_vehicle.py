@@ -7,6 +7,7 @@ import struct
 import time
 from abc import abstractmethod
 from collections import deque
+from pathlib import Path
 
 from . import mavlink_messages as m
 from .echo import EchoWatch
@@ -14,9 +15,11 @@ from .errors import InputError, LinkError
 from .frames import swap_body
 from .mavlink import Frame, Parser, encode, rates_and_thrust
 from .serial_wait import wait_readable
+from .signing import Signer, read_key
 from .state import Refusal, StateMerger
+from .thrust import ThrustMap
 from .timesync import ClockFit
-from .transport import SerialTransport
+from .transport import make_transport
 from .types import FlightMode, Setpoint, VehicleState
 from .uri import VehicleUri
 from .vehicle import Check, LinkStatistics, Vehicle, VehicleStatus
@@ -48,7 +51,7 @@ class MavlinkVehicle(Vehicle):
     """One MAVLink flight controller on a serial device.
 
     Args:
-        uri: Device and speed.
+        uri: Where it is; thrust curve, battery and signing key.
         thrust_scale_m_s2: Collective acceleration at throttle 1 [m/s^2].
     """
 
@@ -57,9 +60,10 @@ class MavlinkVehicle(Vehicle):
 
     def __init__(self, uri: VehicleUri, thrust_scale_m_s2: float) -> None:
         self._uri = uri
-        self._thrust_scale_m_s2 = thrust_scale_m_s2
-        self._transport = SerialTransport(uri)
-        self._parser = Parser()
+        self._thrust = ThrustMap(thrust_scale_m_s2, uri.curve, uri.full_v)
+        self._transport = make_transport(uri)
+        self._signer = Signer(read_key(Path(uri.signing))) if uri.signing else None
+        self._parser = Parser(self._signer)
         self._merger = StateMerger()
         self._clock = ClockFit()
         self._sequence = 0
@@ -132,7 +136,12 @@ class MavlinkVehicle(Vehicle):
                 f"({self.autopilot}); use the address that fits the firmware"
             )
         if counts.signed:
-            return f"{device}: all {counts.signed} frames are signed; turn off MAVLink signing on this port"
+            return f"{device}: all {counts.signed} frames are signed; give the key: ?signing=PATH, or turn signing off on this port"
+        if counts.unproven:
+            return (
+                f"{device}: {counts.unproven} frames are unsigned or signed with another key than {self._uri.signing}; "
+                "give the flight controller this key over a cable: tubepilot link URI --setup-signing PATH"
+            )
         if counts.bytes_in:
             return (
                 f"{device}: {counts.bytes_in} bytes came within {timeout_s:g} s but no heartbeat; check the baud "
@@ -187,7 +196,7 @@ class MavlinkVehicle(Vehicle):
         self._transport.close()
 
     def _send(self, message: m.Message, component: int = OUR_COMPONENT) -> bool:
-        frame = encode(message, self._sequence, OUR_SYSTEM, component)
+        frame = encode(message, self._sequence, OUR_SYSTEM, component, self._signer)
         if not self._transport.write(frame):
             return False
         self._sequence = (self._sequence + 1) & 0xFF
@@ -237,6 +246,8 @@ class MavlinkVehicle(Vehicle):
         elif isinstance(message, m.SysStatus):
             known = message.voltage_battery != 0xFFFF
             self._battery_v = message.voltage_battery * 1e-3 if known else None
+            if self._battery_v is not None:
+                self._thrust.see_battery(self._battery_v, now_ns)
         elif isinstance(message, m.Statustext):
             self._on_text(message)
         elif isinstance(message, m.CommandAck):
@@ -341,7 +352,7 @@ class MavlinkVehicle(Vehicle):
 
     def send(self, setpoint: Setpoint) -> None:
         roll, pitch, yaw = (float(rate) for rate in setpoint.rates_rad_s)
-        throttle = setpoint.thrust_m_s2 / self._thrust_scale_m_s2
+        throttle = self._thrust.throttle(setpoint.thrust_m_s2)
         message = rates_and_thrust(
             clock_ns() // 1_000_000, swap_body(roll, pitch, yaw), throttle, self._system, self._component
         )
@@ -386,6 +397,16 @@ class MavlinkVehicle(Vehicle):
 
     def request_arm(self, arm: bool, force: bool = False) -> None:
         self._command(m.CMD_ARM_DISARM, float(arm), m.FORCE_MAGIC if force else 0.0)
+
+    def setup_signing(self, key: bytes) -> None:
+        """Give the flight controller the key with which it signs and wants frames signed from now on.
+
+        The key crosses the line in the clear: use a cable. It is not acknowledged; connect anew with the key to see that it holds.
+
+        Args:
+            key: 32 bytes, as `signing.read_key` gives them.
+        """
+        self._send(m.SetupSigning(Signer(key).now(), self._system, self._component, key))
 
     # --- parameters -------------------------------------------------------------------------------------
 
