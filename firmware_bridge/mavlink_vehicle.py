@@ -10,7 +10,7 @@ from collections import deque
 from pathlib import Path
 
 from . import mavlink_messages as m
-from .echo import EchoWatch
+from .echo import EchoOf, EchoWatch
 from .errors import InputError, LinkError
 from .frames import swap_body
 from .mavlink import Frame, Parser, encode, rates_and_thrust
@@ -58,6 +58,9 @@ class MavlinkVehicle(Vehicle):
     autopilot: int
     """MAV_AUTOPILOT value of the firmware; heartbeats of others are not ours."""
 
+    echo_of = EchoOf.RATES
+    """What of a set-point it gives back unchanged."""
+
     def __init__(self, uri: VehicleUri, thrust_scale_m_s2: float) -> None:
         self._uri = uri
         self._thrust = ThrustMap(thrust_scale_m_s2, uri.curve, uri.full_v)
@@ -79,6 +82,7 @@ class MavlinkVehicle(Vehicle):
         self._armed = False
         self._landed: bool | None = None
         self._battery_v: float | None = None
+        self._health: int | None = None
         self._texts: deque[str] = deque(maxlen=TEXTS_KEPT)
         self._text_parts: dict[int, list[bytes]] = {}
         self._acks: deque[m.CommandAck] = deque(maxlen=20)
@@ -89,7 +93,7 @@ class MavlinkVehicle(Vehicle):
         self._timesync_sent: deque[int] = deque(maxlen=20)
         self._clock_doubted = False
         self._counts: dict[int, int] = {}
-        self._echo = EchoWatch()
+        self._echo = EchoWatch(self.echo_of)
         self._stream_hz = 0.0
 
     # --- what differs between firmwares ---------------------------------------------------------------
@@ -244,6 +248,7 @@ class MavlinkVehicle(Vehicle):
                 message.landed_state
             )
         elif isinstance(message, m.SysStatus):
+            self._health = message.onboard_control_sensors_health
             known = message.voltage_battery != 0xFFFF
             self._battery_v = message.voltage_battery * 1e-3 if known else None
             if self._battery_v is not None:
@@ -363,7 +368,7 @@ class MavlinkVehicle(Vehicle):
         self._take_in()
 
     def _command(self, command: int, *parameters: float) -> None:
-        p1, p2, p3 = (*parameters, 0.0, 0.0)[:3]
+        p1, p2, p3 = (*parameters, 0.0, 0.0, 0.0)[:3]
         self._send(m.CommandLong(p1, p2, p3, 0.0, 0.0, 0.0, 0.0, command, self._system, self._component, 0))
 
     def request_streams(self, rate_hz: float) -> None:
