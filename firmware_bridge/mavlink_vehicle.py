@@ -10,6 +10,7 @@ from collections import deque
 from pathlib import Path
 
 from . import mavlink_messages as m
+from .codec_exercise import CodecExercise
 from .echo import EchoOf, EchoWatch
 from .errors import InputError, LinkError
 from .frames import swap_body
@@ -67,6 +68,7 @@ class MavlinkVehicle(Vehicle):
         self._transport = make_transport(uri)
         self._signer = Signer(read_key(Path(uri.signing))) if uri.signing else None
         self._parser = Parser(self._signer)
+        self._exercise = CodecExercise()
         self._merger = StateMerger()
         self._clock = ClockFit()
         self._sequence = 0
@@ -164,6 +166,10 @@ class MavlinkVehicle(Vehicle):
             self._wait(left_ns * 1e-9)
             if clock_ns() < deadline_ns:
                 self.poll()
+
+    def pre_warm(self) -> None:
+        self._exercise.prepare()
+        self._exercise.once()
 
     def fileno(self) -> int:
         return self._transport.fileno()
