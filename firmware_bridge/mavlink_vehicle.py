@@ -38,6 +38,8 @@ TIMESYNC_HURRY_NS = 20_000_000
 CREDIBLE_AGE_NS = (-5_000_000, 25_000_000)
 """Age of a state on arrival by the present fit; outside, the fit is doubted rather than the line [ns]."""
 HEARTBEAT_TIMEOUT_S = 3.0
+ECHO_HZ = 10.0
+"""How often we ask what the flight controller follows now [Hz]."""
 TEXTS_KEPT = 20
 REORDER_SPAN = 8
 """A sequence number at most so far back is a late frame; further back it is a gap that wrapped."""
@@ -383,6 +385,7 @@ class MavlinkVehicle(Vehicle):
         self._stream_hz = rate_hz
         for kind in (m.AttitudeQuaternion, m.LocalPositionNed):
             self._interval(kind, rate_hz)
+        self._interval(m.AttitudeTarget, ECHO_HZ)
         self._interval(m.ExtendedSysState, 5.0)
         self._interval(m.SysStatus, 1.0)
 

@@ -1,6 +1,7 @@
 """Real ArduCopter in its own simulation, flown over a pseudo-terminal by the `tubepilot` command; needs TUBEPILOT_ARDUCOPTER.
 
-`TUBEPILOT_BUNDLE` and `TUBEPILOT_KEYS` name another bundle than the hand-made one. Every figure is printed (`pytest -s`).
+`TUBEPILOT_BUNDLE` and `TUBEPILOT_KEYS` name another bundle than the hand-made one; `TUBEPILOT_BUNDLE_250` and
+`TUBEPILOT_KEYS_250` one that ticks at 250 Hz. Every figure is printed (`pytest -s`).
 """
 
 from __future__ import annotations
@@ -96,22 +97,33 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return make_certified_bundle(tmp_path_factory.mktemp("bundle"))
 
 
-def test_figure_eight(bundle: tuple[Path, Path], arducopter: tuple[ArduCopterFirmware, Watcher], tmp_path: Path) -> None:
-    """Connect, read parameters back, arm, take off, more than a minute of figure-eight at 100 Hz, land, disarm."""
-    log = tmp_path / "flight.mcap"
-    process = fly(bundle, f"ardupilot://{arducopter[0].device}", log, "--task", "figure-eight", "--laps", "5")
+def fly_figure_eight(bundle: tuple[Path, Path], device: Path, log: Path, rate_hz: float) -> None:
+    """Connect, read parameters back, arm, take off, more than a minute of figure-eight, land, disarm."""
+    process = fly(bundle, f"ardupilot://{device}", log, "--task", "figure-eight", "--laps", "5")
     words = process.communicate(timeout=200.0)[0]
     print(words)
-    found = figures(read_flight(log))
-    print(json.dumps(found))
+    flight = read_flight(log)
+    found = figures(flight)
+    print(json.dumps(found), *(event for event in flight.events if "link:" in str(event)))
     if found["state_age_p99_ms"] > 50.0:
         pytest.skip(f"this machine does not let ArduCopter run in real time now: {found}")
     assert process.returncode == 0, words
     assert "LAND -> DONE: disarmed, by heartbeat" in words
     assert found["task_s"] > 60.0
-    assert found["setpoints_hz"] > 98.0
-    assert found["new_states_hz"] > 90.0
+    assert found["setpoints_hz"] > 0.98 * rate_hz
+    assert found["new_states_hz"] > 0.8 * rate_hz  # its streams come in slots of 2.5 ms: some ticks see the same state again
     assert found["tracking_rmse_m"] < 0.25
+
+
+def test_figure_eight(bundle: tuple[Path, Path], arducopter: tuple[ArduCopterFirmware, Watcher], tmp_path: Path) -> None:
+    fly_figure_eight(bundle, arducopter[0].device, tmp_path / "flight.mcap", 100.0)
+
+
+def test_figure_eight_at_250_hz(arducopter: tuple[ArduCopterFirmware, Watcher], tmp_path: Path) -> None:
+    if "TUBEPILOT_BUNDLE_250" not in os.environ:
+        pytest.skip("TUBEPILOT_BUNDLE_250 names no bundle that ticks at 250 Hz (`tick_hz` of the checkpoint, then certify and export)")
+    bundle = Path(os.environ["TUBEPILOT_BUNDLE_250"]), Path(os.environ["TUBEPILOT_KEYS_250"])
+    fly_figure_eight(bundle, arducopter[0].device, tmp_path / "flight.mcap", 250.0)
 
 
 def test_killed_in_the_air_it_levels_and_drifts(

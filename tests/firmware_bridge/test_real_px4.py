@@ -56,8 +56,9 @@ def fly_figure_eight(bundle: tuple[Path, Path], px4: Px4Firmware, log: Path, rat
     process = fly(bundle, f"px4://{px4.device}", log, "--task", "figure-eight", "--laps", "5")
     words = process.communicate(timeout=200.0)[0]
     print(words)
-    found = figures(read_flight(log))
-    print(json.dumps(found))
+    flight = read_flight(log)
+    found = figures(flight)
+    print(json.dumps(found), *(event for event in flight.events if "link:" in str(event)))
     if found["state_age_p99_ms"] > 50.0:
         pytest.skip(f"this machine does not let PX4 run in real time now: {found}")
     assert process.returncode == 0, words
