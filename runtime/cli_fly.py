@@ -13,7 +13,7 @@ from pathlib import Path
 
 import onnxruntime
 
-from tubepilot.firmware_bridge.errors import InputError, LinkError, VehicleRefusedError
+from tubepilot.firmware_bridge.errors import BundleError, InputError, LinkError, VehicleRefusedError
 from tubepilot.firmware_bridge.vehicle import Vehicle, open_vehicle
 
 from . import realtime, tasks
@@ -38,6 +38,8 @@ from .preflight import (
 )
 from .recorder import Recorder
 from .reference import check_limits
+from .slots import begin_start, end_start
+from .slots_pointer import target_of
 from .state_check import StateLimits
 from .tick import PLAN_SHARE, SEND_SHARE, WAIT_SHARE, Tick, TickSettings
 
@@ -55,7 +57,7 @@ CONNECT_S = 10.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `tubepilot fly`."""
-    parser.add_argument("bundle", type=Path, help="bundle directory")
+    parser.add_argument("bundle", type=Path, help="bundle directory, or the directory of slots that `tubepilot flash` filled")
     parser.add_argument("--link", required=True, help="flight controller, e.g. px4:///dev/ttyACM0?baud=921600")
     tasks.add_arguments(parser)
     parser.add_argument("--keys", type=Path, default=None, help="directory of trusted public keys")
@@ -215,6 +217,44 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
+def load(path: Path, keys: Path | None) -> OnBoard:
+    """Load the bundle to fly; in slots, one on trial that does not come up gives way to the last good one.
+
+    Args:
+        path: Bundle directory, or a directory of slots or its `active`.
+        keys: Directory of trusted public keys; the default one if None.
+
+    Raises:
+        BundleError: it does not pass its checks or does not plan in time; the text says what is active then.
+        InputError: a directory of slots holds nothing, or cannot be written.
+    """
+    target = target_of(path)
+    if target is None:
+        return load_on_board(path, keys)
+    try:
+        slot, said = begin_start(target)
+    except OSError as error:
+        raise InputError(f"{target} cannot be written: {error.strerror}; fly as the user who flashes") from error
+    if said:
+        print(said, flush=True)
+    came_up = False
+    try:
+        on_board = load_on_board(slot, keys)
+        period_s = 1.0 / on_board.tick_hz
+        finding = warm_up(on_board.planner, PLAN_SHARE * period_s, SEND_SHARE * period_s)
+        if finding.level is Level.FAIL:
+            raise BundleError(f"{slot}: the planner does not fit its tick, {finding.text}")
+        came_up = True
+    except KeyboardInterrupt:
+        came_up = True  # the user's wish says nothing about the bundle
+        raise
+    finally:
+        said = end_start(target, came_up)
+        if said:
+            print(said, flush=True)
+    return on_board
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Fly; status 0 if the task was flown to its end and the vehicle is disarmed."""
     task = tasks.from_arguments(arguments)
@@ -222,7 +262,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.log = Path(time.strftime("flight-%Y%m%d-%H%M%S.mcap"))
     if arguments.log.exists():
         raise InputError(f"{arguments.log} exists and a flight log is never overwritten; give another --log name")
-    on_board = load_on_board(arguments.bundle, arguments.keys)
+    on_board = load(arguments.bundle, arguments.keys)
     check_limits(task.reference(), on_board.speed_m_s, on_board.acceleration_m_s2)
     stop = StopSwitch()
     vehicle = open_vehicle(arguments.link, on_board.thrust_scale_m_s2)
