@@ -13,7 +13,7 @@ from pathlib import Path
 
 import onnxruntime
 
-from tubepilot.firmware_bridge.errors import InputError, LinkError, VehicleRefusedError
+from tubepilot.firmware_bridge.errors import BundleError, InputError, LinkError, VehicleRefusedError
 from tubepilot.firmware_bridge.vehicle import Vehicle, open_vehicle
 
 from . import realtime, tasks
@@ -38,11 +38,15 @@ from .preflight import (
 )
 from .recorder import Recorder
 from .reference import check_limits
+from .slots import begin_start, end_start
+from .slots_pointer import target_of
 from .state_check import StateLimits
 from .tick import PLAN_SHARE, SEND_SHARE, WAIT_SHARE, Tick, TickSettings
 
 PRE_WARM_SHARE = 0.3
 """Largest share of the tick period that is spent on bringing the planner back into the caches."""
+LINK_WARM_NS = 200_000
+"""Besides, for the link's codec: its time when cold [ns]."""
 SAMPLE_S = 1.5
 HURRIED_SAMPLE_S = 0.2
 """How long the state stream is watched on the ground, and when a flying vehicle waits to be taken over [s]."""
@@ -53,7 +57,7 @@ CONNECT_S = 10.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `tubepilot fly`."""
-    parser.add_argument("bundle", type=Path, help="bundle directory")
+    parser.add_argument("bundle", type=Path, help="bundle directory, or the directory of slots that `tubepilot flash` filled")
     parser.add_argument("--link", required=True, help="flight controller, e.g. px4:///dev/ttyACM0?baud=921600")
     tasks.add_arguments(parser)
     parser.add_argument("--keys", type=Path, default=None, help="directory of trusted public keys")
@@ -162,8 +166,8 @@ def fly(
     ticker = realtime.Ticker(
         round(1e9 * period_s),
         sleep=lambda seconds: _listen(vehicle, seconds, notifier),
-        warm=on_board.planner.pre_warm,
-        warm_ns=min(on_board.planner.pre_warm_ns, round(1e9 * period_s * PRE_WARM_SHARE)),
+        warm=lambda: _warm(vehicle, on_board),
+        warm_ns=min(on_board.planner.pre_warm_ns + LINK_WARM_NS, round(1e9 * period_s * PRE_WARM_SHARE)),
     )
     meta = {**task.meta(frame), **_meta(arguments.link, on_board, settings)}
     with Recorder(arguments.log, meta, on_board.planner.horizon) as recorder:
@@ -203,8 +207,52 @@ def _listen(vehicle: Vehicle, seconds: float, notifier: Notifier) -> None:
         time.sleep(seconds)
 
 
+def _warm(vehicle: Vehicle, on_board: OnBoard) -> None:
+    """Planner first: the link's codec is what the tick begins with."""
+    on_board.planner.pre_warm()
+    vehicle.pre_warm()
+
+
 def _say(line: str) -> None:
     print(line, flush=True)
+
+
+def load(path: Path, keys: Path | None) -> OnBoard:
+    """Load the bundle to fly; in slots, one on trial that does not come up gives way to the last good one.
+
+    Args:
+        path: Bundle directory, or a directory of slots or its `active`.
+        keys: Directory of trusted public keys; the default one if None.
+
+    Raises:
+        BundleError: it does not pass its checks or does not plan in time; the text says what is active then.
+        InputError: a directory of slots holds nothing, or cannot be written.
+    """
+    target = target_of(path)
+    if target is None:
+        return load_on_board(path, keys)
+    try:
+        slot, said = begin_start(target)
+    except OSError as error:
+        raise InputError(f"{target} cannot be written: {error.strerror}; fly as the user who flashes") from error
+    if said:
+        print(said, flush=True)
+    came_up = False
+    try:
+        on_board = load_on_board(slot, keys)
+        period_s = 1.0 / on_board.tick_hz
+        finding = warm_up(on_board.planner, PLAN_SHARE * period_s, SEND_SHARE * period_s)
+        if finding.level is Level.FAIL:
+            raise BundleError(f"{slot}: the planner does not fit its tick, {finding.text}")
+        came_up = True
+    except KeyboardInterrupt:
+        came_up = True  # the user's wish says nothing about the bundle
+        raise
+    finally:
+        said = end_start(target, came_up)
+        if said:
+            print(said, flush=True)
+    return on_board
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -214,7 +262,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.log = Path(time.strftime("flight-%Y%m%d-%H%M%S.mcap"))
     if arguments.log.exists():
         raise InputError(f"{arguments.log} exists and a flight log is never overwritten; give another --log name")
-    on_board = load_on_board(arguments.bundle, arguments.keys)
+    on_board = load(arguments.bundle, arguments.keys)
     check_limits(task.reference(), on_board.speed_m_s, on_board.acceleration_m_s2)
     stop = StopSwitch()
     vehicle = open_vehicle(arguments.link, on_board.thrust_scale_m_s2)
