@@ -24,9 +24,9 @@ from tubepilot.firmware_bridge.types import GRAVITY_M_S2
 from .bundle import Bundle
 from .planner import Planner
 
-SHARE = 0.4
-"""Share of the tick period that a chosen planner may take back to back: the periodic tick is up to 2.5 times slower at worst,
-and shield, link and log want theirs."""
+SHARE = 0.25
+"""Share of the tick period that a chosen planner may take back to back: the periodic tick is up to 2.5 times slower at worst, and
+with shield, link and log beside it the set-point shall leave before `tick.SEND_SHARE` of the period then, too."""
 RUNS = 60
 
 
