@@ -80,9 +80,7 @@ def factors(graph: Graph, trajectory: Trajectory) -> Tensor:
     return graph.tensor("Concat", trajectory.factor, by_turn, axis=1)
 
 
-def plan_gradient(
-    returned: ReturnGraph, prepared: Prepared, returns: Tensor, plans: Tensor, trajectory: Trajectory
-) -> Tensor:
+def plan_gradient(returned: ReturnGraph, prepared: Prepared, returns: Tensor, plans: Tensor, trajectory: Trajectory) -> Tensor:
     """Gradient of J with respect to plans (N, H, 4), one row per candidate, shape (N, H * 4).
 
     Args:

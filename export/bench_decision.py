@@ -6,7 +6,7 @@ our graphs on the on-board sessions, jitted JAX, the graph that jax2onnx makes o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -95,12 +95,17 @@ class Ours:
         binding = bind(session, taken, made)
         return lambda: session.run_with_iobinding(binding)
 
+    def stages(self) -> Iterator[tuple[str, Callable[[], None]]]:
+        """The graphs of a decision one by one, to be run in this order."""
+        yield "rollout", self._rollout
+        for step in range(self._steps):
+            yield "refine", self._refine[step % 2]
+        yield "rank", self._rank[self._steps % 2]
+
     def __call__(self) -> npt.NDArray[Any]:
         """Rollout, K steps, ranking; the best plan (H, 4)."""
-        self._rollout()
-        for step in range(self._steps):
-            self._refine[step % 2]()
-        self._rank[self._steps % 2]()
+        for _, stage in self.stages():
+            stage()
         return self._result["plan"]
 
 
