@@ -11,12 +11,13 @@ import platform
 import time
 from pathlib import Path
 
+import numpy as np
 import onnxruntime
 
 from tubepilot.firmware_bridge.errors import BundleError, InputError, LinkError, VehicleRefusedError
 from tubepilot.firmware_bridge.vehicle import Vehicle, open_vehicle
 
-from . import realtime, tasks
+from . import obstacles, realtime, tasks
 from .flight import Flight, FlightSettings, StopSwitch
 from .flight_summary import FlightSummary
 from .local_frame import LocalFrame
@@ -53,6 +54,8 @@ HURRIED_SAMPLE_S = 0.2
 STREAM_ATTEMPTS = 10
 """A stream that is too slow or too old is watched again so often: streams start up, and busy machines calm down."""
 CONNECT_S = 10.0
+PATH_POINTS = 1000
+"""Points of a task's path that are compared with the obstacles before take-off."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,6 +63,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path, help="bundle directory, or the directory of slots that `tubepilot flash` filled")
     parser.add_argument("--link", required=True, help="flight controller, e.g. px4:///dev/ttyACM0?baud=921600")
     tasks.add_arguments(parser)
+    parser.add_argument(
+        "--obstacles", type=Path, default=None, metavar="FILE",
+        help="TOML file of obstacles, geofence and greatest speed [m, m/s] to keep clear of, keys as in the task files; none if "
+        "not given; the bundle must be exported with --obstacles and --faces",
+    )  # fmt: skip
     parser.add_argument("--keys", type=Path, default=None, help="directory of trusted public keys")
     parser.add_argument("--log", type=Path, default=None, help="flight log to write (MCAP); named by time if absent")
     parser.add_argument("--core", type=int, default=None, help="processor core to stay on")
@@ -105,6 +113,34 @@ def _frame(sample: StateSample, in_air: bool) -> LocalFrame:
     frame = LocalFrame.at(sample.states[-1])
     frame.origin_m[2] = 0.0
     return frame
+
+
+def _keep_clear(
+    path: Path | None, on_board: OnBoard, frame: LocalFrame, task: tasks.TaskSettings
+) -> obstacles.KeepClear | None:
+    """Tell the planner what to keep clear of; says what the task's own path comes too near to.
+
+    Raises:
+        InputError: the file or its contents do not fit the bundle.
+        VehicleRefusedError: the task would begin or end within an obstacle or outside the fence.
+    """
+    if path is None:
+        return None
+    limits = obstacles.read(path).in_frame(frame)
+    on_board.planner.keep_clear(limits.obstacles, limits.faces, limits.speed_m_s)
+    reference = task.reference()
+    points = reference.derivatives(np.linspace(0.0, reference.duration_s, PATH_POINTS), 3)[:, 0, :]
+    inside, beyond = limits.depth(points)
+    bad = (inside > 0.0) | (beyond > 0.0)
+    if bad[0] or bad[-1]:
+        raise VehicleRefusedError(
+            f"not flown: {task.height_m:g} m above the take-off point lies within an obstacle of {path} or outside its fence; "
+            f"move the vehicle, or give another --height-m"
+        )
+    print(f"keeps clear of {len(limits.obstacles)} obstacles and {len(limits.faces)} faces, at most {limits.speed_m_s:g} m/s")
+    if bad.any():
+        print(f"note: {100.0 * bad.mean():.0f} % of the path leads through them; plans leave the path there")
+    return limits
 
 
 def _meta(link: str, on_board: OnBoard, settings: TickSettings) -> dict[str, str | float | int]:
@@ -158,6 +194,7 @@ def fly(
     if arguments.check_only:
         return None
     frame = _frame(sample, in_air)
+    limits = _keep_clear(arguments.obstacles, on_board, frame, task)
     link_s = 0.5e-3 * vehicle.status().link.timesync.rtt_ms
     predictor = Predictor(on_board.physics, on_board.delay_s + link_s)
     tick = Tick(vehicle, on_board.planner, on_board.shield, predictor, DisturbanceObserver(), settings, frame)
@@ -169,7 +206,7 @@ def fly(
         warm=lambda: _warm(vehicle, on_board),
         warm_ns=min(on_board.planner.pre_warm_ns + LINK_WARM_NS, round(1e9 * period_s * PRE_WARM_SHARE)),
     )
-    meta = {**task.meta(frame), **_meta(arguments.link, on_board, settings)}
+    meta = {**task.meta(frame), **_meta(arguments.link, on_board, settings), **({} if limits is None else limits.meta())}
     with Recorder(arguments.log, meta, on_board.planner.horizon) as recorder:
         for finding in findings:
             recorder.event(finding.line().strip())

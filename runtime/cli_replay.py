@@ -15,7 +15,7 @@ import onnxruntime
 
 from tubepilot.firmware_bridge.errors import InputError, LogFormatError
 
-from . import decision_log
+from . import decision_log, obstacles
 from .bundle import read_bundle
 from .flight_log import read_flight
 from .planner import Planner
@@ -43,7 +43,11 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(
             f"the log was flown with the bundle {wanted[:16]}, this one is {bundle.manifest_sha256[:16]}: give --bundle of the flight"
         )
-    found = replay(Planner(bundle), Shield.from_bundle(bundle), decisions)
+    planner = Planner(bundle)
+    limits = obstacles.from_meta(flight.meta)
+    if limits is not None:
+        planner.keep_clear(limits.obstacles, limits.faces, limits.speed_m_s)
+    found = replay(planner, Shield.from_bundle(bundle), decisions)
     then = f"{flight.meta.get('onnxruntime', '?')} on {flight.meta.get('machine', '?')}"
     now = f"{onnxruntime.__version__} on {platform.machine()}"
     cut = "" if flight.complete else "; the log was cut off, this is all of it"
