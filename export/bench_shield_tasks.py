@@ -101,7 +101,7 @@ def fly_task(task: Any, on_board: Any, seed: int, wind: tuple[float, float], shi
     settings = TickSettings(
         PLAN_SHARE * period_s, SEND_SHARE * period_s, period_s, state=StateLimits(STATE_AGE_S), setpoint=on_board.setpoint
     )
-    on_board.shield._set._clear = KeepClear()
+    on_board.shield.keep_clear(KeepClear())
     watched = Watched(on_board.shield) if shielded else NoShield()
     tick = Tick(link, on_board.planner, watched, predictor, DisturbanceObserver(), settings, LocalFrame(np.zeros(3), 0.0), link)
     reference, verdicts, reasons = TaskReference(task.path, task.duration_s), Counter[str](), Counter[str]()

@@ -337,7 +337,7 @@ def fly(seed: int, on_board: OnBoard, certificate: Mapping[str, Any], duration_s
     shield = on_board.shield
     scene = draw_scene(seed, room_from_hover(shield))
     link, clear = Link(scene, on_board, seed), KeepClear(math.inf)
-    shield._set._clear = clear
+    shield.keep_clear(clear)
     predictor = Predictor(on_board.physics, on_board.delay_s)
     predictor.reset(GRAVITY_M_S2)
     period_ns = round(1e9 / on_board.tick_hz)
@@ -366,7 +366,8 @@ def fly(seed: int, on_board: OnBoard, certificate: Mapping[str, Any], duration_s
             path.append([round(float(value), 2) for value in v.position_m])
         if adversary.hold and now_s >= SETTLE_S:
             adversary.hold, clear = False, placed(scene.clear, v.position_m)
-            shield._set._clear = adversary.clear = clear
+            adversary.clear = clear
+            shield.keep_clear(clear)
             adversary.reset()
         near, what = distance(clear, v.position_m)
         closest = min(closest, near)

@@ -1,123 +1,132 @@
-"""Reads the file of `tubepilot fly --keep-clear`: fence, floor, ceiling, walls and obstacles, as TOML.
+"""Reads the file of `tubepilot fly --keep-clear`: what planner and shield keep clear of, as TOML.
 
-The vehicle's own size is taken off the fence and put around every obstacle here, so that the shield judges its centre alone.
+The keys of task files (`train/tasks`) mean the same here, so such a file can be given as it is; what else stands in a task file
+says nothing about obstacles and is passed over. Everything is optional but the vehicle's radius:
+
+    vehicle_radius_m = 0.07      # of the airframe, centre to propeller tip: around every obstacle, off fence_m and walls [m]
+    obstacle_margin_m = 0.15     # what plans keep beyond that [m]; the shield has its own, proven room
+    speed_limit_m_s = 3.0        # of plans [m/s]
+    frame = "world"              # the default: ENU of the flight controller; or "take-off": origin and yaw of the vehicle there
+    fence_m = 30.0               # horizontal distance from where the shield is engaged; shield only [m]
+
+    [geofence]                   # box that the vehicle's centre stays in [m]
+    low_m = [-6.0, -2.5, 0.2]
+    high_m = [6.0, 2.5, 3.0]
+
+    [[walls]]                    # the vehicle stays where p along `normal` (of any length) is at most offset_m [m]
+    normal = [1.0, 1.0, 0.0]
+    offset_m = 5.0
+
+    [[obstacles]]                # shape "cylinder" if none is named: upright, without end unless low_m and high_m are given
+    centre_m = [1.0, 0.5]
+    radius_m = 0.2
+
+    [[obstacles]]                # or shape "sphere": centre_m of 3, radius_m
+    shape = "box"                # sides along the axes of the frame
+    low_m = [2.0, 2.0, 0.0]
+    high_m = [3.0, 2.5, 2.0]
 """
 
 from __future__ import annotations
 
 import math
-import tomllib
 from pathlib import Path
-from typing import Any
+
+import numpy as np
 
 from tubepilot.firmware_bridge.errors import InputError
+from tubepilot.firmware_bridge.toml_table import TomlTable
 
-from .keep_clear import FENCE_M, KeepClear, Obstacle, Wall
+from .keep_clear import FENCE_M, Obstacle, Wall
+from .surroundings import Surroundings
 
-SHAPES = {"sphere": {"centre_m", "radius_m"}, "cylinder": {"centre_m", "radius_m", "low_m", "high_m"}, "box": {"low_m", "high_m"}}
-KEYS = {"fence_m", "floor_m", "ceiling_m", "vehicle_radius_m", "walls", "obstacles"}
-VEHICLE_RADIUS_M = 0.1
-FAR_M = 1e5
-"""Numbers beyond this are refused: metres from the take-off point."""
-
-
-def read_keep_clear(path: Path) -> tuple[KeepClear, str]:
-    """Read a file that says what to keep clear of; also its text, for the flight log.
-
-    Raises:
-        InputError: it cannot be read, or see `parse_keep_clear`.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: {error}; --keep-clear names a TOML file") from error
-    return parse_keep_clear(text, str(path)), text
+SPAN_M = 1000.0
+"""Largest coordinate of anything in the file [m]."""
+SPEED_M_S = 50.0
+"""Greatest speed of plans where the file names none [m/s]."""
+SHAPES = ("cylinder", "sphere", "box")
+FRAMES = ("world", "take-off")
+PASSED_OVER = (
+    "title", "duration_s", "reward_margin_m", "delay_ticks", "path", "wind", "gates", "estimator", "randomisation", "payload",
+    "battery",
+)  # fmt: skip
+"""Keys of a task file that say nothing about what to keep clear of."""
 
 
-def parse_keep_clear(text: str, path: str) -> KeepClear:
-    """What a text says to keep clear of; nothing but a fence of `FENCE_M` if it is empty.
+def read_keep_clear(path: Path) -> Surroundings:
+    """Read a file.
 
-    Args:
-        text: TOML. `fence_m`, `floor_m`, `ceiling_m`, `vehicle_radius_m` (added to every obstacle and taken off the fence); tables
-            [[walls]] with `normal` and `offset_m`; tables [[obstacles]] with `shape` "sphere" (`centre_m` of 3, `radius_m`),
-            "cylinder" (`centre_m` of 2, `radius_m`, and if it ends `low_m`, `high_m`) or "box" (`low_m`, `high_m` of 3).
-        path: Name for messages.
+    Returns:
+        What it says, in the frame that it names.
 
     Raises:
-        InputError: something in it is missing, unknown or out of range; the message names it.
+        InputError: it cannot be read, a key is unknown, missing or out of its range, its obstacles are drawn at random, or nothing
+            stands in it.
     """
-    if not text.strip():
-        return KeepClear()
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path}: not readable TOML: {error}") from error
-    _only(path, "the file", table, KEYS)
-    size = _number(path, "vehicle_radius_m", table.get("vehicle_radius_m", VEHICLE_RADIUS_M), 0.0)
-    walls, obstacles = _tables(path, table, "walls"), _tables(path, table, "obstacles")
-    return KeepClear(
-        fence_m=_number(path, "fence_m", table.get("fence_m", FENCE_M), 0.0) - size,
-        floor_m=_number(path, "floor_m", table["floor_m"]) + size if "floor_m" in table else -math.inf,
-        ceiling_m=_number(path, "ceiling_m", table["ceiling_m"]) - size if "ceiling_m" in table else math.inf,
-        walls=tuple(_wall(path, f"walls[{n}]", entry, size) for n, entry in enumerate(walls)),
-        obstacles=tuple(_obstacle(path, f"obstacles[{n}]", entry, size) for n, entry in enumerate(obstacles)),
+    top = TomlTable.from_file(path)
+    if top.has("forest"):
+        raise InputError(f"{path}: `forest` draws its obstacles at random; give each as [[obstacles]] with centre_m and radius_m")
+    top.pass_over(PASSED_OVER)
+    size_m = top.number("vehicle_radius_m", 0.01, 2.0)
+    fenced = top.has("fence_m")
+    fence_m = top.number("fence_m", size_m, SPAN_M, FENCE_M + size_m) - size_m
+    obstacles = tuple(_obstacle(table, size_m) for table in top.tables("obstacles"))
+    walls = tuple(_wall(table, size_m) for table in top.tables("walls")) + (_box(top.table("geofence")) if top.has("geofence") else ())
+    found = Surroundings(
+        walls=walls,
+        obstacles=obstacles,
+        fence_m=fence_m,
+        margin_m=top.number("obstacle_margin_m", 0.0, 5.0, 0.0),
+        speed_m_s=top.number("speed_limit_m_s", 0.1, SPEED_M_S, SPEED_M_S),
+        at_take_off=top.has("frame") and top.text("frame", FRAMES) == "take-off",
+    )
+    top.finish()
+    if not (obstacles or walls or fenced):
+        raise InputError(f"{path}: says nothing to keep clear of; add [[obstacles]], [[walls]], [geofence] or fence_m")
+    return found
+
+
+def _wall(table: TomlTable, size_m: float) -> Wall:
+    normal = table.numbers("normal", 3, -SPAN_M, SPAN_M)
+    length = float(np.linalg.norm(normal))
+    if not length > 1e-6:
+        raise table.error("normal", normal.tolist(), "longer than 0")
+    offset_m = table.number("offset_m", -SPAN_M, SPAN_M)
+    table.finish()
+    x, y, z = (normal / length).tolist()
+    return Wall((x, y, z), offset_m - size_m)
+
+
+def _low_high(table: TomlTable) -> tuple[list[float], list[float]]:
+    low, high = (table.numbers(key, 3, -SPAN_M, SPAN_M) for key in ("low_m", "high_m"))
+    if not np.all(low < high):
+        raise table.error("low_m", low.tolist(), f"below high_m {high.tolist()}")
+    table.finish()
+    return low.tolist(), high.tolist()
+
+
+def _box(table: TomlTable) -> tuple[Wall, ...]:
+    """The faces of a box that the vehicle's centre stays in."""
+    low, high = _low_high(table)
+    axes = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+    return tuple(
+        wall for axis, a, b in zip(axes, low, high, strict=True) for wall in (Wall(axis, b), Wall((-axis[0], -axis[1], -axis[2]), -a))
     )
 
 
-def _wall(path: str, name: str, table: dict[str, Any], size: float) -> Wall:
-    _only(path, name, table, {"normal", "offset_m"})
-    normal = _numbers(path, f"{name}.normal", table.get("normal"), 3)
-    length = math.sqrt(sum(value * value for value in normal))
-    if not length > 1e-6:
-        raise InputError(f"{path}: {name}.normal is {list(normal)}: it must have a length")
-    x, y, z = (value / length for value in normal)
-    return Wall((x, y, z), _number(path, f"{name}.offset_m", table.get("offset_m")) - size)
-
-
-def _obstacle(path: str, name: str, table: dict[str, Any], size: float) -> Obstacle:
-    shape = table.get("shape")
-    if shape not in SHAPES:
-        raise InputError(f"{path}: {name}.shape is {shape!r}: it must be one of {', '.join(SHAPES)}")
-    _only(path, name, table, {"shape", *SHAPES[shape]})
-    if shape == "sphere":
-        x, y, z = _numbers(path, f"{name}.centre_m", table.get("centre_m"), 3)
-        return Obstacle((x, y, z), (0.0, 0.0, 0.0), _number(path, f"{name}.radius_m", table.get("radius_m"), 0.0) + size)
+def _obstacle(table: TomlTable, size_m: float) -> Obstacle:
+    shape = table.text("shape", SHAPES) if table.has("shape") else "cylinder"
     if shape == "box":
-        low, high = (_numbers(path, f"{name}.{key}", table.get(key), 3) for key in ("low_m", "high_m"))
-        if not all(a < b for a, b in zip(low, high, strict=True)):
-            raise InputError(f"{path}: {name}.low_m is {list(low)}: every number must be below that of high_m, {list(high)}")
-        centre, half = ([s * (b + t * a) for a, b in zip(low, high, strict=True)] for s, t in ((0.5, 1.0), (0.5, -1.0)))
-        return Obstacle((centre[0], centre[1], centre[2]), (half[0], half[1], half[2]), size)
-    x, y = _numbers(path, f"{name}.centre_m", table.get("centre_m"), 2)
-    radius = _number(path, f"{name}.radius_m", table.get("radius_m"), 0.0) + size
-    if not ("low_m" in table or "high_m" in table):
-        return Obstacle((x, y, 0.0), (0.0, 0.0, math.inf), radius)
-    low_m, high_m = (_number(path, f"{name}.{key}", table.get(key)) for key in ("low_m", "high_m"))
-    if not low_m < high_m:
-        raise InputError(f"{path}: {name}.low_m is {low_m:g}: it must be below high_m, {high_m:g}")
-    return Obstacle((x, y, 0.5 * (low_m + high_m)), (0.0, 0.0, 0.5 * (high_m - low_m)), radius)
-
-
-def _only(path: str, name: str, table: dict[str, Any], known: set[str]) -> None:
-    unknown = sorted(set(table) - known)
-    if unknown:
-        raise InputError(f"{path}: {name} has the unknown key {unknown[0]!r}; known are {', '.join(sorted(known))}")
-
-
-def _tables(path: str, table: dict[str, Any], key: str) -> list[dict[str, Any]]:
-    entries = table.get(key, [])
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise InputError(f"{path}: {key} must be tables, written [[{key}]]")
-    return entries
-
-
-def _number(path: str, name: str, value: Any, least: float = -FAR_M) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not least <= value <= FAR_M:
-        raise InputError(f"{path}: {name} is {value!r}: it must be a number from {least:g} to {FAR_M:g} [m]")
-    return float(value)
-
-
-def _numbers(path: str, name: str, value: Any, count: int) -> tuple[float, ...]:
-    if not isinstance(value, list) or len(value) != count:
-        raise InputError(f"{path}: {name} is {value!r}: it must be {count} numbers [m]")
-    return tuple(_number(path, name, entry) for entry in value)
+        low, high = _low_high(table)
+        cx, cy, cz = (0.5 * (a + b) for a, b in zip(low, high, strict=True))
+        hx, hy, hz = (0.5 * (b - a) for a, b in zip(low, high, strict=True))
+        return Obstacle((cx, cy, cz), (hx, hy, hz), size_m)
+    centre = table.numbers("centre_m", 3 if shape == "sphere" else 2, -SPAN_M, SPAN_M).tolist()
+    radius_m = table.number("radius_m", 0.01, SPAN_M) + size_m
+    z, half_z = (centre[2], 0.0) if shape == "sphere" else (0.0, math.inf)
+    if shape == "cylinder" and (table.has("low_m") or table.has("high_m")):
+        low_m = table.number("low_m", -SPAN_M, SPAN_M)
+        high_m = table.number("high_m", low_m, SPAN_M)
+        z, half_z = 0.5 * (low_m + high_m), 0.5 * (high_m - low_m)
+    table.finish()
+    return Obstacle((centre[0], centre[1], z), (0.0, 0.0, half_z), radius_m)

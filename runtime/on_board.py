@@ -9,7 +9,6 @@ from pathlib import Path
 from tubepilot.firmware_bridge.types import GRAVITY_M_S2
 
 from .bundle import read_bundle
-from .keep_clear import KeepClear
 from .manifest import Manifest, Plain
 from .planner import Planner
 from .predictor import PhysicsParameters
@@ -82,13 +81,12 @@ def _setpoint_limits(shield: Shield) -> SetpointLimits:
     return SetpointLimits(rates, assumed.thrust_min_m_s2, assumed.thrust_max_m_s2)
 
 
-def load_on_board(path: Path, keys: Path | None, clear: KeepClear | None = None) -> OnBoard:
+def load_on_board(path: Path, keys: Path | None) -> OnBoard:
     """Verify a bundle and load it.
 
     Args:
         path: Bundle directory.
         keys: Directory of trusted public keys; the default one if None.
-        clear: What the shield keeps clear of; a fence of 30 m if None.
 
     Raises:
         BundleError: a file, its hash or the signature is wrong, or a graph does not answer as at export.
@@ -97,7 +95,7 @@ def load_on_board(path: Path, keys: Path | None, clear: KeepClear | None = None)
     require(self_test(bundle))
     manifest, physics = bundle.manifest, bundle.manifest.physics
     speed_m_s, acceleration_m_s2 = task_limits(manifest)
-    shield = Shield.from_bundle(bundle, clear)
+    shield = Shield.from_bundle(bundle)
     return OnBoard(
         planner=Planner(bundle),
         shield=shield,

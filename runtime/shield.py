@@ -83,6 +83,10 @@ class Shield:
         self._acting: tuple[Command, ...] = ()  # the set-points of the last two ticks, newest first
         self._thrust: float | None = None
 
+    def keep_clear(self, clear: KeepClear) -> None:
+        """Say what the vehicle must stay clear of, before the shield is engaged; in the frame of the states."""
+        self._set.clear = clear
+
     def engage(self, predicted: Sequence[float]) -> None:
         """Start to judge; the geofence is measured from here.
 

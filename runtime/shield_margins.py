@@ -60,13 +60,13 @@ class CertifiedSet:
         self._margin, self._room = self._out["margin"], self._out["room"]
         self._map = assumed.anchor
         self._limit = assumed.estimate_limit_m_s2
-        self._clear = clear
+        self.clear = clear
         self._rooms: list[list[float]] = [[math.inf] * OPTIONS] * 2
         self._is_near = False
 
     def engage(self, position_m: Sequence[float]) -> None:
         """Measure the geofence from here."""
-        self._clear.engage(position_m)
+        self.clear.engage(position_m)
 
     def limited(self, disturbance: Triple) -> Triple:
         """The disturbance estimate, cut to its limits per axis [m/s^2]."""
@@ -134,11 +134,11 @@ class CertifiedSet:
             number: Which of the anchors of the last margins it is; its margin is positive.
             held: That anchor.
         """
-        found = self._clear.blocked(held.anchor, self._rooms[0][number], self._rooms[1][number])
+        found = self.clear.blocked(held.anchor, self._rooms[0][number], self._rooms[1][number])
         if found is Reason.OK or self._is_near:
             return found
         self._run(near=True)
-        return self._clear.blocked(held.anchor, self._rooms[0][number], self._rooms[1][number])
+        return self.clear.blocked(held.anchor, self._rooms[0][number], self._rooms[1][number])
 
 
 def _least(margins: Sequence[float]) -> float:
