@@ -23,7 +23,7 @@ from .proof import AxisProof
 
 def _margins(facets: Numbers, first: Numbers, second: Numbers) -> Numbers:
     """Largest margin over the anchor on a grid of velocity (columns) and acceleration (rows), jerk zero."""
-    anchors = np.linspace(-1.0, 1.0, 201) / facets[0, 0]
+    anchors = np.linspace(-1.0, 1.0, 101) / facets[0, 0]
     rest = facets[:, 1, None, None] * first[None, None] + facets[:, 2, None, None] * second[None, :, None]
     best = np.full((second.size, first.size), -np.inf)
     for anchor in anchors:
@@ -39,7 +39,8 @@ def _draw_set(panel, proof: AxisProof, name: str, levels: Sequence[AxisProof] = 
     filled = panel.contourf(v, a, margins, levels=np.linspace(0.0, 1.0, 11), cmap="viridis")
     panel.contour(v, a, margins, levels=[0.0], colors="black", linewidths=1.6)
     for level in levels:
-        lines = panel.contour(v, a, _margins(level.facets, v, a), levels=[0.0], colors="white", linewidths=1.4, linestyles="dotted")
+        own_v, own_a = (np.linspace(-1.05, 1.05, 41) / level.facets[k, k] for k in (1, 2))
+        lines = panel.contour(own_v, own_a, _margins(level.facets, own_v, own_a), levels=[0.0], colors="white", linewidths=1.4, linestyles="dotted")
         panel.clabel(lines, fmt={0.0: f"stays within {level.tube_bound[0]:.1f} m"}, fontsize=8)
     for sign in (-1, 1):
         panel.axvline(sign * proof.tube_bound[1], color="tab:red", linestyle="--", linewidth=1)
