@@ -74,19 +74,14 @@ class Adversary:
 
     def _draw(self) -> Vector:
         """A point on or beyond something that must not be reached."""
-        kinds = [*self.clear.obstacles, *self.clear.walls, None, None]
-        if math.isfinite(self.clear.floor_m):
-            kinds.append(-1.0)
-        kind = kinds[int(self._random.integers(len(kinds)))]
         angle = float(self._random.uniform(0.0, 2.0 * math.pi))
-        far = np.array([self.clear.home[0] + 1e3 * math.cos(angle), self.clear.home[1] + 1e3 * math.sin(angle), 1e3])
-        if kind is None:
-            return far * [1.0, 1.0, float(self._random.choice([0.0, 1.0, -1.0])) * 0.2]
-        if isinstance(kind, float):
-            return np.array([*self.clear.home, -1e3])
-        if hasattr(kind, "centre_m"):
-            return np.array(kind.centre_m)
-        return 1e3 * np.array(kind.normal)
+        x, y = self.clear.home
+        far = [[x + 1e3 * math.cos(angle), y + 1e3 * math.sin(angle), 200.0 * float(self._random.choice([0.0, 1.0, -1.0]))]] * 2
+        floor = [[x, y, -1e3]] if math.isfinite(self.clear.floor_m) else []
+        obstacles = [list(obstacle.centre_m) for obstacle in self.clear.obstacles]
+        walls = [[1e3 * value for value in wall.normal] for wall in self.clear.walls]
+        points = [*far, *floor, *obstacles, *walls]
+        return np.array(points[int(self._random.integers(len(points)))])
 
     def plan(self, state: Vector, reference: Vector, disturbance: Vector, deadline_ns: int) -> Demand:
         """The first admitted set-point, from the worst to the mildest; level flight if none is.
