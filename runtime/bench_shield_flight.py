@@ -120,7 +120,7 @@ def draw_scene(seed: int, room_m: tuple[float, float]) -> Scene:
     obstacles = []
     for _ in range(int(random.integers(0, 4))):
         angle, radius = float(random.uniform(0.0, 2.0 * math.pi)), float(random.uniform(0.3, 2.0))
-        far = across + radius + float(random.uniform(0.3, 12.0))
+        far = across + 1.5 * radius + float(random.uniform(0.4, 12.0))  # the corner of a box is nearer than its faces
         centre = (far * math.cos(angle), far * math.sin(angle), float(random.uniform(-2.0, 2.0)))
         half = ((0.0, 0.0, 0.0), (0.0, 0.0, math.inf), (radius, radius, 2.0 * radius))[int(random.integers(3))]
         obstacles.append(Obstacle(centre, half, radius if half[0] == 0.0 else 0.1))
