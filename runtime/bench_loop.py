@@ -36,7 +36,8 @@ from .predictor import Predictor
 from .recorder import Recorder
 from .reference import straight
 from .state_check import StateLimits
-from .tick import PLAN_SHARE, SEND_SHARE, WAIT_SHARE, Guidance, Instant, Tick, TickSettings
+from .tick import Tick
+from .tick_types import PLAN_SHARE, SEND_SHARE, WAIT_SHARE, Guidance, Instant, TickSettings
 
 PERCENTILES = {"p50": 50.0, "p99": 99.0, "p999": 99.9, "max": 100.0}
 ENGAGE_EVERY = 40

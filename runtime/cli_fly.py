@@ -40,7 +40,8 @@ from .preflight import (
 from .recorder import Recorder
 from .reference import check_limits
 from .state_check import StateLimits
-from .tick import PLAN_SHARE, SEND_SHARE, WAIT_SHARE, Tick, TickSettings
+from .tick import Tick
+from .tick_types import PLAN_SHARE, SEND_SHARE, WAIT_SHARE, TickSettings
 
 PRE_WARM_SHARE = 0.3
 """Largest share of the tick period that is spent on bringing the planner back into the caches."""
