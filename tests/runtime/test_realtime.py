@@ -167,3 +167,13 @@ def test_the_planner_is_warmed_once_before_every_tick_and_never_makes_it_late() 
     clock.now_ns += 2 * PERIOD_NS  # the next instant has passed already
     ticker.wait()
     assert len(warmed) == 100
+
+
+def test_onnxruntime_starts_no_thread_and_reports_nothing() -> None:
+    """Since 1.29 it would: three threads, 8 MiB of locked stack each, every few seconds, and a database under the home directory."""
+    out = _in_subprocess(
+        "import os, time\nimport numpy\nbefore = len(os.listdir('/proc/self/task'))\n"
+        "from tubepilot.runtime.doctor_probe import onnxruntime_threads, telemetry_off\n"
+        "print(onnxruntime_threads().obtained, telemetry_off().obtained, len(os.listdir('/proc/self/task')) - before)"
+    )
+    assert out.split() == ["True", "True", "0"]
