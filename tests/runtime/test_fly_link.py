@@ -24,7 +24,7 @@ from tubepilot.runtime.flight_log import read_flight
 pytest.importorskip("rotorpy")
 COMMAND = (sys.executable, "-m", "tubepilot.runtime.cli")
 FAILSAFE_S = 0.5
-LAND = 4 << 8 | 6  # PX4 main mode AUTO, sub-mode LAND
+LAND = 4 << 16 | 6 << 24  # PX4 main mode AUTO, sub-mode LAND
 
 
 class SimFc:
