@@ -42,7 +42,7 @@ def chain(monkeypatch: pytest.MonkeyPatch) -> Chain:
     firmware = standing()
     made = Chain(firmware, "betaflight", monkeypatch)
     assert isinstance(made.link, BetaflightVehicle)
-    made.link._craft = read_craft(lambda function: ask(firmware, function).payload)
+    made.link._craft = read_craft(made.ask)
     return made
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from tubepilot.firmware_bridge import ardupilot, betaflight, mavlink_vehicle
 from tubepilot.firmware_bridge.betaflight import BetaflightVehicle
+from tubepilot.firmware_bridge.msp import MspParser, encode
 from tubepilot.firmware_bridge.sim_betaflight import SimulatedBetaflight
 from tubepilot.firmware_bridge.sim_firmware import SimulatedFirmware
 from tubepilot.firmware_bridge.sim_line import FaultyLine, LinkFaults
@@ -109,6 +110,14 @@ class Chain:
         self.firmware.step(1.0 / 300.0)
         self._coming += self.line.outgoing(self.firmware.outgoing, self.now_ns)
         self.firmware.outgoing.clear()
+
+    def ask(self, function: int) -> bytes:
+        """Payload of the answer to one MSP question, with nothing wrong on the line."""
+        self.firmware.receive(MspParser().feed(encode(function))[0], self._time_s())
+        while not self.firmware.outgoing:
+            self.firmware.step(1.0 / 300.0)
+            self.now_ns += STEP_NS
+        return MspParser().feed(self.firmware.outgoing.pop(0))[0].payload
 
     def idle(self) -> None:
         self.link.send(Setpoint(np.zeros(3), 0.0))
