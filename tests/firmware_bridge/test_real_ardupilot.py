@@ -31,6 +31,8 @@ pytestmark = [
     pytest.mark.skipif(missing() is not None, reason=str(missing())),
 ]
 TIMEOUT_S = 0.5
+FAST = {"SCHED_LOOP_RATE": 500}
+"""Its own loop of 400 Hz has slots of 2.5 ms and sends every second one at most: 180 to 200 states a second."""
 READY_LIMIT_S = 90.0
 """Its estimator wants satellites, whose simulated receiver takes its time [s]."""
 
@@ -79,8 +81,8 @@ class Watcher:
 
 
 @pytest.fixture
-def arducopter(tmp_path: Path) -> Iterator[tuple[ArduCopterFirmware, Watcher]]:
-    running = ArduCopterFirmware(tmp_path / "arducopter", {"GUID_TIMEOUT": TIMEOUT_S})
+def arducopter(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[ArduCopterFirmware, Watcher]]:
+    running = ArduCopterFirmware(tmp_path / "arducopter", {"GUID_TIMEOUT": TIMEOUT_S, **getattr(request, "param", {})})
     try:
         watcher = Watcher(running.watch_device)
         watcher.await_ready()
@@ -119,6 +121,7 @@ def test_figure_eight(bundle: tuple[Path, Path], arducopter: tuple[ArduCopterFir
     fly_figure_eight(bundle, arducopter[0].device, tmp_path / "flight.mcap", 100.0)
 
 
+@pytest.mark.parametrize("arducopter", [FAST], indirect=True, ids=["fast"])
 def test_figure_eight_at_250_hz(arducopter: tuple[ArduCopterFirmware, Watcher], tmp_path: Path) -> None:
     if "TUBEPILOT_BUNDLE_250" not in os.environ:
         pytest.skip("TUBEPILOT_BUNDLE_250 names no bundle that ticks at 250 Hz (`tick_hz` of the checkpoint, then certify and export)")
