@@ -120,12 +120,14 @@ def _stops(certificate) -> list[dict[str, float]]:  # type: ignore[no-untyped-de
     """How far from where it is the vehicle can get, for speeds that S holds, level and without jerk: to the anchor, and the tube."""
     from tubepilot.train.invariance.design import best_anchor
 
-    facets, tube = certificate.axes[0].facets, float(certificate.axes[0].tube_bound[0])
     result = []
+    sets = [*(level.axes for level in certificate.levels), certificate.axes]
     for speed in np.arange(0.0, certificate.speed_m_s + 1e-9, 1.0):
-        offset, margin = best_anchor(facets, np.array([speed, 0.0, 0.0]))
-        if margin > 0.0:
-            result.append({"speed_m_s": float(speed), "distance_m": abs(offset) + tube})
+        for horizontal, _ in sets:
+            offset, margin = best_anchor(horizontal.facets, np.array([speed, 0.0, 0.0]))
+            if margin > 0.0:
+                result.append({"speed_m_s": float(speed), "distance_m": abs(offset) + float(horizontal.tube_bound[0])})
+                break
     return result
 
 
@@ -175,9 +177,10 @@ def _mutants(certificate, arguments: argparse.Namespace, faults: list[str]) -> i
 def _decisions(files: dict[str, bytes], ticks: int, seed: int) -> dict[str, float]:
     """Microseconds of `Shield.decide` over states and set-points as in flight: most accepted, some softened or replaced."""
     from tubepilot.firmware_bridge.types import GRAVITY_M_S2, Setpoint
+    from tubepilot.runtime.keep_clear import KeepClear
     from tubepilot.runtime.shield import Shield, assumed_from
 
-    shield = Shield(files["backup.onnx"], files["shield.onnx"], assumed_from(files["certificate.toml"]), 1e6)
+    shield = Shield(files["backup.onnx"], files["shield.onnx"], assumed_from(files["certificate.toml"]), KeepClear(fence_m=1e6))
     random = np.random.default_rng(seed)
     took, now_ns, tick_ns = [], 10**9, round(1e9 * shield.assumed.tick_s)
     state = [0.0] * 6 + [1.0] + [0.0] * 6 + [GRAVITY_M_S2]

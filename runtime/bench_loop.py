@@ -171,8 +171,7 @@ def _ticks(tick: Tick, vehicle: Vehicle, on_board: OnBoard, hz: float, seconds: 
             time.sleep(duration_s)
 
     count = max(1, round(seconds * hz)) + SETTLE_TICKS
-    times = np.zeros((count, 5))
-    missed = np.zeros(count, bool)
+    times, missed = np.full((count, 5), np.nan), np.full(count, True)  # written now, so that their pages are no growth later
     path = straight(np.zeros(3), np.array([0.0, 0.0, 0.01]), 0.1)
     ticker = realtime.Ticker(
         round(1e9 / hz), sleep=sleep, warm=on_board.planner.pre_warm if pre_warm else None,
@@ -202,9 +201,15 @@ def _resident_kb() -> int:
 
 
 def run_rates(
-    bundle: Path, keys: Path | None, rates_hz: list[float], seconds: float, core: int | None, pre_warm: bool
+    bundle: Path,
+    keys: Path | None,
+    rates_hz: list[float],
+    seconds: float,
+    core: int | None,
+    pre_warm: bool,
+    loads: tuple[str, ...] = ("alone", "loaded"),
 ) -> dict[str, object]:
-    """All rates, alone and loaded; prints a table and returns the figures for JSON."""
+    """All rates with each of `loads`, alone and loaded; prints a table and returns the figures for JSON."""
     on_board = load_on_board(bundle, keys)
     cores = sorted(os.sched_getaffinity(0))
     own = cores[-1] if core is None else core
@@ -218,7 +223,8 @@ def run_rates(
     for hz in rates_hz:
         alone_us = back_to_back_us(on_board, PLAN_SHARE / hz)
         entry: dict[str, object] = {"back_to_back_us": {k: float(np.percentile(alone_us, v)) for k, v in PERCENTILES.items()}}
-        for label, load in (("alone", None), ("loaded", other)):
+        for label in loads:
+            load = other if label == "loaded" else None
             with tempfile.TemporaryDirectory() as folder, busy(load), simulator(Path(folder), other) as link:
                 times = run_loop(on_board, link, hz, seconds, Path(folder) / "log.mcap", pre_warm)
             figures = times.figures()

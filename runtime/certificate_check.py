@@ -16,6 +16,7 @@ import math
 import tomllib
 import zipfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,14 +25,15 @@ import numpy.typing as npt
 from tubepilot.firmware_bridge.errors import CertificateError
 
 from .bundle import Bundle
+from .check_admission import check_shield
 from .check_arithmetic import Claimed, Found, Numbers, disturbances, facet_values, flint, rounding, tube_values
-from .check_graphs import BACKUP, SHIELD, check_graph
+from .check_graphs import BACKUP, check_graph, shield_expected
 
 AXES = ("horizontal", "vertical")
 LIMITS = ("position_m", "velocity_m_s", "acceleration_m_s2", "jerk_m_s3", "feedback_m_s3", "slope_m_s4")
 ERRORS = ("position_error_m", "velocity_error_m_s", "attitude_error_rad", "rate_error_rad_s")
-TABLES = {"assumptions", "limits", "backup", "proof", "set", "tube", "disturbance", "graphs", "format", "statement"}
-FORMAT = 2
+TABLES = {"assumptions", "limits", "backup", "proof", "set", "tube", "disturbance", "graphs", "levels", "format", "statement"}
+FORMAT = 3
 SINGLE = 2.0**-23
 """Relative accuracy asked of the float32 constants of the backup graph: two roundings."""
 
@@ -57,22 +59,23 @@ def recheck_files(files: Mapping[str, bytes]) -> list[str]:
     claim, gains, offsets = _claims(table, arrays)
     backup = check_graph(files["backup.onnx"], BACKUP)
     _check_backup(backup, claim, table)
-    shield = check_graph(files["shield.onnx"], SHIELD)
-    _check_shield(shield, arrays)
+    check_shield(check_graph(files["shield.onnx"], shield_expected(len(table["levels"]))), claim, arrays)
     found = disturbances(claim)
     needed = _check_disturbances(found, claim, table, gains)
     _check_setpoints(found, claim, table, gains, offsets)
     lines = [
-        "graphs: the backup policy and the sets are the certified ones, bit for bit",
+        "graphs: the backup policy, the sets and the admission box are the certified ones, bit for bit",
         f"disturbance: w {_two(found.w)} of {_two(claim.w)} m/s^2, r {_two(found.r)} of {_two(claim.r)} m/s^3, "
         f"rounding {needed:.1e} of {claim.rounding:.1e} m/s^3",
     ]
     for axis, name in enumerate(AXES):
-        largest = _check_axis(axis, name, claim, table, arrays)
+        tubes = [_pair(table, "tube", key)[axis] for key in LIMITS[:4]]
+        largest = _check_axis(axis, "", claim, _numbers(table, "proof", "largest_facet", 2)[axis], tubes, arrays)
         count = arrays[f"{name}_facets"].shape[0]
         lines.append(
             f"{name}: {count} facet pairs hold after every {1e3 * claim.step:g} ms, the largest at {largest:.9f} of 1"
         )
+    lines += [_check_level(n, entry, claim, table, gains, arrays) for n, entry in enumerate(table["levels"])]
     _check_reach(table, arrays["horizontal_facets"], claim.gravity)
     _check_at_once(table, arrays, claim.gravity)
     lines.append("tube: strictly inside the limits at all times; set-points never cut")
@@ -158,10 +161,12 @@ def _claims(table: dict[str, Any], arrays: dict[str, Numbers]) -> tuple[Claimed,
     if not isinstance(substeps, int) or not 1 <= substeps <= 1000 or one("proof", "step_s") <= 0:
         raise CertificateError(f"certificate.toml: step or substeps = {substeps} out of range; certify again")
     shapes: dict[str, tuple[int, ...]] = {"gain": (2, 3), "anchor": (2, 3)}
-    for name, count in zip(AXES, _numbers(table, "proof", "facets", 2), strict=True):
-        n = int(count)
-        shapes |= {f"{name}_facets": (n, 4), f"{name}_facet_multipliers": (n, n), f"{name}_tube": (6,)}
-        shapes[f"{name}_tube_multipliers"] = (6, substeps + 1, n)
+    groups = [("", table["proof"]), *((f"level{n}_", entry) for n, entry in enumerate(_levels(table)))]
+    for prefix, entry in groups:
+        for name, count in zip(AXES, _numbers({"": entry}, "", "facets", 2), strict=True):
+            n = int(count)
+            shapes |= {f"{prefix}{name}_facets": (n, 4), f"{prefix}{name}_facet_multipliers": (n, n), f"{prefix}{name}_tube": (6,)}
+            shapes[f"{prefix}{name}_tube_multipliers"] = (6, substeps + 1, n)
     if set(arrays) != set(shapes):
         odd = sorted(set(arrays) ^ set(shapes))
         raise CertificateError(f"certificate.npz: arrays {odd} missing or unknown; certify again")
@@ -186,7 +191,8 @@ def _claims(table: dict[str, Any], arrays: dict[str, Numbers]) -> tuple[Claimed,
         thrust_lag=one("assumptions", "thrust_lag_s"),
         drag=_pair(table, "assumptions", "drag_1_s"),
         gravity=one("assumptions", "gravity_m_s2"),
-        limits=np.array([_pair(table, "limits", key) for key in LIMITS]),
+        rate_error=one("assumptions", "rate_error_rad_s"),
+        limits=_limits(table["limits"]),
         gain=arrays["gain"],
         rounding=one("proof", "rounding_m_s3"),
         w=_pair(table, "disturbance", "acceleration_m_s2"),
@@ -239,28 +245,11 @@ def _check_backup(found: dict[str, npt.NDArray[Any]], claim: Claimed, table: dic
             )
 
 
-def _check_shield(found: dict[str, npt.NDArray[Any]], arrays: dict[str, Numbers]) -> None:
-    """Facets bit for bit; the magnitudes not below them; the constant not above 1."""
-    for name in AXES:
-        facets, size = arrays[f"{name}_facets"], found[f"size_{name}"]
-        if found[f"facets_{name}"].tobytes() != facets.tobytes() or found[f"facets_{name}"].shape != facets.shape:
-            raise CertificateError(f"shield.onnx: facets_{name} are not those of certificate.npz; certify again")
-        if size.shape != facets.shape or not (size >= np.abs(facets)).all():
-            raise CertificateError(f"shield.onnx: size_{name} is below the facets' magnitude; certify again")
-    one = found["one"]
-    if one.shape != () or not 0.0 < float(one) <= 1.0 - 1e-10:
-        raise CertificateError(f"shield.onnx: constant one is {one.tolist()}, must be just below 1; certify again")
-    if found["last"].tolist() != [2] or found["middle"].tolist() != [1]:
-        raise CertificateError("shield.onnx: sums or maxima run over another axis; certify again")
-
-
 def _check_disturbances(found: Found, claim: Claimed, table: dict[str, Any], gains: list[float]) -> float:
     """Stated bounds cover the ones found here; returns the rounding bound found."""
     if not found.share_of_errors < 0.5:
         raise CertificateError("errors of the sampled feedback exceed half the feedback; tighten the estimate errors")
-    for name, own, stated in (("w", found.w, claim.w), ("r", found.r, claim.r)):
-        for axis in (0, 1):
-            _require(own[axis], stated[axis], f"disturbance {name}, {AXES[axis]}")
+    _cover(found, claim)
     ratio = max(abs(g) for g in gains[:2]) / min(abs(g) for g in gains[:2])
     offset = max(abs(o) for o in _numbers(table, "backup", "rate_offset_rad_s", 3, signed=True))
     needed = rounding(claim, found.thrust_high, found.thrust_low, ratio, offset)
@@ -289,8 +278,55 @@ def _check_setpoints(
     _require(-(found.thrust_low - found.setpoint_lead) / gain * arb(1 - 1e-5), -low, "smallest thrust set-point, negated")
 
 
-def _check_axis(axis: int, name: str, claim: Claimed, table: dict[str, Any], arrays: dict[str, Numbers]) -> float:
-    """Facets and tube of one axis; returns the largest facet."""
+def _cover(found: Found, claim: Claimed, name: str = "") -> None:
+    """The stated bounds of the disturbances are not below the ones found here."""
+    for kind, own, stated in (("w", found.w, claim.w), ("r", found.r, claim.r)):
+        for axis in (0, 1):
+            _require(own[axis], stated[axis], f"{name}disturbance {kind}, {AXES[axis]}")
+
+
+def _check_level(
+    n: int, entry: dict[str, Any], claim: Claimed, table: dict[str, Any], gains: list[float], arrays: dict[str, Numbers]
+) -> str:
+    """A set inside S: proven like S, within smaller limits; returns a line to print."""
+    own = replace(
+        claim, limits=_limits(entry["limits"]), w=_pair({"": entry}, "", "acceleration_m_s2"), r=_pair({"": entry}, "", "jerk_m_s3")
+    )
+    if not ((own.limits > 0).all() and (own.limits <= claim.limits).all()):
+        raise CertificateError(f"level {n}: a limit is 0 or above that of the whole set; certify again")
+    _cover(disturbances(own), own, f"level {n}: ")
+    tubes, most = _pair({"": entry}, "", "position_m"), _numbers({"": entry}, "", "largest_facet", 2)
+    largest = [_check_axis(axis, f"level{n}_", own, most[axis], [tubes[axis]], arrays) for axis in (0, 1)]
+    return f"level {n}: stays within {tubes[0]:.2f}/{tubes[1]:.2f} m of the anchor, the largest facet at {max(largest):.9f} of 1"
+
+
+def _levels(table: dict[str, Any]) -> list[dict[str, Any]]:
+    """The entries of [[levels]], their keys checked."""
+    entries = table["levels"]
+    known = {"limits", "acceleration_m_s2", "jerk_m_s3", "facets", "largest_facet", "position_m"}
+    if not isinstance(entries, list) or len(entries) > 9 or not all(isinstance(e, dict) and set(e) == known for e in entries):
+        raise CertificateError(f"certificate.toml: levels must be at most 9 tables with {sorted(known)}; certify again")
+    return entries
+
+
+def _limits(table: Any) -> Numbers:
+    return np.array([_pair({"": table}, "", key) for key in LIMITS])
+
+
+def _check_axis(
+    axis: int, prefix: str, claim: Claimed, stated: float, tubes: Sequence[float], arrays: dict[str, Numbers]
+) -> float:
+    """Facets and tube of one axis; returns the largest facet.
+
+    Args:
+        axis: 0 horizontal, 1 vertical.
+        prefix: Of the names of its arrays.
+        claim: Of this set.
+        stated: Largest facet after a step, by the certificate.
+        tubes: Tube of position, and as far as stated velocity, acceleration and jerk, by certificate.toml.
+        arrays: Of the certificate.
+    """
+    name = f"{prefix}{AXES[axis]}"
     facets = arrays[f"{name}_facets"]
     for k in range(4):
         if not facets[k, k] > 0 or np.any(np.delete(facets[k], k) != 0):
@@ -306,12 +342,11 @@ def _check_axis(axis: int, name: str, claim: Claimed, table: dict[str, Any], arr
             raise CertificateError(
                 f"{name}: the tube reaches {LIMITS[i]} {tube[i]:.5f}, not inside {claim.limits[i, axis]:.5f}"
             )
-        if i < 4 and _pair(table, "tube", LIMITS[i])[axis] < tube[i]:
-            raise CertificateError(f"certificate.toml: [tube] {LIMITS[i]} is below the proven {name} tube; certify again")
-    stated = _numbers(table, "proof", "largest_facet", 2)[axis]
+        if i < len(tubes) and tubes[i] < tube[i]:
+            raise CertificateError(f"certificate.toml: {LIMITS[i]} is below the proven {name} tube; certify again")
     _require(largest, stated, f"{name}: largest facet")
     if not stated < 1.0:
-        raise CertificateError(f"certificate.toml: [proof] largest_facet {stated} is not below 1; certify again")
+        raise CertificateError(f"certificate.toml: largest_facet {stated} is not below 1; certify again")
     return float(largest)
 
 

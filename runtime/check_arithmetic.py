@@ -34,6 +34,7 @@ class Claimed:
     Attributes:
         position_error, velocity_error, attitude_error: E of the predicted state.
         acceleration, estimate: W, and the largest disturbance estimate.
+        rate_error: E of the body rates, per axis.
         rate_residual, yaw_rate, thrust_scale: Other bounds of the vehicle.
         tick, missed, window: Control period; ticks that may be missed; largest distance of a rate set-point from the instant
             that it was computed for.
@@ -48,6 +49,7 @@ class Claimed:
     position_error: float
     velocity_error: float
     attitude_error: float
+    rate_error: float
     acceleration: tuple[float, float]
     estimate: tuple[float, float]
     rate_residual: float

@@ -134,6 +134,7 @@ class Planner:
         self._plan = np.zeros(shape[1:], np.float32)
         self._disagreement = np.zeros(1, np.float32)
         self._relative = np.zeros((shape[1] + 1, 9))
+        self._origin = np.zeros(3)
         self._nothing = np.zeros(shape[1:], np.float32)
 
     def _make_stages(self, bundle: Bundle) -> None:
@@ -292,7 +293,8 @@ class Planner:
         self._state[0, 0:3] = state[0:3] - reference[0, 0:3]
         self._state[0, 6:10] = state[6:10] / norm
         np.copyto(self._disturbance[0], disturbance, casting="same_kind")
-        self.limits.load(reference[0, 0:3])
+        np.copyto(self._origin, reference[0, 0:3])
+        self.limits.load(self._origin)
         return ""
 
     def _run(self, tick: int, deadline_ns: int) -> Plan:
@@ -337,7 +339,7 @@ class Planner:
         record["planned"], record["ok"], record["tick"] = True, plan.ok, plan.tick
         record["steps"], record["ranked"], record["share"] = plan.steps, plan.best >= 0, self._share[0]
         record["state"], record["reference"], record["disturbance"] = self._state[0], self._reference, self._disturbance[0]
-        record["previous_action"] = self._previous_action[0]
+        record["previous_action"], record["origin"] = self._previous_action[0], self._origin
         record["planned_setpoint"][:3], record["planned_setpoint"][3] = plan.setpoint.rates_rad_s, plan.setpoint.thrust_m_s2
 
     def replay(self, record: Any) -> Plan:
@@ -347,6 +349,7 @@ class Planner:
             return self._failed("as recorded", tick)
         self._state[0], self._reference[:], self._disturbance[0] = record["state"], record["reference"], record["disturbance"]
         self._previous_action[0] = record["previous_action"]
+        self.limits.load(record["origin"])
         self._have_previous = float(record["share"]) > 0.0
         self.rollout(tick)
         for _ in range(int(record["steps"])):

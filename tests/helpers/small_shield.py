@@ -13,8 +13,9 @@ import numpy as np
 import tomli_w
 
 from tubepilot.firmware_bridge.types import Setpoint
+from tubepilot.train.invariance.admission import Admission
 from tubepilot.train.invariance.backup import BackupLaw
-from tubepilot.train.invariance.shield_graph import shield_graph
+from tubepilot.train.invariance.shield_graph import Tables, shield_graph
 
 TICK_NS = 10_000_000
 THRUST_M_S2, RATES_RAD_S = (7.5, 13.5), (1.5, 1.25, 0.28)
@@ -81,10 +82,28 @@ def certificate(**changes: tuple[str, Any]) -> bytes:
     return tomli_w.dumps(table).encode()
 
 
+LEVEL = 2.0
+"""The level inside the set has facets so many times larger."""
+LEVEL_TUBE_M = (3.75, 1.625)
+
+
+def tables(delay_s: float = 0.005, missed: int = 1) -> Tables:
+    """What the shield graph is made of."""
+    e = CERTIFICATE["assumptions"]
+    errors = (e["position_error_m"], e["velocity_error_m_s"], e["attitude_error_rad"], e["rate_error_rad_s"])
+    window = 0.5 * ((1 + missed) * e["tick_s"] + delay_s)
+    admission = Admission(
+        errors, tuple(e["acceleration_m_s2"]), tuple(CERTIFICATE["disturbance"]["jerk_m_s3"]), e["tick_s"], window, missed,
+        e["rate_lag_s"], e["thrust_lag_s"],
+    )  # fmt: skip
+    sets = ((HORIZONTAL, VERTICAL), (LEVEL * HORIZONTAL, LEVEL * VERTICAL))
+    return Tables(sets, (tuple(CERTIFICATE["tube"]["position_m"]), LEVEL_TUBE_M), LAW.gain, e["gravity_m_s2"], admission, ANCHOR)
+
+
 @functools.cache
-def graphs() -> tuple[bytes, bytes]:
+def graphs(delay_s: float = 0.005, missed: int = 1) -> tuple[bytes, bytes]:
     """Bytes of backup.onnx and shield.onnx."""
-    shield = shield_graph(HORIZONTAL, VERTICAL, ANCHOR)
+    shield = shield_graph(tables(delay_s, missed))
     return LAW.graph().SerializeToString(deterministic=True), shield.SerializeToString(deterministic=True)
 
 

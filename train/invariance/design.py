@@ -15,9 +15,8 @@ from .backup import BackupLaw, rounding_bound
 from .certificate import AtOnce, Certificate
 from .disturbance import HORIZONTAL, VERTICAL, Disturbance, Limits, bound
 from .interval import Numbers
-from .loop import AxisLoop
-from .maximal_set import maximal_set
-from .proof import AxisProof, multipliers, prove
+from .levels import inner_levels, prove_level, widened
+from .proof import AxisProof
 
 STEP_S = 0.02
 SUBSTEPS = 20
@@ -78,19 +77,6 @@ def gains(poles: Sequence[float], drag_1_s: float, lag_s: float) -> Numbers:
     return np.array([k_p, k_v, k_a], dtype=np.float32).astype(np.float64)
 
 
-def _widened(inner: Limits) -> Limits:
-    """Room for the tube between samples: jerk, feedback and slope move most."""
-    grow = lambda pair, s: (pair[0] * (1 + s), pair[1] * (1 + s))  # noqa: E731
-    return Limits(
-        grow(inner.position_m, 0.005),
-        grow(inner.velocity_m_s, 0.005),
-        grow(inner.acceleration_m_s2, 0.008),
-        grow(inner.jerk_m_s3, 0.07),
-        grow(inner.feedback_m_s3, 0.012),
-        grow(inner.slope_m_s4, 0.09),
-    )
-
-
 def attempt(
     assumptions: Assumptions, law: BackupLaw, design: Design, progress: Callable[[str], None] = lambda text: None
 ) -> Certificate:
@@ -104,31 +90,20 @@ def attempt(
         for poles, drag in zip((design.horizontal_poles, design.vertical_poles), assumptions.drag_1_s, strict=True)
     ]
     law = replace(law, gain=np.array(rows))
-    loops = [AxisLoop(rows[i], assumptions.drag_1_s[i], assumptions.rate_lag_s) for i in (HORIZONTAL, VERTICAL)]
-    outer = _widened(design.limits)
+    outer = widened(design.limits)
     draft = bound(assumptions, outer, law.gain)
     rounding = rounding_bound(law, outer, draft, assumptions.disturbance_estimate_m_s2)
     disturbance = bound(assumptions, outer, law.gain, pieces=PIECES, rounding_m_s3=rounding)
     _check_setpoints(law, disturbance)
-    proofs = []
-    for axis in (HORIZONTAL, VERTICAL):
-        name = ("horizontal", "vertical")[axis]
-        progress(f"{name} set")
-        loop = loops[axis]
-        bounds = np.array([disturbance.acceleration_m_s2[axis], disturbance.jerk_m_s3[axis]])
-        middle = [0.5 * (m.lo + m.hi) for m in (loop.dynamics(), loop.inputs(), loop.outputs())]
-        facets, _ = maximal_set(*middle, design.limits.rows(axis), bounds, STEP_S)
-        progress(f"{name} witnesses, {facets.shape[0]} facets")
-        witnesses = multipliers(loop, facets, STEP_S, SUBSTEPS)
-        progress(f"{name} proof")
-        proofs.append(prove(axis, loop, outer, disturbance, facets, witnesses, STEP_S, SUBSTEPS))
+    proofs = prove_level(assumptions, law, design.limits, disturbance, STEP_S, SUBSTEPS, progress).axes
     speed, acceleration = _reach(proofs[HORIZONTAL])
     return Certificate(
         assumptions=assumptions,
         limits=outer,
         law=law,
         disturbance=disturbance,
-        axes=(proofs[0], proofs[1]),
+        axes=proofs,
+        levels=inner_levels(assumptions, law, design.limits, rounding, PIECES, STEP_S, SUBSTEPS, progress),
         anchor=np.array([anchor_map(proof.facets) for proof in proofs]),
         step_s=STEP_S,
         substeps=SUBSTEPS,
