@@ -17,8 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.betaflight_firmware import BetaflightFirmware, missing
-from helpers.flight_figures import figures, fly
-from helpers.flyable import make_certified_bundle
+from helpers.flight_figures import Bundle, figures, fly, named_bundle
 
 from tubepilot.firmware_bridge.betaflight import heading_rad
 from tubepilot.firmware_bridge.types import GRAVITY_M_S2, FlightMode, Setpoint, Vector, VehicleState
@@ -175,17 +174,15 @@ def firmware(tmp_path: Path) -> Iterator[BetaflightFirmware]:
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    if "TUBEPILOT_BUNDLE" in os.environ:
-        return Path(os.environ["TUBEPILOT_BUNDLE"]), Path(os.environ["TUBEPILOT_KEYS"])
-    return make_certified_bundle(tmp_path_factory.mktemp("bundle"))
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return named_bundle(tmp_path_factory.mktemp("bundle"))
 
 
 def address(firmware: BetaflightFirmware) -> str:
     return f"betaflight://{firmware.device}?pose={firmware.pose}&curve=1"
 
 
-def test_fly_hovers_with_the_planner(bundle: tuple[Path, Path], firmware: BetaflightFirmware, tmp_path: Path) -> None:
+def test_fly_hovers_with_the_planner(bundle: Bundle, firmware: BetaflightFirmware, tmp_path: Path) -> None:
     log = tmp_path / "flight.mcap"
     process = fly(bundle, address(firmware), log, "--task", "hover", "--hover-s", "10", "--height-m", "1")
     words = process.communicate(timeout=120.0)[0]
@@ -198,7 +195,7 @@ def test_fly_hovers_with_the_planner(bundle: tuple[Path, Path], firmware: Betafl
     assert found["tracking_rmse_m"] < 0.25
 
 
-def test_fly_killed_in_the_air(bundle: tuple[Path, Path], firmware: BetaflightFirmware, tmp_path: Path) -> None:
+def test_fly_killed_in_the_air(bundle: Bundle, firmware: BetaflightFirmware, tmp_path: Path) -> None:
     process = fly(bundle, address(firmware), tmp_path / "flight.mcap", "--task", "hover", "--hover-s", "60", "--height-m", "1")
     for line in process.stdout or ():
         print(line, end="")
