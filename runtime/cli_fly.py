@@ -44,7 +44,8 @@ from .slots import begin_start, end_start
 from .slots_pointer import target_of
 from .state_check import StateLimits
 from .surroundings import Surroundings
-from .tick import PLAN_SHARE, SEND_SHARE, WAIT_SHARE, Tick, TickSettings
+from .tick import Tick
+from .tick_types import PLAN_SHARE, SEND_SHARE, WAIT_SHARE, TickSettings
 
 PRE_WARM_SHARE = 0.3
 """Largest share of the tick period that is spent on bringing the planner back into the caches."""
