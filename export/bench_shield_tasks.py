@@ -86,7 +86,8 @@ def fly_task(task: Any, on_board: Any, seed: int, wind: tuple[float, float], shi
     from tubepilot.runtime.shield import Verdict
     from tubepilot.runtime.shield_decision import Reason
     from tubepilot.runtime.state_check import StateLimits
-    from tubepilot.runtime.tick import PLAN_SHARE, SEND_SHARE, Guidance, Instant, Tick, TickSettings
+    from tubepilot.runtime.tick import Tick
+    from tubepilot.runtime.tick_types import PLAN_SHARE, SEND_SHARE, Guidance, Instant, TickSettings
 
     random = np.random.default_rng(seed)
     scene = Scene("none", math.inf, 0.0, wind[0], float(random.uniform(0.0, 360.0)), wind[1], 1.0, 1.0, math.inf, KeepClear())

@@ -33,7 +33,8 @@ from .predictor import Predictor, advance
 from .reference import FigureEight
 from .ring import RingProducer
 from .state_check import StateLimits
-from .tick import PLAN_SHARE, SEND_SHARE, Guidance, Instant, SetpointLimits, Tick, TickSettings
+from .tick import Tick
+from .tick_types import PLAN_SHARE, SEND_SHARE, Guidance, Instant, SetpointLimits, TickSettings
 
 FAULTS = ("missing", "frozen", "not a number", "late", "reordered", "clock step", "link error", "planner failure", "slow disk")
 RATE = 0.004

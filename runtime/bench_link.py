@@ -80,8 +80,8 @@ def codec_us(rate_hz: float, ticks: int, pre_warm: bool) -> list[float]:
     return taken
 
 
-def _warming(exercise: CodecExercise) -> Callable[[], None]:
-    def warm() -> None:
+def _warming(exercise: CodecExercise) -> Callable[[int], None]:
+    def warm(until_ns: int) -> None:
         exercise.prepare()
         exercise.once()
 
@@ -96,7 +96,7 @@ def ticks(vehicle: Vehicle, rate_hz: float, duration_s: float) -> int:
     def listen(seconds: float) -> None:
         vehicle.wait_until(time.monotonic_ns() + round(1e9 * seconds))
 
-    ticker = realtime.Ticker(round(1e9 / rate_hz), sleep=listen, warm=vehicle.pre_warm, warm_ns=LINK_WARM_NS)
+    ticker = realtime.Ticker(round(1e9 / rate_hz), sleep=listen, warm=lambda until_ns: vehicle.pre_warm(), warm_ns=LINK_WARM_NS)
     for _ in range(round(rate_hz * duration_s)):
         ticker.wait()
         vehicle.poll()

@@ -33,7 +33,8 @@ from .shield import Decision, Shield, Verdict
 from .shield_margins import Held
 from .shield_states import flatten
 from .state_check import StateLimits
-from .tick import PLAN_SHARE, SEND_SHARE, Guidance, Instant, Tick, TickSettings
+from .tick import Tick
+from .tick_types import PLAN_SHARE, SEND_SHARE, Guidance, Instant, TickSettings
 
 SETTLE_S, RISE_S = 2.0, 1.0
 """Until then the vehicle hovers in the open, so that the estimate of the disturbance settles; the wind is up after the second [s]."""

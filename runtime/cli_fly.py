@@ -44,7 +44,8 @@ from .slots import begin_start, end_start
 from .slots_pointer import target_of
 from .state_check import StateLimits
 from .surroundings import Surroundings
-from .tick import PLAN_SHARE, SEND_SHARE, WAIT_SHARE, Tick, TickSettings
+from .tick import Tick
+from .tick_types import PLAN_SHARE, SEND_SHARE, WAIT_SHARE, TickSettings
 
 PRE_WARM_SHARE = 0.3
 """Largest share of the tick period that is spent on bringing the planner back into the caches."""
@@ -204,7 +205,7 @@ def fly(
     ticker = realtime.Ticker(
         round(1e9 * period_s),
         sleep=lambda seconds: _listen(vehicle, seconds, notifier),
-        warm=lambda: _warm(vehicle, on_board),
+        warm=lambda until_ns: _warm(vehicle, on_board, until_ns),
         warm_ns=min(on_board.planner.pre_warm_ns + LINK_WARM_NS, round(1e9 * period_s * PRE_WARM_SHARE)),
     )
     meta = {**task.meta(frame), **_meta(arguments.link, on_board, settings), **({} if around is None else around.meta())}
@@ -245,9 +246,9 @@ def _listen(vehicle: Vehicle, seconds: float, notifier: Notifier) -> None:
         time.sleep(seconds)
 
 
-def _warm(vehicle: Vehicle, on_board: OnBoard) -> None:
+def _warm(vehicle: Vehicle, on_board: OnBoard, until_ns: int) -> None:
     """Planner first: the link's codec is what the tick begins with."""
-    on_board.planner.pre_warm()
+    on_board.planner.pre_warm(until_ns - LINK_WARM_NS)
     vehicle.pre_warm()
 
 

@@ -40,7 +40,8 @@ def _draw_set(panel, proof: AxisProof, name: str, levels: Sequence[AxisProof] = 
     panel.contour(v, a, margins, levels=[0.0], colors="black", linewidths=1.6)
     for level in levels:
         own_v, own_a = (np.linspace(-1.05, 1.05, 41) / level.facets[k, k] for k in (1, 2))
-        lines = panel.contour(own_v, own_a, _margins(level.facets, own_v, own_a), levels=[0.0], colors="white", linewidths=1.4, linestyles="dotted")
+        own = _margins(level.facets, own_v, own_a)
+        lines = panel.contour(own_v, own_a, own, levels=[0.0], colors="white", linewidths=1.4, linestyles="dotted")
         panel.clabel(lines, fmt={0.0: f"stays within {level.tube_bound[0]:.1f} m"}, fontsize=8)
     for sign in (-1, 1):
         panel.axvline(sign * proof.tube_bound[1], color="tab:red", linestyle="--", linewidth=1)
