@@ -384,10 +384,14 @@ class MavlinkVehicle(Vehicle):
             raise InputError(f"stream rate is {rate_hz!r} Hz; it must be 1..400 Hz")
         self._stream_hz = rate_hz
         for kind in (m.AttitudeQuaternion, m.LocalPositionNed):
-            self._interval(kind, rate_hz)
+            self._interval(kind, self._asked_hz(rate_hz))
         self._interval(m.AttitudeTarget, ECHO_HZ)
         self._interval(m.ExtendedSysState, 5.0)
         self._interval(m.SysStatus, 1.0)
+
+    def _asked_hz(self, rate_hz: float) -> float:
+        """Rate to ask of a state message so that it comes at least at `rate_hz` [Hz]."""
+        return rate_hz
 
     def _interval(self, kind: type, rate_hz: float) -> None:
         message_id = m.SPEC_BY_KIND[kind].message_id

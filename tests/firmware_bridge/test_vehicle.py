@@ -167,7 +167,7 @@ def test_flight_failsafe_landing_and_return_to_offboard(tmp_path: Path) -> None:
 
     # By the flight controller's own clock, from the truth: LAND follows the last set-point within the failsafe time.
     truth = np.load(sim.truth)
-    landing = truth["mode"] == (4 << 8 | 6)
+    landing = truth["mode"] == (4 << 16 | 6 << 24)
     starts = np.flatnonzero(landing[1:] & ~landing[:-1]) + 1
     assert len(starts) >= 2
     assert f"failsafes {len(starts)}" in said

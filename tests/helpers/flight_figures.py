@@ -1,17 +1,65 @@
-"""What a flight on real firmware is told by: rates, ages, tracking, counted over the task."""
+"""Flights of `tubepilot fly` on real firmware, and what they are told by: rates, ages, tracking, counted over the task."""
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
-from tubepilot.runtime.flight_log import Flight
+from tubepilot.runtime.flight_log import Flight, read_flight
 from tubepilot.runtime.phases import Phase
 
+from .flyable import make_certified_bundle
+
 COMMAND = (sys.executable, "-m", "tubepilot.runtime.cli")
+
+
+Bundle = tuple[Path, Path]
+"""A bundle and its folder of trusted keys."""
+
+
+def named_bundle(folder: Path) -> Bundle:
+    """What `TUBEPILOT_BUNDLE` and `TUBEPILOT_KEYS` name; the hand-made one, written to a folder, if they name nothing."""
+    if "TUBEPILOT_BUNDLE" in os.environ:
+        return Path(os.environ["TUBEPILOT_BUNDLE"]), Path(os.environ["TUBEPILOT_KEYS"])
+    return make_certified_bundle(folder)
+
+
+def fast_bundle() -> Bundle:
+    """What `TUBEPILOT_BUNDLE_250` and `TUBEPILOT_KEYS_250` name; the test is skipped if they name nothing."""
+    if "TUBEPILOT_BUNDLE_250" not in os.environ:
+        pytest.skip("TUBEPILOT_BUNDLE_250 names no bundle that ticks at 250 Hz (`tick_hz` of the checkpoint, then certify and export)")
+    return Path(os.environ["TUBEPILOT_BUNDLE_250"]), Path(os.environ["TUBEPILOT_KEYS_250"])
+
+
+def fly_figure_eight(bundle: Bundle, uri: str, log: Path, setpoints_hz: float, states_hz: float) -> None:
+    """Connect, read parameters back, arm, take off, more than a minute of figure-eight, land, disarm.
+
+    Args:
+        bundle: What flies.
+        uri: Of the flight controller.
+        log: Flight log to write.
+        setpoints_hz, states_hz: What must come at least [Hz].
+    """
+    process = fly(bundle, uri, log, "--task", "figure-eight", "--laps", "5")
+    words = process.communicate(timeout=200.0)[0]
+    print(words)
+    flight = read_flight(log)
+    found = figures(flight)
+    print(json.dumps(found), *(event.text for event in flight.events if event.text.startswith("link:")))
+    if found["state_age_p99_ms"] > 50.0:
+        pytest.skip(f"this machine does not let the firmware run in real time now: {found}")
+    assert process.returncode == 0, words
+    assert "LAND -> DONE: disarmed, by heartbeat" in words
+    assert found["task_s"] > 60.0
+    assert found["setpoints_hz"] > setpoints_hz
+    assert found["new_states_hz"] > states_hz
+    assert found["tracking_rmse_m"] < 0.25
 
 
 def fly(bundle: tuple[Path, Path], uri: str, log: Path, *options: str) -> subprocess.Popen[str]:
