@@ -54,8 +54,10 @@ def run(arguments: argparse.Namespace) -> int:
     faults: list[str] = []
 
     start = time.monotonic()
-    again = certify(certificate.assumptions, certificate.law)
+    stages: list[tuple[float, str]] = []
+    again = certify(certificate.assumptions, certificate.law, progress=lambda text: stages.append((time.monotonic() - start, text)))
     seconds = time.monotonic() - start
+    cost = _cost(certificate, stages, seconds)
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
     both = certificate.at_once
     facets = [int(axis.facets.shape[0]) for axis in certificate.axes]
@@ -92,6 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
         "seconds": seconds,
         "peak_mib": peak_mib,
         "cells": again.disturbance.cells,
+        "cost": cost,
         "facets": facets,
         "stops": stops,
         "seed": arguments.seed,
@@ -103,9 +106,11 @@ def run(arguments: argparse.Namespace) -> int:
     result["shield_us"] = _decisions(files, arguments.ticks, arguments.seed)
     print(f"shield: decision p50 {result['shield_us']['p50']:.0f} us, p99 {result['shield_us']['p99']:.0f} us on this machine")
     write_file(arguments.json, (json.dumps(result, indent=2) + "\n").encode())
+    _draw_cost(cost, arguments.json.with_suffix(".png"))
     for fault in faults:
         print(f"FAULT: {fault}")
-    print(f"figures: {arguments.json}; next: tubepilot certify --help says which assumption each option changes")
+    print(f"figures: {arguments.json}; cost against cells and states: {arguments.json.with_suffix('.png')}")
+    print("next: tubepilot certify --help says which assumption each option changes")
     return 1 if faults else 0
 
 
@@ -114,6 +119,54 @@ def _files(folder: Path) -> dict[str, bytes]:
         return {name: (folder / name).read_bytes() for name in FILES}
     except OSError as error:
         raise InputError(f"{error.filename}: {error.strerror}; make demo builds the bundle that is taken by default") from error
+
+
+PIECES = (3, 6, 12, 24, 48)
+"""Cells of the thrust vector from 0 to its largest value for which the bound of the disturbances is timed."""
+STATES = 8
+"""Of one proven set: four along every horizontal direction, four vertically."""
+
+
+Cost = dict[str, list[dict[str, float]]]
+
+
+def _cost(certificate, stages: list[tuple[float, str]], seconds: float) -> Cost:  # type: ignore[no-untyped-def]
+    """Seconds against cells of the thrust vector, with the bound that they give; against states and facets of the proven sets."""
+    from tubepilot.train.invariance.disturbance import bound
+
+    cells = []
+    for pieces in PIECES:
+        begun = time.monotonic()
+        d = bound(certificate.assumptions, certificate.limits, certificate.law.gain, pieces, certificate.rounding_m_s3)
+        cells.append({"cells": float(d.cells), "seconds": time.monotonic() - begun, "r_horizontal": d.jerk_m_s3[0]})
+    begins = [at for at, text in stages if text.endswith("horizontal set")]
+    ends = [*begins[1:], seconds]
+    facets = [sum(axis.facets.shape[0] for axis in axes) for axes in (certificate.axes, *(x.axes for x in certificate.levels))]
+    states, total, count = [], 0.0, 0
+    for n, (begin, end) in enumerate(zip(begins, ends, strict=True)):
+        total, count = total + end - begin, count + (facets[n] if n < len(facets) else 0)
+        states.append({"states": float(STATES * (n + 1)), "facets": float(count), "seconds": total})
+    return {"cells": cells, "states": states}
+
+
+def _draw_cost(cost: dict[str, list[dict[str, float]]], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), constrained_layout=True)
+    left.plot([c["cells"] for c in cost["cells"]], [c["seconds"] for c in cost["cells"]], "o-", color="tab:blue")
+    left.set(xscale="log", yscale="log", xlabel="cells of the thrust vector", ylabel="time to bound the disturbances [s]")
+    other = left.twinx()
+    other.plot([c["cells"] for c in cost["cells"]], [c["r_horizontal"] for c in cost["cells"]], "s--", color="tab:orange")
+    other.set_ylabel("bound of r, horizontal [m/s³] (dashed)")
+    right.plot([s["states"] for s in cost["states"]], [s["seconds"] for s in cost["states"]], "o-", color="tab:blue")
+    for s in cost["states"]:
+        right.annotate(f"{s['facets']:.0f} facet pairs", (s["states"], s["seconds"]), xytext=(4, -12), textcoords="offset points")
+    right.set(xlabel="states proven: S, then with each level", ylabel="time of sets, witnesses and proofs [s]", ylim=(0, None))
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
 
 
 def _stops(certificate) -> list[dict[str, float]]:  # type: ignore[no-untyped-def]

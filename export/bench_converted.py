@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 import onnx
+from tqdm import tqdm
 
 from tubepilot.firmware_bridge.errors import MissingExtraError
 from tubepilot.firmware_bridge.types import GRAVITY_M_S2
@@ -181,8 +182,8 @@ class Batched:
         return plans[jnp.argmax(self.returns(asked, plans))]
 
 
-def convert(batched: Batched) -> dict[str, onnx.ModelProto]:
-    """The graphs `rollout`, `refine` and `rank` as jax2onnx makes them; inputs in the order of `Asked`, then plans and the rest.
+def convert(batched: Batched, only: tuple[str, ...] = ("rollout", "refine", "rank")) -> dict[str, onnx.ModelProto]:
+    """The graphs as jax2onnx makes them; inputs in_0, in_1, ... in the order of `Asked`, then plans and the rest.
 
     Raises:
         MissingExtraError: jax2onnx is not installed.
@@ -199,7 +200,8 @@ def convert(batched: Batched) -> dict[str, onnx.ModelProto]:
         "rank": (lambda s, r, d, a, p: batched.rank(Asked(s, r, d, a), p), (*asked, plans)),
     }
     made = {}
-    for name, (function, sizes) in functions.items():
+    for name in tqdm(only, desc="jax2onnx", unit="graph", leave=False):
+        function, sizes = functions[name]
         shapes = [jax.ShapeDtypeStruct(size, jnp.float32) for size in sizes]
         traced = jax.make_jaxpr(function)(*shapes)  # the converter takes no gradients, but their jaxpr
         made[name] = jax2onnx.to_onnx(jax.extend.core.jaxpr_as_fun(traced), inputs=shapes)

@@ -80,6 +80,7 @@ class Ours:
         self._returns = after["returns"]
         self._result = buffers(sessions["rank"], "rank")[1]
         sets = ({**shared}, {**shared, **there})
+        self._plans = tuple(buffers_of["plans"] for buffers_of in sets)
         self._rollout = self._bound(sessions["rollout"], shared, shared)
         self._refine = [self._bound(sessions["refine"], old, self._after(new)) for old, new in (sets, sets[::-1])]
         self._rank = [self._bound(sessions["rank"], old, self._result) for old in sets]
@@ -94,6 +95,10 @@ class Ours:
         self._held += [taken, made]
         binding = bind(session, taken, made)
         return lambda: session.run_with_iobinding(binding)
+
+    def plans(self, place: int) -> Buffer:
+        """The buffer of plans that the rollout fills (0), or the first refinement step (1)."""
+        return self._plans[place]
 
     def stages(self) -> Iterator[tuple[str, Callable[[], None]]]:
         """The graphs of a decision one by one, to be run in this order."""

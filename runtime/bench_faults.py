@@ -33,7 +33,8 @@ from .predictor import Predictor, advance
 from .reference import FigureEight
 from .ring import RingProducer
 from .state_check import StateLimits
-from .tick import PLAN_SHARE, SEND_SHARE, Guidance, Instant, SetpointLimits, Tick, TickSettings
+from .tick import Tick
+from .tick_types import PLAN_SHARE, SEND_SHARE, Guidance, Instant, SetpointLimits, TickSettings
 
 FAULTS = ("missing", "frozen", "not a number", "late", "reordered", "clock step", "link error", "planner failure", "slow disk")
 RATE = 0.004
@@ -42,7 +43,7 @@ LONGEST_TICKS = 40
 FAILSAFE_S = 0.5
 """Set-points missing for this long make the flight controller's failsafe act [s]."""
 RECORD_TICKS = 4096
-PIECE_TICKS = 100_000
+PIECE_TICKS = 20_000
 """Ticks of a piece; each has its own seed, and its counts are kept when a later one is cut off."""
 WIND_M_S2 = 0.4
 

@@ -27,21 +27,25 @@ from tubepilot.firmware_bridge.types import GRAVITY_M_S2, Vector
 from tubepilot.firmware_bridge.vehicle import Vehicle, open_vehicle
 
 from . import realtime
-from .cli_fly import PRE_WARM_SHARE
 from .local_frame import LocalFrame
 from .observer import DisturbanceObserver
 from .on_board import STATE_AGE_S, OnBoard, load_on_board
 from .phases import Phase
+from .pre_warm import pre_warm as warming
+from .pre_warm import pre_warm_ns
 from .predictor import Predictor
 from .recorder import Recorder
 from .reference import straight
 from .state_check import StateLimits
-from .tick import PLAN_SHARE, SEND_SHARE, WAIT_SHARE, Guidance, Instant, Tick, TickSettings
+from .tick import Tick
+from .tick_types import PLAN_SHARE, SEND_SHARE, WAIT_SHARE, Guidance, Instant, TickSettings
 
 PERCENTILES = {"p50": 50.0, "p99": 99.0, "p999": 99.9, "max": 100.0}
 ENGAGE_EVERY = 40
 """Ticks after which the shield is engaged anew: before it would give the vehicle on the ground up."""
 SETTLE_TICKS = 100
+MEMORY_FROM_S = 10.0
+"""Resident memory counts from here, or from half of a shorter run: buffers of bounded length are full by then."""
 LINK_TIMEOUT_S = 30.0
 SIM_FC_PRIORITY = 40
 BACK_TO_BACK_RUNS = 400
@@ -174,16 +178,17 @@ def _ticks(tick: Tick, vehicle: Vehicle, on_board: OnBoard, hz: float, seconds: 
     times, missed = np.full((count, 5), np.nan), np.full(count, True)  # written now, so that their pages are no growth later
     path = straight(np.zeros(3), np.array([0.0, 0.0, 0.01]), 0.1)
     ticker = realtime.Ticker(
-        round(1e9 / hz), sleep=sleep, warm=on_board.planner.pre_warm if pre_warm else None,
-        warm_ns=min(on_board.planner.pre_warm_ns, round(1e9 / hz * PRE_WARM_SHARE)),
+        round(1e9 / hz), sleep=sleep, warm=warming(on_board.planner, vehicle) if pre_warm else None,
+        warm_ns=pre_warm_ns(on_board.planner, 1.0 / hz),
     )  # fmt: skip
     skipped, before_kb = 0, 0
+    memory_from = SETTLE_TICKS + round(min(MEMORY_FROM_S * hz, 0.5 * (count - SETTLE_TICKS)))
     for number in tqdm(range(count), desc=f"{hz:g} Hz", unit="tick", leave=False, mininterval=1.0):
         nominal_ns, late_ns, lost = ticker.wait()
         if number % ENGAGE_EVERY == 0:
             tick.engaged = False
         outcome = tick.run(Instant(nominal_ns, late_ns, lost), Guidance(Phase.TRACK, path, 0.0, 0.0, shielded=True))
-        if number == SETTLE_TICKS:
+        if number == memory_from:
             before_kb = _resident_kb()
         if number >= SETTLE_TICKS:
             skipped += lost

@@ -20,7 +20,7 @@ from .flight_log import TICK_DTYPE, read_flight
 from .phases import PLANNED, Phase
 from .planner import Planner
 from .reference import FigureEight, rows
-from .tick import PLAN_SHARE, SEND_SHARE
+from .tick_types import PLAN_SHARE, SEND_SHARE
 
 QUANTITIES = {
     "late_us": "wake-up lateness [us]",

@@ -29,6 +29,8 @@ RISE, FALL, SKIPPED = 1.25, 0.95, 0.99
 """A stage's estimated duration follows the measured one, by at most these factors per run: it settles near the 80th
 percentile, and a single spike costs few refinement steps. The last is for a tick without any run: a stage that was
 once too slow is tried again some time."""
+COLD = 2.0
+"""A graph takes this many times as long when the caches have gone cold."""
 FILE = "planner.npz"
 WARM_UP_RUNS = 50
 
@@ -199,6 +201,7 @@ class Planner:
         self._have_previous = False
         self._current = 0
         self._previous.fill(0.0)
+        self._share.fill(0.0)  # what a first tick without time to plan is recorded with
         hover = (np.array([0.0, 0.0, 0.0, GRAVITY_M_S2]) - self._centre) / self._half
         self._previous_action[0] = np.clip(hover, -1.0, 1.0)
 
@@ -224,21 +227,26 @@ class Planner:
             self.plan(state, rows, disturbance, self._clock_ns() + 10**9)
         self.reset()
 
-    def pre_warm(self) -> None:
-        """Run one of each graph on whatever the buffers hold, right before a tick: what it needs is in the caches then.
+    def pre_warm(self, until_ns: int) -> None:
+        """Run each of the graphs on whatever the buffers hold, right before a tick: what it needs is in the caches then.
 
         It changes nothing that a tick reads: everything that the graphs write is written anew before it is used.
+
+        Args:
+            until_ns: The tick's instant, by the planner's clock: no graph is begun that may not end before it [ns].
         """
         try:
-            for stage in (self._rollout, self._refine[0], self._rank[1]):
+            for name, stage in (("rollout", self._rollout), ("refine", self._refine[0]), ("rank", self._rank[1])):
+                if self._clock_ns() + COLD * self._estimate_ns[name] > until_ns:
+                    return
                 stage.run()
         except ORT_ERRORS:
             return  # the tick will meet it too, and say so
 
     @property
     def pre_warm_ns(self) -> int:
-        """How long before a tick `pre_warm` should begin: twice what its graphs take when warm, at most 2 ms [ns]."""
-        return min(2_000_000, round(2.0 * sum(self._estimate_ns.values())))
+        """How long before a tick `pre_warm` should begin: what its graphs take when cold, at most 2 ms [ns]."""
+        return min(2_000_000, round(COLD * sum(self._estimate_ns.values())))
 
     def applied(self, setpoint: Setpoint) -> None:
         """Tell what was really sent in this tick; the next plan's smoothness starts from it."""

@@ -14,6 +14,7 @@ from tubepilot.export.parity import handed_on, run_graph
 from tubepilot.firmware_bridge.types import Setpoint, Vector
 from tubepilot.runtime import planner as planner_module
 from tubepilot.runtime.bundle import Bundle, read_bundle
+from tubepilot.runtime.decision_log import decision_dtype
 from tubepilot.runtime.planner import Planner
 
 FAR_NS = 10**18
@@ -244,7 +245,28 @@ def test_pre_warming_changes_no_plan(bundle: Bundle) -> None:
     quiet, warmed = Planner(bundle, Clock(0)), Planner(bundle, Clock(0))
     assert warmed.pre_warm_ns >= 0
     for problem in flights(6):
-        warmed.pre_warm()
+        warmed.pre_warm(FAR_NS)
         wanted, plan = quiet.plan(*problem, FAR_NS), warmed.plan(*problem, FAR_NS)
         np.testing.assert_array_equal(plan.actions, wanted.actions)
         assert (plan.best, plan.return_after) == (wanted.best, wanted.return_after)
+
+
+def test_pre_warming_begins_no_graph_that_may_not_end_in_time(bundle: Bundle) -> None:
+    clock = Clock(0)
+    planner = Planner(bundle, clock)
+    planner.plan(*next(iter(flights(1))), FAR_NS)
+    planner._estimate_ns = {"rollout": 100.0, "refine": 200.0, "rank": 50.0}
+    for room_ns, written in ((199, ()), (200, (0,)), (400, (0, 1))):
+        for plans in planner._plans:
+            plans.fill(np.nan)
+        planner.pre_warm(clock() + room_ns)
+        assert tuple(k for k in range(2) if np.isfinite(planner._plans[k]).all()) == written
+
+
+def test_a_first_tick_without_time_is_recorded_as_a_fresh_start(bundle: Bundle) -> None:
+    planner = Planner(bundle)
+    planner.warm_up()
+    plan = planner.plan(*next(iter(flights(1))), 0)
+    record = np.zeros(1, decision_dtype(planner.horizon))[0]
+    planner.note(record, plan)
+    assert (record["planned"], record["ok"], record["share"]) == (1, 0, 0.0)
