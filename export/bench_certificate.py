@@ -59,7 +59,10 @@ def run(arguments: argparse.Namespace) -> int:
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
     both = certificate.at_once
     facets = [int(axis.facets.shape[0]) for axis in certificate.axes]
-    print(f"proven again in {seconds:.1f} s, peak memory {peak_mib:.0f} MiB: {facets[0]} + {facets[1]} facet pairs")
+    stages = int(certificate.stages.limits.shape[0])
+    print(
+        f"proven again in {seconds:.1f} s, peak memory {peak_mib:.0f} MiB: {facets[0]} + {facets[1]} facet pairs in {stages} stages"
+    )
     if abs(again.at_once.tilt_rad - both.tilt_rad) > 1e-6:
         print("  (the designs of this version find another set than the one that the bundle holds)")
     tilt = float(np.degrees(both.tilt_rad))
@@ -91,7 +94,8 @@ def run(arguments: argparse.Namespace) -> int:
         "largest_facet": seen.largest_facet,
         "seconds": seconds,
         "peak_mib": peak_mib,
-        "cells": again.disturbance.cells,
+        "cells": again.disturbance.cells * stages,
+        "stages": stages,
         "facets": facets,
         "stops": stops,
         "seed": arguments.seed,
@@ -117,15 +121,17 @@ def _files(folder: Path) -> dict[str, bytes]:
 
 
 def _stops(certificate) -> list[dict[str, float]]:  # type: ignore[no-untyped-def]
-    """How far from where it is the vehicle can get, for speeds that S holds, level and without jerk: to the anchor, and the tube."""
+    """How far from where it is the vehicle can get, for speeds that S holds, level and without jerk: to the anchor, and the tube
+    of the stage that makes it least and of those after it."""
     from tubepilot.train.invariance.design import best_anchor
 
-    facets, tube = certificate.axes[0].facets, float(certificate.axes[0].tube_bound[0])
-    result = []
+    proof, result = certificate.axes[0], []
+    tubes = np.maximum.accumulate(proof.stage_tube[::-1, 0])[::-1]
     for speed in np.arange(0.0, certificate.speed_m_s + 1e-9, 1.0):
-        offset, margin = best_anchor(facets, np.array([speed, 0.0, 0.0]))
-        if margin > 0.0:
-            result.append({"speed_m_s": float(speed), "distance_m": abs(offset) + tube})
+        found = [(best_anchor(proof.stage(k), np.array([speed, 0.0, 0.0])), tube) for k, tube in enumerate(tubes)]
+        distances = [abs(offset) + tube for (offset, margin), tube in found if margin > 0.0]
+        if distances:
+            result.append({"speed_m_s": float(speed), "distance_m": float(min(distances))})
     return result
 
 

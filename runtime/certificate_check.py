@@ -2,9 +2,9 @@
 
 What is shown, in this order: the graphs and arrays are the ones that the certificate names; the backup graph computes
 exactly the law that the certificate speaks of, with its gains; the shield graph judges by exactly its facets; the
-disturbance bounds w and r cover everything that the assumptions allow within the limits, float32 rounding included; no
-set-point of the backup policy is ever cut; every facet holds again after a step; the tube stays strictly inside the
-limits, so that the bounds made for the limits hold for ever (first exit). Needs python-flint and onnx, which the
+disturbance bounds w and r of every stage cover all that the assumptions allow within its limits, float32 rounding included; no
+set-point of the backup policy is ever cut; every stage leads into the next one, the last one into itself; the tube stays
+strictly inside the limits, so that the bounds made for the limits hold for ever (first exit). Needs python-flint and onnx, which the
 on-board install leaves out.
 """
 
@@ -30,8 +30,10 @@ from .check_graphs import BACKUP, SHIELD, check_graph
 AXES = ("horizontal", "vertical")
 LIMITS = ("position_m", "velocity_m_s", "acceleration_m_s2", "jerk_m_s3", "feedback_m_s3", "slope_m_s4")
 ERRORS = ("position_error_m", "velocity_error_m_s", "attitude_error_rad", "rate_error_rad_s")
-TABLES = {"assumptions", "limits", "backup", "proof", "set", "tube", "disturbance", "graphs", "format", "statement"}
-FORMAT = 2
+TABLES = {"assumptions", "limits", "lasting_limits", "backup", "proof", "set", "tube", "disturbance", "graphs", "format", "statement"}
+FORMAT = 3
+JUDGED = 8
+"""Stages that the shield graph judges."""
 SINGLE = 2.0**-23
 """Relative accuracy asked of the float32 constants of the backup graph: two roundings."""
 
@@ -59,21 +61,23 @@ def recheck_files(files: Mapping[str, bytes]) -> list[str]:
     _check_backup(backup, claim, table)
     shield = check_graph(files["shield.onnx"], SHIELD)
     _check_shield(shield, arrays)
-    found = disturbances(claim)
+    found = disturbances(claim, claim.limits[0])  # the widest: they cover every stage
     needed = _check_disturbances(found, claim, table, gains)
+    _check_stages(claim)
     _check_setpoints(found, claim, table, gains, offsets)
     lines = [
         "graphs: the backup policy and the sets are the certified ones, bit for bit",
-        f"disturbance: w {_two(found.w)} of {_two(claim.w)} m/s^2, r {_two(found.r)} of {_two(claim.r)} m/s^3, "
+        f"disturbance: at most w {_two(found.w)} m/s^2, r {_two(found.r)} m/s^3 in {claim.limits.shape[0]} stages, "
         f"rounding {needed:.1e} of {claim.rounding:.1e} m/s^3",
     ]
     for axis, name in enumerate(AXES):
         largest = _check_axis(axis, name, claim, table, arrays)
         count = arrays[f"{name}_facets"].shape[0]
         lines.append(
-            f"{name}: {count} facet pairs hold after every {1e3 * claim.step:g} ms, the largest at {largest:.9f} of 1"
+            f"{name}: {count} facet pairs lead every {1e3 * claim.step:g} ms into the next of {claim.limits.shape[0]} stages, the last "
+            f"into itself; the largest at {largest:.9f} of 1"
         )
-    _check_reach(table, arrays["horizontal_facets"], claim.gravity)
+    _check_reach(table, arrays, claim.gravity)
     _check_at_once(table, arrays, claim.gravity)
     lines.append("tube: strictly inside the limits at all times; set-points never cut")
     return lines
@@ -149,18 +153,23 @@ def _claims(table: dict[str, Any], arrays: dict[str, Numbers]) -> tuple[Claimed,
             )
     tick, missed, delay = (one("assumptions", k) for k in ("tick_s", "missed_ticks", "delay_max_s"))
     window = 0.5 * ((1.0 + missed) * tick + delay)
+    step = one("proof", "step_s")
+    if not max(window, (1.0 + missed) * tick) <= step * (1.0 - 1e-12):
+        raise CertificateError("certificate.toml: a step shorter than the window of a set-point; certify again")
     if not missed.is_integer() or not window <= 3.0 * tick or tick > 0.8 * one("assumptions", "thrust_lag_s"):
         raise CertificateError(
             f"{missed:g} missed ticks, a window of {1e3 * window:g} ms, or a thrust lag below 1.25 periods: not covered by the "
             "argument; certify again"
         )
     substeps = _entry(table, "proof", "substeps")
-    if not isinstance(substeps, int) or not 1 <= substeps <= 1000 or one("proof", "step_s") <= 0:
+    if not isinstance(substeps, int) or not 1 <= substeps <= 1000 or step <= 0:
         raise CertificateError(f"certificate.toml: step or substeps = {substeps} out of range; certify again")
-    shapes: dict[str, tuple[int, ...]] = {"gain": (2, 3), "anchor": (2, 3)}
+    stages = int(min(one("proof", "stages"), 10_000))
+    shapes: dict[str, tuple[int, ...]] = {"gain": (2, 3), "anchor": (2, 3), "limits": (stages, 6, 2), "bounds": (stages, 2, 2)}
     for name, count in zip(AXES, _numbers(table, "proof", "facets", 2), strict=True):
         n = int(count)
-        shapes |= {f"{name}_facets": (n, 4), f"{name}_facet_multipliers": (n, n), f"{name}_tube": (6,)}
+        shapes |= {f"{name}_facets": (n, 4), f"{name}_facet_multipliers": (n, n), f"{name}_tube": (stages, 6)}
+        shapes[f"{name}_offsets"] = (stages, n)
         shapes[f"{name}_tube_multipliers"] = (6, substeps + 1, n)
     if set(arrays) != set(shapes):
         odd = sorted(set(arrays) ^ set(shapes))
@@ -186,22 +195,40 @@ def _claims(table: dict[str, Any], arrays: dict[str, Numbers]) -> tuple[Claimed,
         thrust_lag=one("assumptions", "thrust_lag_s"),
         drag=_pair(table, "assumptions", "drag_1_s"),
         gravity=one("assumptions", "gravity_m_s2"),
-        limits=np.array([_pair(table, "limits", key) for key in LIMITS]),
+        limits=arrays["limits"],
         gain=arrays["gain"],
         rounding=one("proof", "rounding_m_s3"),
-        w=_pair(table, "disturbance", "acceleration_m_s2"),
-        r=_pair(table, "disturbance", "jerk_m_s3"),
-        step=one("proof", "step_s"),
+        bounds=arrays["bounds"],
+        step=step,
         substeps=substeps,
     )
-    if float(claim.limits[2, 1]) + claim.estimate[1] >= 0.9 * claim.gravity or not (claim.limits > 0).all():
-        raise CertificateError("certificate.toml: a limit is 0, or the limits allow free fall; certify again")
+    _check_limits(claim, table)
     gains, offsets = (_numbers(table, "backup", key, 3, signed=True) for key in ("rate_gain", "rate_offset_rad_s"))
     if _entry(table, "backup", "gain") != claim.gain.tolist():
         raise CertificateError("certificate.toml: [backup] gain is not that of certificate.npz; certify again")
     if min(abs(g) for g in gains) < 0.1 or one("backup", "thrust_gain") < 0.1:
         raise CertificateError(f"certificate.toml: rate gains {gains} or thrust gain are near 0; identify the vehicle again")
     return claim, gains, offsets
+
+
+def _check_limits(claim: Claimed, table: dict[str, Any]) -> None:
+    """Limits of the stages: above 0, none larger than the one before, no free fall, and those of the table the first and the last."""
+    if float(claim.limits[0, 2, 1]) + claim.estimate[1] >= 0.9 * claim.gravity or not (claim.limits > 0).all():
+        raise CertificateError("certificate.npz: a limit is 0, or the limits allow free fall; certify again")
+    if not (np.diff(claim.limits, axis=0) <= 0).all() or not (claim.bounds >= 0).all():
+        raise CertificateError("certificate.npz: the limits of a stage exceed those of the one before; certify again")
+    for part, limits in (("limits", claim.limits[0]), ("lasting_limits", claim.limits[-1])):
+        if [list(_pair(table, part, key)) for key in LIMITS] != limits.tolist():
+            raise CertificateError(f"certificate.toml: [{part}] are not those of certificate.npz; certify again")
+
+
+def _check_stages(claim: Claimed) -> None:
+    """The bounds of each stage cover what is found over its limits."""
+    for stage, (limits, bounds) in enumerate(zip(claim.limits, claim.bounds, strict=True)):
+        found = disturbances(claim, limits)
+        for axis in (0, 1):
+            _require(found.w[axis], float(bounds[axis, 0]), f"disturbance w of stage {stage}, {AXES[axis]}")
+            _require(found.r[axis], float(bounds[axis, 1]), f"disturbance r of stage {stage}, {AXES[axis]}")
 
 
 def _check_backup(found: dict[str, npt.NDArray[Any]], claim: Claimed, table: dict[str, Any]) -> None:
@@ -240,13 +267,21 @@ def _check_backup(found: dict[str, npt.NDArray[Any]], claim: Claimed, table: dic
 
 
 def _check_shield(found: dict[str, npt.NDArray[Any]], arrays: dict[str, Numbers]) -> None:
-    """Facets bit for bit; the magnitudes not below them; the constant not above 1."""
+    """Facets bit for bit; the magnitudes not below them; each column of inverse offsets not below those of one stage; the constant
+    not above 1."""
     for name in AXES:
         facets, size = arrays[f"{name}_facets"], found[f"size_{name}"]
         if found[f"facets_{name}"].tobytes() != facets.tobytes() or found[f"facets_{name}"].shape != facets.shape:
             raise CertificateError(f"shield.onnx: facets_{name} are not those of certificate.npz; certify again")
         if size.shape != facets.shape or not (size >= np.abs(facets)).all():
             raise CertificateError(f"shield.onnx: size_{name} is below the facets' magnitude; certify again")
+    columns = found["inverse_horizontal"].shape[-1:]
+    for name in AXES:
+        if found[f"inverse_{name}"].shape != (arrays[f"{name}_facets"].shape[0], *columns) or columns != (JUDGED,):
+            raise CertificateError(f"shield.onnx: inverse_{name} has another shape; certify again")
+    for column in range(JUDGED):
+        if not any(_covers(found, arrays, column, stage) for stage in range(arrays["limits"].shape[0])):
+            raise CertificateError(f"shield.onnx: column {column} of the inverse offsets is that of no stage; certify again")
     one = found["one"]
     if one.shape != () or not 0.0 < float(one) <= 1.0 - 1e-10:
         raise CertificateError(f"shield.onnx: constant one is {one.tolist()}, must be just below 1; certify again")
@@ -254,13 +289,22 @@ def _check_shield(found: dict[str, npt.NDArray[Any]], arrays: dict[str, Numbers]
         raise CertificateError("shield.onnx: sums or maxima run over another axis; certify again")
 
 
+def _covers(found: dict[str, npt.NDArray[Any]], arrays: dict[str, Numbers], column: int, stage: int) -> bool:
+    """Whether a column of inverse offsets is at least one over the offsets of a stage, of both axes."""
+    return all(
+        (np.nextafter(found[f"inverse_{name}"][:, column] * arrays[f"{name}_offsets"][stage], -np.inf) >= 1.0).all()
+        for name in AXES
+    )
+
+
 def _check_disturbances(found: Found, claim: Claimed, table: dict[str, Any], gains: list[float]) -> float:
     """Stated bounds cover the ones found here; returns the rounding bound found."""
     if not found.share_of_errors < 0.5:
         raise CertificateError("errors of the sampled feedback exceed half the feedback; tighten the estimate errors")
-    for name, own, stated in (("w", found.w, claim.w), ("r", found.r, claim.r)):
+    stated = (_pair(table, "disturbance", "acceleration_m_s2"), _pair(table, "disturbance", "jerk_m_s3"))
+    for name, own, most in zip(("w", "r"), (found.w, found.r), stated, strict=True):
         for axis in (0, 1):
-            _require(own[axis], stated[axis], f"disturbance {name}, {AXES[axis]}")
+            _require(own[axis], most[axis], f"disturbance {name}, {AXES[axis]}")
     ratio = max(abs(g) for g in gains[:2]) / min(abs(g) for g in gains[:2])
     offset = max(abs(o) for o in _numbers(table, "backup", "rate_offset_rad_s", 3, signed=True))
     needed = rounding(claim, found.thrust_high, found.thrust_low, ratio, offset)
@@ -291,23 +335,28 @@ def _check_setpoints(
 
 def _check_axis(axis: int, name: str, claim: Claimed, table: dict[str, Any], arrays: dict[str, Numbers]) -> float:
     """Facets and tube of one axis; returns the largest facet."""
-    facets = arrays[f"{name}_facets"]
+    facets, offsets = arrays[f"{name}_facets"], arrays[f"{name}_offsets"]
     for k in range(4):
         if not facets[k, k] > 0 or np.any(np.delete(facets[k], k) != 0):
             raise CertificateError(f"{name}: facet {k} is not a multiple of unit row {k}; certify again")
-    largest = facet_values(claim, axis, facets, arrays[f"{name}_facet_multipliers"])
+    if not (offsets > 0).all() or not (offsets[-1] == 1).all():
+        raise CertificateError(f"{name}: an offset is not above 0, or not 1 at the last stage; certify again")
+    largest = facet_values(claim, axis, facets, offsets, arrays[f"{name}_facet_multipliers"])
     if not largest < 1:
-        raise CertificateError(f"{name}: a facet reaches {float(largest):.9f} after a step, the limit is 1: not invariant")
-    tube = arrays[f"{name}_tube"]
-    for i, value in enumerate(tube_values(claim, axis, facets, arrays[f"{name}_tube_multipliers"])):
-        # The prover's arithmetic is less exact by the width of its intervals; nothing but that may separate the two.
-        _require(value, float(tube[i]), f"{name} tube, {LIMITS[i]}")
-        if not tube[i] < claim.limits[i, axis]:
-            raise CertificateError(
-                f"{name}: the tube reaches {LIMITS[i]} {tube[i]:.5f}, not inside {claim.limits[i, axis]:.5f}"
-            )
-        if i < 4 and _pair(table, "tube", LIMITS[i])[axis] < tube[i]:
-            raise CertificateError(f"certificate.toml: [tube] {LIMITS[i]} is below the proven {name} tube; certify again")
+        raise CertificateError(f"{name}: a facet reaches {float(largest):.9f} of the next stage after a step: not invariant")
+    tube, last = arrays[f"{name}_tube"], offsets.shape[0] - 1
+    for stage, values in enumerate(tube_values(claim, axis, facets, offsets, arrays[f"{name}_tube_multipliers"])):
+        for i, value in enumerate(values):
+            # The prover's arithmetic is less exact by the width of its intervals; nothing but that may separate the two.
+            _require(value, float(tube[stage, i]), f"{name} tube of stage {stage}, {LIMITS[i]}")
+            # What acts during a step was computed for instants of this stage and of its neighbours.
+            least = claim.limits[[max(stage - 1, 0), stage, min(stage + 1, last)], i, axis].min()
+            if not tube[stage, i] < least:
+                raise CertificateError(
+                    f"{name}: the tube of stage {stage} reaches {LIMITS[i]} {tube[stage, i]:.5f}, not inside {least:.5f}"
+                )
+            if i < 4 and _pair(table, "tube", LIMITS[i])[axis] < tube[stage, i]:
+                raise CertificateError(f"certificate.toml: [tube] {LIMITS[i]} is below the proven {name} tube; certify again")
     stated = _numbers(table, "proof", "largest_facet", 2)[axis]
     _require(largest, stated, f"{name}: largest facet")
     if not stated < 1.0:
@@ -315,12 +364,14 @@ def _check_axis(axis: int, name: str, claim: Claimed, table: dict[str, Any], arr
     return float(largest)
 
 
-def _check_reach(table: dict[str, Any], facets: Numbers, gravity: float) -> None:
-    """The stated speed (level) and tilt (at rest) lie in S for some anchor: an interval of positions satisfies every facet."""
+def _check_reach(table: dict[str, Any], arrays: dict[str, Numbers], gravity: float) -> None:
+    """The stated speed (level) and tilt (at rest) lie in the first stage for some anchor: an interval of positions satisfies every
+    facet."""
+    facets, offsets = arrays["horizontal_facets"], arrays["horizontal_offsets"][0]
     speed = _numbers(table, "set", "speed_m_s", 1)[0]
     tilt = gravity * math.tan(math.radians(_numbers(table, "set", "tilt_deg", 1)[0]))
     for k, value, name in ((1, speed, "speed"), (2, tilt, "tilt")):
-        slopes, rest = facets[:, 0], facets[:, k] * value * (1.0 - 1e-6)
+        slopes, rest = facets[:, 0] / offsets, facets[:, k] / offsets * value * (1.0 - 1e-6)
         flat = slopes == 0.0
         ends = np.sort(np.stack([(1 - rest[~flat]) / slopes[~flat], (-1 - rest[~flat]) / slopes[~flat]]), axis=0)
         if not (np.abs(rest[flat]) <= 1.0).all() or not ends[0].max() <= ends[1].min():
@@ -328,7 +379,7 @@ def _check_reach(table: dict[str, Any], facets: Numbers, gravity: float) -> None
 
 
 def _check_at_once(table: dict[str, Any], arrays: dict[str, Numbers], gravity: float) -> None:
-    """The stated velocities and tilt lie in S at once, whatever their directions, for the stated anchor."""
+    """The stated velocities and tilt lie in the first stage at once, whatever their directions, for the stated anchor."""
     arb = flint().arb
     speed, rise = _numbers(table, "set", "at_once_velocity_m_s", 2)
     along, tilted, below = (arb(x) for x in _numbers(table, "set", "at_once_anchor_m", 3, signed=True))
@@ -336,12 +387,13 @@ def _check_at_once(table: dict[str, Any], arrays: dict[str, Numbers], gravity: f
     if not degrees < 90.0:
         raise CertificateError(f"certificate.toml: [set] at_once_tilt_deg is {degrees}; certify again")
     acceleration = arb(gravity) * (arb(degrees) * arb.pi() / 180).tan()
-    for row in arrays["horizontal_facets"]:
+    for row, offset in zip(arrays["horizontal_facets"], arrays["horizontal_offsets"][0], strict=True):
         f = [arb(float(x)) for x in row]
-        _require(abs(f[0] * along + f[1] * speed) + abs(f[0] * tilted + f[2] * acceleration), 1.0, "velocity and tilt at once")
-    for row in arrays["vertical_facets"]:
+        value = abs(f[0] * along + f[1] * speed) + abs(f[0] * tilted + f[2] * acceleration)
+        _require(value, float(offset), "velocity and tilt at once")
+    for row, offset in zip(arrays["vertical_facets"], arrays["vertical_offsets"][0], strict=True):
         f = [arb(float(x)) for x in row]
-        _require(abs(f[0] * below + f[1] * rise), 1.0, "vertical velocity")
+        _require(abs(f[0] * below + f[1] * rise), float(offset), "vertical velocity")
 
 
 def _require(found: Any, stated: float, name: str) -> None:

@@ -77,7 +77,8 @@ class CertifiedSet:
         return [*result, held if held is not None else result[1]]
 
     def margins(self, groups: Sequence[Sequence[tuple[Flat, Radii]]], options: Sequence[Held]) -> list[float]:
-        """For each option, the least margin of its states to the edge of S, all errors within their radii.
+        """For each option, the least margin of its states to the edge of S, all errors within their radii: to that stage of S for
+        which it is largest.
 
         Args:
             groups: For each option its states with their radii, as many for each.
@@ -105,16 +106,11 @@ class CertifiedSet:
         self._radius_horizontal[:size] = off_horizontal
         self._radius_vertical[:size] = off_vertical
         self._session.run_with_iobinding(self._binding)
-        found: list[float] = self._margin[: size // 4].tolist()
-        count = len(groups[0])
-        return [_least(found[n : n + count]) for n in range(0, len(found), count)]
+        # All states of an option must lie in one and the same stage; numpy's least and largest of a nan is nan.
+        found = self._margin[: size // 4].reshape(len(options), len(groups[0]), -1).min(axis=1).max(axis=1)
+        return [margin if math.isfinite(margin) else -math.inf for margin in found.tolist()]
 
     def fenced(self, held: Held) -> bool:
         """Whether the tube around an anchor stays within the geofence."""
         x, y = held.anchor[0] - self._home[0], held.anchor[1] - self._home[1]
         return math.sqrt(x * x + y * y) + self._tube_m <= self._fence_m
-
-
-def _least(margins: Sequence[float]) -> float:
-    """The smallest; minus infinity if one is not a finite number."""
-    return min(margins) if all(map(math.isfinite, margins)) else -math.inf

@@ -133,10 +133,10 @@ class OracleShield:
                 late = 0.0 if flat is ahead[0] else max(a.window_s - a.tick_s, 0.0)  # the backup's thrust acts for so long
                 wanted = self._turn(now, candidate)
                 points += [(one, held, radii) for one, radii in self._judged(flat, t, late, held, wanted, spread)]
-        margins = self._margins(points).reshape(len(holds), 4)
-        for held, part in zip(holds, margins, strict=True):
-            if (best is None or part.min() > best[0]) and self._fenced(held):
-                best = (float(part.min()), held)
+        for i, held in enumerate(holds):
+            part = self._margins(points)[4 * i : 4 * i + 4].min(axis=0).max()  # all of them in one stage
+            if (best is None or part > best[0]) and self._fenced(held):
+                best = (float(part), held)
         if best is None:
             return Reason.GEOFENCE, None, math.nan
         if best[0] <= 0.0:
@@ -264,7 +264,7 @@ class OracleShield:
         return -high, high
 
     def _margins(self, points: list[tuple[_Flat, _Held, Vector]]) -> Vector:
-        """Margin of each point to the edge of S, all errors within the radii; not a number counts as outside."""
+        """Margin of each point (row) to each stage (column), all errors within the radii; not a number counts as outside."""
         for i, (flat, held, radii) in enumerate(points):
             z = flat.rows.copy()
             z[0] -= held.anchor
@@ -287,14 +287,14 @@ class OracleShield:
         """The backup policy towards the anchor held last; from outside S it is sent all the same, but not for long."""
         still = [(now, self._still(now))]
         holds = [self._held] if self._held is not None else self._anchors(now, d)
-        margins = self._margins([(point, held, radius) for held in holds for point, radius in still])
+        margins = self._margins([(point, held, radius) for held in holds for point, radius in still]).max(axis=1)
         chosen = int(np.argmax(margins))
         margin, held = float(margins[chosen]), holds[chosen]
         if margin <= 0.0:
             # Another anchor only if it is better for sure: the one held stays covered though the margin, which takes off
             # the estimate's errors, and the ticks between two steps of the proof may show it slightly outside.
             options = self._anchors(now, d)
-            margins = self._margins([(point, option, radius) for option in options for point, radius in still])
+            margins = self._margins([(point, option, radius) for option in options for point, radius in still]).max(axis=1)
             chosen = int(np.argmax(margins))
             if margins[chosen] > 0.0:
                 margin, held = float(margins[chosen]), options[chosen]

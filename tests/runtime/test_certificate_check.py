@@ -100,6 +100,20 @@ def array(key: str, change: Callable[[np.ndarray], None]) -> Edit:
     return edit
 
 
+KEYS = ("position_m", "velocity_m_s", "acceleration_m_s2", "jerk_m_s3", "feedback_m_s3", "slope_m_s4")
+
+
+def limit(key: str, axis: int, factor: float) -> Edit:
+    """Scale a limit of all stages, in the arrays and in the table."""
+
+    def edit(table: dict[str, Any], arrays: dict[str, np.ndarray], backup: Any, shield: Any) -> None:
+        arrays["limits"][:, KEYS.index(key), axis] *= factor
+        for part, stage in (("limits", 0), ("lasting_limits", -1)):
+            table[part][key] = arrays["limits"][stage, KEYS.index(key)].tolist()
+
+    return edit
+
+
 def multiplier(axis: str, seed: int) -> Edit:
     """Change the largest multiplier of a random facet that the step leaves at its edge."""
 
@@ -186,6 +200,21 @@ EDITS: dict[str, Edit] = {
     "facet not a number": array("vertical_facet_multipliers", lambda v: v.__setitem__((3, 3), np.nan)),
     "multiplier infinite": array("vertical_tube_multipliers", lambda v: v.__setitem__((3, 3, 3), np.inf)),
     "facet lost": array("horizontal_facets", lambda v: v.__setitem__((slice(40, 41)), 0.0)),
+    "inverse offsets smaller": shield_constant("inverse_horizontal", lambda v: v * (1 - 1e-12)),
+    "inverse offsets of another stage in one axis": shield_constant("inverse_vertical", lambda v: v[:, ::-1]),
+    "inverse offsets lost": shield_constant("inverse_vertical", lambda v: v[:, :4]),
+    "limits of a stage above those before": array("limits", lambda v: v.__setitem__(3, 1.01 * v[2])),
+    "bounds of a stage": array("bounds", lambda v: v.__setitem__((7, 0, 1), 0.97 * v[7, 0, 1])),
+    "bounds of the last stage": array("bounds", lambda v: v.__setitem__((-1, 1, 1), 0.97 * v[-1, 1, 1])),
+    "negative bound": array("bounds", lambda v: v.__setitem__((4, 0, 0), -0.1)),
+    "offsets of a stage": array("horizontal_offsets", lambda v: v.__setitem__(9, 0.98 * v[9])),
+    "offset of the first stage": array("vertical_offsets", lambda v: v.__setitem__((0, 2), 1.1 * v[0, 2])),
+    "offset of 0": array("vertical_offsets", lambda v: v.__setitem__((5, 50), 0.0)),
+    "last offsets": array("vertical_offsets", lambda v: v.__setitem__(-1, 1.1)),
+    "one stage less": put("proof", "stages", 36),
+    "lasting limits": scale("lasting_limits", "jerk_m_s3", 0.9),
+    "tube of a stage": array("horizontal_tube", lambda v: v.__setitem__((20, 3), 0.99 * v[20, 3])),
+    "window longer than a step": put("assumptions", "delay_max_s", 0.07),
     "tube 1 % in table": scale("tube", "position_m", 0.99),
     "unknown table": lambda t, a, b, s: t.update(extra={"x": 1}),
     "missed ticks": put("assumptions", "missed_ticks", 2),
@@ -197,11 +226,12 @@ EDITS: dict[str, Edit] = {
     "tilt at once": scale("set", "at_once_tilt_deg", 1.02),
     "tilt at once beyond the horizon": put("set", "at_once_tilt_deg", 200.0),
     "anchor at once": scale("set", "at_once_anchor_m", 0.5),
-    "free fall": scale("limits", "acceleration_m_s2", 8.0, 1),
+    "free fall": array("limits", lambda v: v.__setitem__((slice(None), 2, 1), 8.9)),
     "negative": put("assumptions", "rate_residual_rad_s", -0.1),
     "not a number": put("assumptions", "attitude_error_rad", float("nan")),
     "text": put("assumptions", "yaw_rate_rad_s", "0.3"),
     "substeps": put("proof", "substeps", 9),
+    "stages": put("proof", "stages", 1e9),
     "step doubled": scale("proof", "step_s", 2.0),
     "rounding": scale("proof", "rounding_m_s3", 0.1),
     "largest facet": put("proof", "largest_facet", [0.999, 0.999]),
@@ -230,12 +260,12 @@ for _axis in ("horizontal", "vertical"):
 for _index in (0, 1):
     EDITS[f"W doubled {_index}"] = scale("assumptions", "acceleration_m_s2", 2.0, _index)
     EDITS[f"w smaller {_index}"] = scale("disturbance", "acceleration_m_s2", 0.98, _index)
-    EDITS[f"w larger {_index}"] = scale("disturbance", "acceleration_m_s2", 1.05, _index)
-    EDITS[f"r larger {_index}"] = scale("disturbance", "jerk_m_s3", 1.02, _index)
+    EDITS[f"w of the stages larger {_index}"] = array("bounds", lambda v, i=_index: v[:, i, 0].__imul__(1.05))
+    EDITS[f"r of the stages larger {_index}"] = array("bounds", lambda v, i=_index: v[:, i, 1].__imul__(1.05))
     EDITS[f"r smaller {_index}"] = scale("disturbance", "jerk_m_s3", 0.9, _index)
-    for _key in ("position_m", "velocity_m_s", "acceleration_m_s2", "jerk_m_s3", "feedback_m_s3", "slope_m_s4"):
-        EDITS[f"limit {_key} {_index} reduced"] = scale("limits", _key, 0.9, _index)
-    EDITS[f"limit acceleration {_index} enlarged"] = scale("limits", "acceleration_m_s2", 1.5, _index)
+    for _key in KEYS:
+        EDITS[f"limit {_key} {_index} reduced"] = limit(_key, _index, 0.9)
+    EDITS[f"limit acceleration {_index} enlarged"] = limit("acceleration_m_s2", _index, 1.2)
     EDITS[f"estimate {_index}"] = scale("assumptions", "disturbance_estimate_m_s2", 4.0, _index)
 for _key in ("position_error_m", "velocity_error_m_s", "attitude_error_rad", "rate_residual_rad_s", "delay_max_s"):
     EDITS[f"{_key} larger"] = scale("assumptions", _key, 8.0)

@@ -20,11 +20,12 @@ from .disturbance import Disturbance, Limits
 from .interval import Numbers
 from .proof import AxisProof
 
-FORMAT = 2
+FORMAT = 3
 STATEMENT = (
     "Let z = (position from the anchor, velocity, thrust vector minus hover plus held disturbance estimate, its derivative). "
-    "If z lies in S when the backup policy takes over, and the assumptions hold, then z lies in S again after every step, stays in "
-    "the tube T at all times between, and neither set-points nor states leave the limits; for ever. Position means distance "
+    "S is the union of stages. If z lies in a stage when the backup policy takes over, and the assumptions hold, then z lies in the "
+    "next stage after a step, in the last one after that again after every step, stays in the tube T at all times between, and "
+    "neither set-points nor states leave the limits; for ever. Position means distance "
     "from the anchor that the backup holds; clearance to ground and obstacles follows only where the tube around the anchor has it."
 )
 
@@ -45,14 +46,28 @@ class AtOnce:
 
 
 @dataclass(frozen=True, slots=True)
+class Stages:
+    """What differs from stage to stage.
+
+    Attributes:
+        limits: Over which the disturbances were bounded, shape (stages, 6, 2): rows as `loop.ROWS`, horizontal and vertical.
+        bounds: Of w and r, shape (stages, 2, 2): horizontal and vertical, w [m/s^2] and r [m/s^3].
+    """
+
+    limits: Numbers
+    bounds: Numbers
+
+
+@dataclass(frozen=True, slots=True)
 class Certificate:
     """Everything that `prove` established, with what it assumed.
 
     Attributes:
         assumptions: E, W, timing, lags.
-        limits: Limits over which the disturbances were bounded; the tube stays inside.
+        limits: The widest limits, those of the first stage; the tube stays inside.
         law: The backup policy.
-        disturbance: Bounds of w and r.
+        disturbance: Bounds of w and r over the widest limits.
+        stages: Limits and bounds of each stage.
         axes: Proof of the horizontal and of the vertical axis.
         anchor: Linear map (velocity, acceleration, jerk) to the position from the anchor with the most margin, shape (2, 3).
         step_s, substeps: Step of the invariance, pieces of a step for the tube.
@@ -66,6 +81,7 @@ class Certificate:
     limits: Limits
     law: BackupLaw
     disturbance: Disturbance
+    stages: Stages
     axes: tuple[AxisProof, AxisProof]
     anchor: Numbers
     step_s: float
@@ -77,12 +93,15 @@ class Certificate:
 
     def arrays(self) -> dict[str, Numbers]:
         """Numeric content by name."""
-        result: dict[str, Numbers] = {"anchor": self.anchor, "gain": self.law.gain}
+        result: dict[str, Numbers] = {
+            "anchor": self.anchor, "gain": self.law.gain, "limits": self.stages.limits, "bounds": self.stages.bounds,
+        }  # fmt: skip
         for name, axis in zip(("horizontal", "vertical"), self.axes, strict=True):
             result[f"{name}_facets"] = axis.facets
+            result[f"{name}_offsets"] = axis.offsets
             result[f"{name}_facet_multipliers"] = axis.facet_multipliers
             result[f"{name}_tube_multipliers"] = axis.tube_multipliers
-            result[f"{name}_tube"] = axis.tube_bound
+            result[f"{name}_tube"] = axis.stage_tube
         return result
 
     def table(self, graphs: dict[str, bytes]) -> dict[str, Any]:
@@ -93,10 +112,12 @@ class Certificate:
             "statement": STATEMENT,
             "assumptions": _plain(asdict(self.assumptions)),
             "limits": _plain(asdict(self.limits)),
+            "lasting_limits": _plain(asdict(Limits(*map(tuple, self.stages.limits[-1].tolist())))),
             "backup": _plain(asdict(self.law)),
             "proof": {
                 "step_s": self.step_s,
                 "substeps": self.substeps,
+                "stages": int(self.stages.limits.shape[0]),
                 "rounding_m_s3": self.rounding_m_s3,
                 "facets": [int(axis.facets.shape[0]) for axis in self.axes],
                 "largest_facet": [float(axis.facet_bound.max()) for axis in self.axes],

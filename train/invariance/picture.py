@@ -31,10 +31,13 @@ def _margins(facets: Numbers, first: Numbers, second: Numbers) -> Numbers:
 
 
 def _draw_set(panel, proof: AxisProof, name: str):  # type: ignore[no-untyped-def]
-    """S and T of one axis: velocity against thrust vector; returns what a colour bar needs."""
-    v = np.linspace(-1.05, 1.05, 121) / proof.facets[1, 1]
-    a = np.linspace(-1.05, 1.05, 121) / proof.facets[2, 2]
-    margins = _margins(proof.facets, v, a)
+    """S and T of one axis: velocity against thrust vector, the last stage in white; returns what a colour bar needs."""
+    first, last = proof.stage(0), proof.stage(-1)
+    v = np.linspace(-1.05, 1.05, 121) / first[1, 1]
+    a = np.linspace(-1.05, 1.05, 121) / first[2, 2]
+    lasting = _margins(last, v, a)
+    margins = np.maximum(_margins(first, v, a), lasting)
+    panel.contour(v, a, lasting, levels=[0.0], colors="white", linewidths=1.2)
     filled = panel.contourf(v, a, margins, levels=np.linspace(0.0, 1.0, 11), cmap="viridis")
     panel.contour(v, a, margins, levels=[0.0], colors="black", linewidths=1.6)
     for sign in (-1, 1):
@@ -57,7 +60,8 @@ def draw(certificate: Certificate, path: Path) -> None:
     for panel, proof, name in zip(axes, certificate.axes, ("horizontal, any direction", "vertical"), strict=True):
         figure.colorbar(_draw_set(panel, proof, name), ax=panel, label="margin to the edge of S")
     figure.suptitle(
-        f"Invariant set S for the best anchor, zero jerk; dashed: tube T (up to {certificate.speed_m_s:.2f} m/s certified)"
+        "Invariant set S for the best anchor, zero jerk; white: its last stage; dashed: tube T "
+        f"(up to {certificate.speed_m_s:.2f} m/s certified)"
     )
     figure.savefig(path, dpi=120)
     plt.close(figure)
