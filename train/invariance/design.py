@@ -95,8 +95,8 @@ def attempt(
     longest_s = max(assumptions.window_s, (1 + assumptions.missed_ticks) * assumptions.tick_s)
     if longest_s > STEP_S * (1.0 - 1e-9):
         raise CertificateError(
-            f"set-points may act {1e3 * longest_s:.1f} ms away from their instant, longer than a step of {1e3 * STEP_S:g} ms: the stages "
-            "do not cover that; lower the delay or the missed ticks"
+            f"set-points may act {1e3 * longest_s:.1f} ms away from their instant, longer than a step of {1e3 * STEP_S:g} ms: the "
+            "stages do not cover that; lower the delay or the missed ticks"
         )
     rows = [
         gains(poles, drag, assumptions.rate_lag_s)

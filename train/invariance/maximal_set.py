@@ -21,6 +21,8 @@ from .interval import Numbers
 
 LOOKED_AT = 6
 """Stages that a linear program looks at; all are checked afterwards."""
+NEWEST = 36
+"""Facets found last that a test of redundancy looks at."""
 SLACK = 2e-6
 """Share of a limit left for what the linear programs do not solve exactly."""
 
@@ -113,7 +115,7 @@ def maximal_set(
     flow = expm(dynamics * step_s)
     rows = outputs.copy()
     used = np.zeros((last + 1, rows.shape[0]))
-    facets, offsets = np.zeros((0, 4)), np.zeros((last + 1, 0))
+    facets, offsets, useful = np.zeros((0, 4)), np.zeros((last + 1, 0)), set(range(rows.shape[0]))
     for step in range(max_steps):
         allowed = limits[np.minimum(np.arange(last + 1) + step, last)] - used
         if not np.all(allowed > 0.0):
@@ -125,7 +127,7 @@ def maximal_set(
             )
         added = 0
         for i in range(rows.shape[0]):
-            if step and _redundant(facets, offsets, limits[:, :4], rows[i], allowed[:, i]):
+            if step and _redundant(facets, offsets, limits[:, :4], rows[i], allowed[:, i], useful):
                 continue
             facets = np.vstack([facets, rows[i] / allowed[last, i]])
             offsets = np.hstack([offsets, allowed[:, i : i + 1] / allowed[last, i]])
@@ -140,8 +142,19 @@ def maximal_set(
     raise CertificateError(f"no invariant set: {max_steps} steps of {step_s} s were not enough; the loop is too slow")
 
 
-def _redundant(facets: Numbers, offsets: Numbers, box: Numbers, row: Numbers, allowed: Numbers) -> bool:
-    """Whether the facets so far, with the same multipliers at all stages, keep a row within what is allowed."""
+def _redundant(
+    facets: Numbers, offsets: Numbers, box: Numbers, row: Numbers, allowed: Numbers, useful: set[int]
+) -> bool:
+    """Whether the facets so far, with the same multipliers at all stages, keep a row within what is allowed.
+
+    Only those are looked at that were of use before, and the newest: a row that is kept without need costs less than a large
+    linear program.
+    """
     if np.all(box @ np.abs(row) <= allowed * (1.0 - SLACK)):
         return True
-    return support(facets, offsets, row, np.zeros(allowed.size), allowed)[0] <= 1.0 - SLACK
+    some = np.array(sorted(useful | set(range(max(0, facets.shape[0] - NEWEST), facets.shape[0]))))
+    share, y = support(facets[some], offsets[:, some], row, np.zeros(allowed.size), allowed)
+    if share > 1.0 - SLACK:
+        return False
+    useful.update(some[np.abs(y) > 1e-9].tolist())
+    return True
