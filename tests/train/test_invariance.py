@@ -89,8 +89,9 @@ def test_exponential_without_remainder_is_seen_by_ball_arithmetic(monkeypatch: p
     assert (np.e > middle + 0.65 * radius).all()
 
 
-def reached(certificate: Certificate, axis: int, stage: int) -> float:
-    """Largest share of an offset after a step from a stage, its vertices and disturbances at the bound: what really happens."""
+def reached(certificate: Certificate, axis: int, stage: int) -> tuple[list[int], Numbers]:
+    """Some facets, and the share of the next offset that a step from a stage reaches, its vertices and disturbances at the bound:
+    what really happens."""
     from scipy.linalg import expm
 
     a, own = certificate.assumptions, certificate.axes[axis]
@@ -101,8 +102,8 @@ def reached(certificate: Certificate, axis: int, stage: int) -> float:
     added = sum(np.abs(own.facets @ g) @ certificate.stages.bounds[stage, axis] for g in fine) * certificate.step_s / 200
     after = own.offsets[min(stage + 1, own.offsets.shape[0] - 1)]
     now = own.offsets[stage : stage + 1] if stage >= 0 else own.offsets[stage:]
-    rows = range(0, own.facets.shape[0], 16)
-    return max(support(own.facets, now, own.facets[i] @ flow, added[i : i + 1], after[i : i + 1])[0] for i in rows)
+    rows = list(range(0, own.facets.shape[0], 16))
+    return rows, np.array([support(own.facets, now, own.facets[i] @ flow, added[i : i + 1], after[i : i + 1])[0] for i in rows])
 
 
 def test_the_bound_of_a_step_is_above_what_happens_and_tight() -> None:
@@ -110,13 +111,14 @@ def test_the_bound_of_a_step_is_above_what_happens_and_tight() -> None:
     certificate = proven()
     for axis in (0, 1):
         for stage in (0, certificate.stages.bounds.shape[0] - 1):
-            bound_ = float(certificate.axes[axis].facet_bound[stage].max())
-            happens = reached(certificate, axis, stage)
-            assert happens <= bound_ < 1.0
-            assert happens > 0.99
+            bounds = certificate.axes[axis].facet_bound[stage]
+            rows, happens = reached(certificate, axis, stage)
+            assert (happens <= bounds[rows] + 1e-7).all()
+            assert (bounds < 1.0).all()
+            assert happens.max() > 0.99
             for share in (0.0, 0.9):
                 less = check(certificate, axis, bounds=share * certificate.stages.bounds)
-                assert float(less.facet_bound[stage].max()) < happens
+                assert (less.facet_bound[stage, rows] < happens - 1e-5).sum() > 3
 
 
 def test_tube_covers_more_than_end_points() -> None:
