@@ -54,14 +54,15 @@ def run(arguments: argparse.Namespace) -> int:
     faults: list[str] = []
 
     start = time.monotonic()
-    stages: list[tuple[float, str]] = []
-    again = certify(certificate.assumptions, certificate.law, progress=lambda text: stages.append((time.monotonic() - start, text)))
+    again = certify(certificate.assumptions, certificate.law)
     seconds = time.monotonic() - start
-    cost = _cost(certificate, stages, seconds)
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
     both = certificate.at_once
     facets = [int(axis.facets.shape[0]) for axis in certificate.axes]
-    print(f"proven again in {seconds:.1f} s, peak memory {peak_mib:.0f} MiB: {facets[0]} + {facets[1]} facet pairs")
+    stages = int(certificate.stages.limits.shape[0])
+    print(
+        f"proven again in {seconds:.1f} s, peak memory {peak_mib:.0f} MiB: {facets[0]} + {facets[1]} facet pairs in {stages} stages"
+    )
     if abs(again.at_once.tilt_rad - both.tilt_rad) > 1e-6:
         print("  (the designs of this version find another set than the one that the bundle holds)")
     tilt = float(np.degrees(both.tilt_rad))
@@ -93,8 +94,8 @@ def run(arguments: argparse.Namespace) -> int:
         "largest_facet": seen.largest_facet,
         "seconds": seconds,
         "peak_mib": peak_mib,
-        "cells": again.disturbance.cells,
-        "cost": cost,
+        "cells": again.disturbance.cells * stages,
+        "stages": stages,
         "facets": facets,
         "stops": stops,
         "seed": arguments.seed,
@@ -105,11 +106,12 @@ def run(arguments: argparse.Namespace) -> int:
         result["mutants"], result["rejected"] = arguments.mutants, _mutants(certificate, arguments, faults)
     result["shield_us"] = _decisions(files, arguments.ticks, arguments.seed)
     print(f"shield: decision p50 {result['shield_us']['p50']:.0f} us, p99 {result['shield_us']['p99']:.0f} us on this machine")
+    cost = result["cost"] = _cost(certificate)
     write_file(arguments.json, (json.dumps(result, indent=2) + "\n").encode())
     _draw_cost(cost, arguments.json.with_suffix(".png"))
     for fault in faults:
         print(f"FAULT: {fault}")
-    print(f"figures: {arguments.json}; cost against cells and states: {arguments.json.with_suffix('.png')}")
+    print(f"figures: {arguments.json}; cost against cells and stages: {arguments.json.with_suffix('.png')}")
     print("next: tubepilot certify --help says which assumption each option changes")
     return 1 if faults else 0
 
@@ -123,33 +125,41 @@ def _files(folder: Path) -> dict[str, bytes]:
 
 PIECES = (3, 6, 12, 24, 48)
 """Cells of the thrust vector from 0 to its largest value for which the bound of the disturbances is timed."""
+STAGES = (11, 21, 31, 41)
+"""Stages for which sets, witnesses and proofs are timed: the last ones of the certificate."""
 STATES = 8
-"""Of one proven set: four along every horizontal direction, four vertically."""
-
-
+"""Of one stage: four along every horizontal direction, four vertically."""
 Cost = dict[str, list[dict[str, float]]]
 
 
-def _cost(certificate, stages: list[tuple[float, str]], seconds: float) -> Cost:  # type: ignore[no-untyped-def]
-    """Seconds against cells of the thrust vector, with the bound that they give; against states and facets of the proven sets."""
+def _cost(certificate) -> Cost:  # type: ignore[no-untyped-def]
+    """Seconds against cells of the thrust vector, with the bound that they give; and against the states of all stages proven."""
+    from tubepilot.train.invariance.design import prove_stages
     from tubepilot.train.invariance.disturbance import bound
+    from tubepilot.train.invariance.loop import AxisLoop
+    from tubepilot.train.invariance.stages import BETWEEN
 
-    cells = []
+    cells, states = [], []
+    a, stages = certificate.assumptions, certificate.stages
     for pieces in PIECES:
         begun = time.monotonic()
-        d = bound(certificate.assumptions, certificate.limits, certificate.law.gain, pieces, certificate.rounding_m_s3)
+        d = bound(a, certificate.limits, certificate.law.gain, pieces, certificate.rounding_m_s3)
         cells.append({"cells": float(d.cells), "seconds": time.monotonic() - begun, "r_horizontal": d.jerk_m_s3[0]})
-    begins = [at for at, text in stages if text.endswith("horizontal set")]
-    ends = [*begins[1:], seconds]
-    facets = [sum(axis.facets.shape[0] for axis in axes) for axes in (certificate.axes, *(x.axes for x in certificate.levels))]
-    states, total, count = [], 0.0, 0
-    for n, (begin, end) in enumerate(zip(begins, ends, strict=True)):
-        total, count = total + end - begin, count + (facets[n] if n < len(facets) else 0)
-        states.append({"states": float(STATES * (n + 1)), "facets": float(count), "seconds": total})
+    loops = [AxisLoop(certificate.law.gain[axis], a.drag_1_s[axis], a.rate_lag_s) for axis in (0, 1)]
+    for count in STAGES:
+        limits, bounds = stages.limits[-count:], stages.bounds[-count:]
+        own = np.concatenate([limits[1:], limits[-1:]])  # those of a stage itself are what the next one was bounded over
+        begun = time.monotonic()
+        try:
+            proofs = prove_stages(loops, limits, own / BETWEEN[None, :, None], bounds)
+        except CertificateError:
+            continue
+        facets = sum(proof.facets.shape[0] for proof in proofs)
+        states.append({"states": float(STATES * limits.shape[0]), "facets": float(facets), "seconds": time.monotonic() - begun})
     return {"cells": cells, "states": states}
 
 
-def _draw_cost(cost: dict[str, list[dict[str, float]]], path: Path) -> None:
+def _draw_cost(cost: Cost, path: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
@@ -157,30 +167,30 @@ def _draw_cost(cost: dict[str, list[dict[str, float]]], path: Path) -> None:
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), constrained_layout=True)
     left.plot([c["cells"] for c in cost["cells"]], [c["seconds"] for c in cost["cells"]], "o-", color="tab:blue")
-    left.set(xscale="log", yscale="log", xlabel="cells of the thrust vector", ylabel="time to bound the disturbances [s]")
+    left.set(xscale="log", yscale="log", xlabel="cells of the thrust vector", ylabel="time to bound one stage's disturbances [s]")
     other = left.twinx()
     other.plot([c["cells"] for c in cost["cells"]], [c["r_horizontal"] for c in cost["cells"]], "s--", color="tab:orange")
     other.set_ylabel("bound of r, horizontal [m/s³] (dashed)")
     right.plot([s["states"] for s in cost["states"]], [s["seconds"] for s in cost["states"]], "o-", color="tab:blue")
     for s in cost["states"]:
         right.annotate(f"{s['facets']:.0f} facet pairs", (s["states"], s["seconds"]), xytext=(4, -12), textcoords="offset points")
-    right.set(xlabel="states proven: S, then with each level", ylabel="time of sets, witnesses and proofs [s]", ylim=(0, None))
+    right.set(xlabel="states proven, all stages together", ylabel="time of sets, witnesses and proofs [s]", ylim=(0, None))
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
 
 def _stops(certificate) -> list[dict[str, float]]:  # type: ignore[no-untyped-def]
-    """How far from where it is the vehicle can get, for speeds that S holds, level and without jerk: to the anchor, and the tube."""
+    """How far from where it is the vehicle can get, for speeds that S holds, level and without jerk: to the anchor, and the tube
+    of the stage that makes it least and of those after it."""
     from tubepilot.train.invariance.design import best_anchor
 
-    result = []
-    sets = [*(level.axes for level in certificate.levels), certificate.axes]
+    proof, result = certificate.axes[0], []
+    tubes = np.maximum.accumulate(proof.stage_tube[::-1, 0])[::-1]
     for speed in np.arange(0.0, certificate.speed_m_s + 1e-9, 1.0):
-        for horizontal, _ in sets:
-            offset, margin = best_anchor(horizontal.facets, np.array([speed, 0.0, 0.0]))
-            if margin > 0.0:
-                result.append({"speed_m_s": float(speed), "distance_m": abs(offset) + float(horizontal.tube_bound[0])})
-                break
+        found = [(best_anchor(proof.stage(k), np.array([speed, 0.0, 0.0])), tube) for k, tube in enumerate(tubes)]
+        distances = [abs(offset) + tube for (offset, margin), tube in found if margin > 0.0]
+        if distances:
+            result.append({"speed_m_s": float(speed), "distance_m": float(min(distances))})
     return result
 
 

@@ -158,7 +158,7 @@ def manifest_table(export: Export, files: Mapping[str, bytes]) -> dict[str, Any]
         "observation": plain(checkpoint.observation_scale),
         "cost": plain(checkpoint.cost),
         "assumptions": export.certificate.table("assumptions"),
-        "certified_limits": export.certificate.table("limits"),
+        "certified_limits": export.certificate.table("lasting_limits"),
         "residual_bounds": {
             "acceleration_m_s2": list(bounds.acceleration_m_s2),
             "rate_rad_s": list(bounds.rate_rad_s),

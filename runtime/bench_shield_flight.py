@@ -414,7 +414,6 @@ def room_from_hover(shield: Shield) -> tuple[float, float]:
     certified = shield._set
     flat = flatten([0.0] * 6 + [1.0] + [0.0] * 6 + [GRAVITY_M_S2], 0.0, GRAVITY_M_S2).flat
     certified.present(flat, [Held((0.0, 0.0, 0.0), (0.0, 0.0, 0.0))])
-    certified._run(near=True)
     return certified._rooms[0][0], certified._rooms[1][0]
 
 

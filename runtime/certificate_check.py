@@ -2,9 +2,9 @@
 
 What is shown, in this order: the graphs and arrays are the ones that the certificate names; the backup graph computes
 exactly the law that the certificate speaks of, with its gains; the shield graph judges by exactly its facets; the
-disturbance bounds w and r cover everything that the assumptions allow within the limits, float32 rounding included; no
-set-point of the backup policy is ever cut; every facet holds again after a step; the tube stays strictly inside the
-limits, so that the bounds made for the limits hold for ever (first exit). Needs python-flint and onnx, which the
+disturbance bounds w and r of every stage cover all that the assumptions allow within its limits, float32 rounding included; no
+set-point of the backup policy is ever cut; every stage leads into the next one, the last one into itself; the tube stays
+strictly inside the limits, so that the bounds made for the limits hold for ever (first exit). Needs python-flint and onnx, which the
 on-board install leaves out.
 """
 
@@ -16,7 +16,6 @@ import math
 import tomllib
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,12 +26,12 @@ from tubepilot.firmware_bridge.errors import CertificateError
 from .bundle import Bundle
 from .check_admission import check_shield
 from .check_arithmetic import Claimed, Found, Numbers, disturbances, facet_values, flint, rounding, tube_values
-from .check_graphs import BACKUP, check_graph, shield_expected
+from .check_graphs import BACKUP, SHIELD, check_graph
 
 AXES = ("horizontal", "vertical")
 LIMITS = ("position_m", "velocity_m_s", "acceleration_m_s2", "jerk_m_s3", "feedback_m_s3", "slope_m_s4")
 ERRORS = ("position_error_m", "velocity_error_m_s", "attitude_error_rad", "rate_error_rad_s")
-TABLES = {"assumptions", "limits", "backup", "proof", "set", "tube", "disturbance", "graphs", "levels", "format", "statement"}
+TABLES = {"assumptions", "limits", "lasting_limits", "backup", "proof", "set", "tube", "disturbance", "graphs", "format", "statement"}
 FORMAT = 3
 SINGLE = 2.0**-23
 """Relative accuracy asked of the float32 constants of the backup graph: two roundings."""
@@ -59,24 +58,24 @@ def recheck_files(files: Mapping[str, bytes]) -> list[str]:
     claim, gains, offsets = _claims(table, arrays)
     backup = check_graph(files["backup.onnx"], BACKUP)
     _check_backup(backup, claim, table)
-    check_shield(check_graph(files["shield.onnx"], shield_expected(len(table["levels"]))), claim, arrays)
-    found = disturbances(claim)
+    check_shield(check_graph(files["shield.onnx"], SHIELD), claim, arrays)
+    found = disturbances(claim, claim.limits[0])  # the widest: they cover every stage
     needed = _check_disturbances(found, claim, table, gains)
+    _check_stages(claim)
     _check_setpoints(found, claim, table, gains, offsets)
     lines = [
-        "graphs: the backup policy, the sets and the admission box are the certified ones, bit for bit",
-        f"disturbance: w {_two(found.w)} of {_two(claim.w)} m/s^2, r {_two(found.r)} of {_two(claim.r)} m/s^3, "
+        "graphs: the backup policy, the sets and the admission box are the certified ones",
+        f"disturbance: at most w {_two(found.w)} m/s^2, r {_two(found.r)} m/s^3 in {claim.limits.shape[0]} stages, "
         f"rounding {needed:.1e} of {claim.rounding:.1e} m/s^3",
     ]
     for axis, name in enumerate(AXES):
-        tubes = [_pair(table, "tube", key)[axis] for key in LIMITS[:4]]
-        largest = _check_axis(axis, "", claim, _numbers(table, "proof", "largest_facet", 2)[axis], tubes, arrays)
+        largest = _check_axis(axis, name, claim, table, arrays)
         count = arrays[f"{name}_facets"].shape[0]
         lines.append(
-            f"{name}: {count} facet pairs hold after every {1e3 * claim.step:g} ms, the largest at {largest:.9f} of 1"
+            f"{name}: {count} facet pairs lead every {1e3 * claim.step:g} ms into the next of {claim.limits.shape[0]} stages, the last "
+            f"into itself; the largest at {largest:.9f} of 1"
         )
-    lines += [_check_level(n, entry, claim, table, gains, arrays) for n, entry in enumerate(table["levels"])]
-    _check_reach(table, arrays["horizontal_facets"], claim.gravity)
+    _check_reach(table, arrays, claim.gravity)
     _check_at_once(table, arrays, claim.gravity)
     lines.append("tube: strictly inside the limits at all times; set-points never cut")
     return lines
@@ -152,21 +151,24 @@ def _claims(table: dict[str, Any], arrays: dict[str, Numbers]) -> tuple[Claimed,
             )
     tick, missed, delay = (one("assumptions", k) for k in ("tick_s", "missed_ticks", "delay_max_s"))
     window = 0.5 * ((1.0 + missed) * tick + delay)
+    step = one("proof", "step_s")
+    if not max(window, (1.0 + missed) * tick) <= step * (1.0 - 1e-12):
+        raise CertificateError("certificate.toml: a step shorter than the window of a set-point; certify again")
     if not missed.is_integer() or not window <= 3.0 * tick or tick > 0.8 * one("assumptions", "thrust_lag_s"):
         raise CertificateError(
             f"{missed:g} missed ticks, a window of {1e3 * window:g} ms, or a thrust lag below 1.25 periods: not covered by the "
             "argument; certify again"
         )
     substeps = _entry(table, "proof", "substeps")
-    if not isinstance(substeps, int) or not 1 <= substeps <= 1000 or one("proof", "step_s") <= 0:
+    if not isinstance(substeps, int) or not 1 <= substeps <= 1000 or step <= 0:
         raise CertificateError(f"certificate.toml: step or substeps = {substeps} out of range; certify again")
-    shapes: dict[str, tuple[int, ...]] = {"gain": (2, 3), "anchor": (2, 3)}
-    groups = [("", table["proof"]), *((f"level{n}_", entry) for n, entry in enumerate(_levels(table)))]
-    for prefix, entry in groups:
-        for name, count in zip(AXES, _numbers({"": entry}, "", "facets", 2), strict=True):
-            n = int(count)
-            shapes |= {f"{prefix}{name}_facets": (n, 4), f"{prefix}{name}_facet_multipliers": (n, n), f"{prefix}{name}_tube": (6,)}
-            shapes[f"{prefix}{name}_tube_multipliers"] = (6, substeps + 1, n)
+    stages = int(min(one("proof", "stages"), 10_000))
+    shapes: dict[str, tuple[int, ...]] = {"gain": (2, 3), "anchor": (2, 3), "limits": (stages, 6, 2), "bounds": (stages, 2, 2)}
+    for name, count in zip(AXES, _numbers(table, "proof", "facets", 2), strict=True):
+        n = int(count)
+        shapes |= {f"{name}_facets": (n, 4), f"{name}_facet_multipliers": (n, n), f"{name}_tube": (stages, 6)}
+        shapes[f"{name}_offsets"] = (stages, n)
+        shapes[f"{name}_tube_multipliers"] = (6, substeps + 1, n)
     if set(arrays) != set(shapes):
         odd = sorted(set(arrays) ^ set(shapes))
         raise CertificateError(f"certificate.npz: arrays {odd} missing or unknown; certify again")
@@ -179,6 +181,7 @@ def _claims(table: dict[str, Any], arrays: dict[str, Numbers]) -> tuple[Claimed,
         position_error=one("assumptions", "position_error_m"),
         velocity_error=one("assumptions", "velocity_error_m_s"),
         attitude_error=one("assumptions", "attitude_error_rad"),
+        rate_error=one("assumptions", "rate_error_rad_s"),
         acceleration=_pair(table, "assumptions", "acceleration_m_s2"),
         estimate=_pair(table, "assumptions", "disturbance_estimate_m_s2"),
         rate_residual=one("assumptions", "rate_residual_rad_s"),
@@ -191,23 +194,40 @@ def _claims(table: dict[str, Any], arrays: dict[str, Numbers]) -> tuple[Claimed,
         thrust_lag=one("assumptions", "thrust_lag_s"),
         drag=_pair(table, "assumptions", "drag_1_s"),
         gravity=one("assumptions", "gravity_m_s2"),
-        rate_error=one("assumptions", "rate_error_rad_s"),
-        limits=_limits(table["limits"]),
+        limits=arrays["limits"],
         gain=arrays["gain"],
         rounding=one("proof", "rounding_m_s3"),
-        w=_pair(table, "disturbance", "acceleration_m_s2"),
-        r=_pair(table, "disturbance", "jerk_m_s3"),
-        step=one("proof", "step_s"),
+        bounds=arrays["bounds"],
+        step=step,
         substeps=substeps,
     )
-    if float(claim.limits[2, 1]) + claim.estimate[1] >= 0.9 * claim.gravity or not (claim.limits > 0).all():
-        raise CertificateError("certificate.toml: a limit is 0, or the limits allow free fall; certify again")
+    _check_limits(claim, table)
     gains, offsets = (_numbers(table, "backup", key, 3, signed=True) for key in ("rate_gain", "rate_offset_rad_s"))
     if _entry(table, "backup", "gain") != claim.gain.tolist():
         raise CertificateError("certificate.toml: [backup] gain is not that of certificate.npz; certify again")
     if min(abs(g) for g in gains) < 0.1 or one("backup", "thrust_gain") < 0.1:
         raise CertificateError(f"certificate.toml: rate gains {gains} or thrust gain are near 0; identify the vehicle again")
     return claim, gains, offsets
+
+
+def _check_limits(claim: Claimed, table: dict[str, Any]) -> None:
+    """Limits of the stages: above 0, none larger than the one before, no free fall, and those of the table the first and the last."""
+    if float(claim.limits[0, 2, 1]) + claim.estimate[1] >= 0.9 * claim.gravity or not (claim.limits > 0).all():
+        raise CertificateError("certificate.npz: a limit is 0, or the limits allow free fall; certify again")
+    if not (np.diff(claim.limits, axis=0) <= 0).all() or not (claim.bounds >= 0).all():
+        raise CertificateError("certificate.npz: the limits of a stage exceed those of the one before; certify again")
+    for part, limits in (("limits", claim.limits[0]), ("lasting_limits", claim.limits[-1])):
+        if [list(_pair(table, part, key)) for key in LIMITS] != limits.tolist():
+            raise CertificateError(f"certificate.toml: [{part}] are not those of certificate.npz; certify again")
+
+
+def _check_stages(claim: Claimed) -> None:
+    """The bounds of each stage cover what is found over its limits."""
+    for stage, (limits, bounds) in enumerate(zip(claim.limits, claim.bounds, strict=True)):
+        found = disturbances(claim, limits)
+        for axis in (0, 1):
+            _require(found.w[axis], float(bounds[axis, 0]), f"disturbance w of stage {stage}, {AXES[axis]}")
+            _require(found.r[axis], float(bounds[axis, 1]), f"disturbance r of stage {stage}, {AXES[axis]}")
 
 
 def _check_backup(found: dict[str, npt.NDArray[Any]], claim: Claimed, table: dict[str, Any]) -> None:
@@ -249,7 +269,10 @@ def _check_disturbances(found: Found, claim: Claimed, table: dict[str, Any], gai
     """Stated bounds cover the ones found here; returns the rounding bound found."""
     if not found.share_of_errors < 0.5:
         raise CertificateError("errors of the sampled feedback exceed half the feedback; tighten the estimate errors")
-    _cover(found, claim)
+    stated = (_pair(table, "disturbance", "acceleration_m_s2"), _pair(table, "disturbance", "jerk_m_s3"))
+    for name, own, most in zip(("w", "r"), (found.w, found.r), stated, strict=True):
+        for axis in (0, 1):
+            _require(own[axis], most[axis], f"disturbance {name}, {AXES[axis]}")
     ratio = max(abs(g) for g in gains[:2]) / min(abs(g) for g in gains[:2])
     offset = max(abs(o) for o in _numbers(table, "backup", "rate_offset_rad_s", 3, signed=True))
     needed = rounding(claim, found.thrust_high, found.thrust_low, ratio, offset)
@@ -278,84 +301,45 @@ def _check_setpoints(
     _require(-(found.thrust_low - found.setpoint_lead) / gain * arb(1 - 1e-5), -low, "smallest thrust set-point, negated")
 
 
-def _cover(found: Found, claim: Claimed, name: str = "") -> None:
-    """The stated bounds of the disturbances are not below the ones found here."""
-    for kind, own, stated in (("w", found.w, claim.w), ("r", found.r, claim.r)):
-        for axis in (0, 1):
-            _require(own[axis], stated[axis], f"{name}disturbance {kind}, {AXES[axis]}")
-
-
-def _check_level(
-    n: int, entry: dict[str, Any], claim: Claimed, table: dict[str, Any], gains: list[float], arrays: dict[str, Numbers]
-) -> str:
-    """A set inside S: proven like S, within smaller limits; returns a line to print."""
-    own = replace(
-        claim, limits=_limits(entry["limits"]), w=_pair({"": entry}, "", "acceleration_m_s2"), r=_pair({"": entry}, "", "jerk_m_s3")
-    )
-    if not ((own.limits > 0).all() and (own.limits <= claim.limits).all()):
-        raise CertificateError(f"level {n}: a limit is 0 or above that of the whole set; certify again")
-    _cover(disturbances(own), own, f"level {n}: ")
-    tubes, most = _pair({"": entry}, "", "position_m"), _numbers({"": entry}, "", "largest_facet", 2)
-    largest = [_check_axis(axis, f"level{n}_", own, most[axis], [tubes[axis]], arrays) for axis in (0, 1)]
-    return f"level {n}: stays within {tubes[0]:.2f}/{tubes[1]:.2f} m of the anchor, the largest facet at {max(largest):.9f} of 1"
-
-
-def _levels(table: dict[str, Any]) -> list[dict[str, Any]]:
-    """The entries of [[levels]], their keys checked."""
-    entries = table["levels"]
-    known = {"limits", "acceleration_m_s2", "jerk_m_s3", "facets", "largest_facet", "position_m"}
-    if not isinstance(entries, list) or len(entries) > 9 or not all(isinstance(e, dict) and set(e) == known for e in entries):
-        raise CertificateError(f"certificate.toml: levels must be at most 9 tables with {sorted(known)}; certify again")
-    return entries
-
-
-def _limits(table: Any) -> Numbers:
-    return np.array([_pair({"": table}, "", key) for key in LIMITS])
-
-
-def _check_axis(
-    axis: int, prefix: str, claim: Claimed, stated: float, tubes: Sequence[float], arrays: dict[str, Numbers]
-) -> float:
-    """Facets and tube of one axis; returns the largest facet.
-
-    Args:
-        axis: 0 horizontal, 1 vertical.
-        prefix: Of the names of its arrays.
-        claim: Of this set.
-        stated: Largest facet after a step, by the certificate.
-        tubes: Tube of position, and as far as stated velocity, acceleration and jerk, by certificate.toml.
-        arrays: Of the certificate.
-    """
-    name = f"{prefix}{AXES[axis]}"
-    facets = arrays[f"{name}_facets"]
+def _check_axis(axis: int, name: str, claim: Claimed, table: dict[str, Any], arrays: dict[str, Numbers]) -> float:
+    """Facets and tube of one axis; returns the largest facet."""
+    facets, offsets = arrays[f"{name}_facets"], arrays[f"{name}_offsets"]
     for k in range(4):
         if not facets[k, k] > 0 or np.any(np.delete(facets[k], k) != 0):
             raise CertificateError(f"{name}: facet {k} is not a multiple of unit row {k}; certify again")
-    largest = facet_values(claim, axis, facets, arrays[f"{name}_facet_multipliers"])
+    if not (offsets > 0).all() or not (offsets[-1] == 1).all():
+        raise CertificateError(f"{name}: an offset is not above 0, or not 1 at the last stage; certify again")
+    largest = facet_values(claim, axis, facets, offsets, arrays[f"{name}_facet_multipliers"])
     if not largest < 1:
-        raise CertificateError(f"{name}: a facet reaches {float(largest):.9f} after a step, the limit is 1: not invariant")
-    tube = arrays[f"{name}_tube"]
-    for i, value in enumerate(tube_values(claim, axis, facets, arrays[f"{name}_tube_multipliers"])):
-        # The prover's arithmetic is less exact by the width of its intervals; nothing but that may separate the two.
-        _require(value, float(tube[i]), f"{name} tube, {LIMITS[i]}")
-        if not tube[i] < claim.limits[i, axis]:
-            raise CertificateError(
-                f"{name}: the tube reaches {LIMITS[i]} {tube[i]:.5f}, not inside {claim.limits[i, axis]:.5f}"
-            )
-        if i < len(tubes) and tubes[i] < tube[i]:
-            raise CertificateError(f"certificate.toml: {LIMITS[i]} is below the proven {name} tube; certify again")
+        raise CertificateError(f"{name}: a facet reaches {float(largest):.9f} of the next stage after a step: not invariant")
+    tube, last = arrays[f"{name}_tube"], offsets.shape[0] - 1
+    for stage, values in enumerate(tube_values(claim, axis, facets, offsets, arrays[f"{name}_tube_multipliers"])):
+        for i, value in enumerate(values):
+            # The prover's arithmetic is less exact by the width of its intervals; nothing but that may separate the two.
+            _require(value, float(tube[stage, i]), f"{name} tube of stage {stage}, {LIMITS[i]}")
+            # What acts during a step was computed for instants of this stage and of its neighbours.
+            least = claim.limits[[max(stage - 1, 0), stage, min(stage + 1, last)], i, axis].min()
+            if not tube[stage, i] < least:
+                raise CertificateError(
+                    f"{name}: the tube of stage {stage} reaches {LIMITS[i]} {tube[stage, i]:.5f}, not inside {least:.5f}"
+                )
+            if i < 4 and _pair(table, "tube", LIMITS[i])[axis] < tube[stage, i]:
+                raise CertificateError(f"certificate.toml: [tube] {LIMITS[i]} is below the proven {name} tube; certify again")
+    stated = _numbers(table, "proof", "largest_facet", 2)[axis]
     _require(largest, stated, f"{name}: largest facet")
     if not stated < 1.0:
-        raise CertificateError(f"certificate.toml: largest_facet {stated} is not below 1; certify again")
+        raise CertificateError(f"certificate.toml: [proof] largest_facet {stated} is not below 1; certify again")
     return float(largest)
 
 
-def _check_reach(table: dict[str, Any], facets: Numbers, gravity: float) -> None:
-    """The stated speed (level) and tilt (at rest) lie in S for some anchor: an interval of positions satisfies every facet."""
+def _check_reach(table: dict[str, Any], arrays: dict[str, Numbers], gravity: float) -> None:
+    """The stated speed (level) and tilt (at rest) lie in the first stage for some anchor: an interval of positions satisfies every
+    facet."""
+    facets, offsets = arrays["horizontal_facets"], arrays["horizontal_offsets"][0]
     speed = _numbers(table, "set", "speed_m_s", 1)[0]
     tilt = gravity * math.tan(math.radians(_numbers(table, "set", "tilt_deg", 1)[0]))
     for k, value, name in ((1, speed, "speed"), (2, tilt, "tilt")):
-        slopes, rest = facets[:, 0], facets[:, k] * value * (1.0 - 1e-6)
+        slopes, rest = facets[:, 0] / offsets, facets[:, k] / offsets * value * (1.0 - 1e-6)
         flat = slopes == 0.0
         ends = np.sort(np.stack([(1 - rest[~flat]) / slopes[~flat], (-1 - rest[~flat]) / slopes[~flat]]), axis=0)
         if not (np.abs(rest[flat]) <= 1.0).all() or not ends[0].max() <= ends[1].min():
@@ -363,7 +347,7 @@ def _check_reach(table: dict[str, Any], facets: Numbers, gravity: float) -> None
 
 
 def _check_at_once(table: dict[str, Any], arrays: dict[str, Numbers], gravity: float) -> None:
-    """The stated velocities and tilt lie in S at once, whatever their directions, for the stated anchor."""
+    """The stated velocities and tilt lie in the first stage at once, whatever their directions, for the stated anchor."""
     arb = flint().arb
     speed, rise = _numbers(table, "set", "at_once_velocity_m_s", 2)
     along, tilted, below = (arb(x) for x in _numbers(table, "set", "at_once_anchor_m", 3, signed=True))
@@ -371,12 +355,13 @@ def _check_at_once(table: dict[str, Any], arrays: dict[str, Numbers], gravity: f
     if not degrees < 90.0:
         raise CertificateError(f"certificate.toml: [set] at_once_tilt_deg is {degrees}; certify again")
     acceleration = arb(gravity) * (arb(degrees) * arb.pi() / 180).tan()
-    for row in arrays["horizontal_facets"]:
+    for row, offset in zip(arrays["horizontal_facets"], arrays["horizontal_offsets"][0], strict=True):
         f = [arb(float(x)) for x in row]
-        _require(abs(f[0] * along + f[1] * speed) + abs(f[0] * tilted + f[2] * acceleration), 1.0, "velocity and tilt at once")
-    for row in arrays["vertical_facets"]:
+        value = abs(f[0] * along + f[1] * speed) + abs(f[0] * tilted + f[2] * acceleration)
+        _require(value, float(offset), "velocity and tilt at once")
+    for row, offset in zip(arrays["vertical_facets"], arrays["vertical_offsets"][0], strict=True):
         f = [arb(float(x)) for x in row]
-        _require(abs(f[0] * below + f[1] * rise), 1.0, "vertical velocity")
+        _require(abs(f[0] * below + f[1] * rise), float(offset), "vertical velocity")
 
 
 def _require(found: Any, stated: float, name: str) -> None:

@@ -1,4 +1,4 @@
-"""The constants of the shield graph against the certificate, in ball arithmetic: facets, tubes, and the admission box.
+"""The constants of the shield graph against the certificate: facets, offsets and tubes of stages, and the admission box.
 
 The box is derived here from docs/certificate.md, section 6, term by term, and not copied from the prover. What may be larger than
 needed (radii, the share that the backup's rates have drawn, sizes of facets, tubes) has to cover; all else has to be exact, or, for
@@ -21,11 +21,13 @@ AXES = ("horizontal", "vertical")
 NOWHERE_M = 1e6
 """Room that no fence has."""
 EXACT: dict[str, list[Any]] = {
-    "ones": [[[1.0], [1.0]]], "jerk_row": [0.0, 0.0, 0.0, 1.0], "axis_0": [0], "axis_2": [2], "axis_3": [3],
+    "ones": [[[1.0], [1.0]]], "jerk_row": [0.0, 0.0, 0.0, 1.0], "axis_0": [0], "axis_1": [1], "axis_2": [2], "axis_3": [3],
     "all_options": [4, 2, 4], "halves": [4, 4], "plane": [2, 1],
 }  # fmt: skip
 SCALARS = {"row_2": 2, "row_3": 3, "least": 0.0}
 NEAR = 1e-12
+JUDGED = 8
+"""Stages that the shield graph judges."""
 
 
 def check_shield(found: Constants, claim: Claimed, arrays: dict[str, Numbers]) -> None:
@@ -46,11 +48,9 @@ def check_shield(found: Constants, claim: Claimed, arrays: dict[str, Numbers]) -
     one, nowhere = found["one"], found["nowhere"]
     if one.shape != () or not 0.0 < float(one) <= 1.0 - 1e-10:
         raise CertificateError(f"shield.onnx: constant one is {one.tolist()}, must be just below 1; certify again")
-    if nowhere.shape != (2, 1) or not (nowhere >= NOWHERE_M).all():
+    if nowhere.shape != () or not nowhere >= NOWHERE_M:
         raise CertificateError(f"shield.onnx: constant nowhere is {nowhere.tolist()}, must be above {NOWHERE_M:g}; certify again")
-    levels = sum(name.startswith("tube_") for name in found)
-    for n in range(levels + 1):
-        _check_set(found, arrays, f"_{n}" if n else "", f"level{levels - n}_" if n else "")
+    _check_sets(found, arrays)
     _check_box(found, claim)
 
 
@@ -60,19 +60,32 @@ def _same(found: Constants, name: str, wanted: npt.NDArray[Any]) -> None:
         raise CertificateError(f"shield.onnx: constant {name} is {value.tolist()}, must be {wanted.tolist()}; certify again")
 
 
-def _check_set(found: Constants, arrays: dict[str, Numbers], ending: str, prefix: str) -> None:
-    """Facets bit for bit, their magnitudes not below them, and the tube that belongs to them."""
+def _check_sets(found: Constants, arrays: dict[str, Numbers]) -> None:
+    """Facets bit for bit, their magnitudes not below them; each column the inverse offsets of a stage, or larger, with its tube."""
     for name in AXES:
-        facets = arrays[f"{prefix}{name}_facets"].T
-        own, size = found[f"facets_{name}{ending}"], found[f"size_{name}{ending}"]
+        facets = arrays[f"{name}_facets"].T
+        own, size = found[f"facets_{name}"], found[f"size_{name}"]
         if own.shape != facets.shape or own.tobytes() != np.ascontiguousarray(facets).tobytes():
-            raise CertificateError(f"shield.onnx: facets_{name}{ending} are not those of certificate.npz; certify again")
+            raise CertificateError(f"shield.onnx: facets_{name} are not those of certificate.npz; certify again")
         if size.shape != facets.shape or not (size >= np.abs(facets)).all():
-            raise CertificateError(f"shield.onnx: size_{name}{ending} is below the facets' magnitude; certify again")
-    tube = found[f"tube{ending}"]
-    proven = np.array([[float(arrays[f"{prefix}{name}_tube"][0])] for name in AXES])
-    if tube.shape != proven.shape or not (tube >= proven).all():
-        raise CertificateError(f"shield.onnx: tube{ending} is {tube.tolist()}, below the proven {proven.tolist()}; certify again")
+            raise CertificateError(f"shield.onnx: size_{name} is below the facets' magnitude; certify again")
+        if found[f"inverse_{name}"].shape != (JUDGED, facets.shape[1]):
+            raise CertificateError(f"shield.onnx: inverse_{name} has another shape; certify again")
+    if found["tube"].shape != (2, 1, JUDGED):
+        raise CertificateError("shield.onnx: tube has another shape; certify again")
+    tubes = np.array([np.maximum.accumulate(arrays[f"{name}_tube"][::-1, 0])[::-1] for name in AXES])
+    for column in range(JUDGED):
+        if not any(_is_stage(found, arrays, tubes, column, stage) for stage in range(tubes.shape[1])):
+            raise CertificateError(f"shield.onnx: column {column} of offsets and tubes is that of no stage; certify again")
+
+
+def _is_stage(found: Constants, arrays: dict[str, Numbers], tubes: Numbers, column: int, stage: int) -> bool:
+    """Whether a column of inverse offsets is at least one over the offsets of a stage, of both axes, and its tube that of this stage
+    and of all that follow, or wider."""
+    inside = all(
+        (np.nextafter(found[f"inverse_{name}"][column] * arrays[f"{name}_offsets"][stage], -np.inf) >= 1.0).all() for name in AXES
+    )
+    return inside and bool((found["tube"][:, 0, column] >= tubes[:, stage]).all())
 
 
 def _check_box(found: Constants, claim: Claimed) -> None:
@@ -136,7 +149,7 @@ def _taken_over(claim: Claimed, time: Ball, thrust_share: Ball, acted: Ball, las
     theta, noise = arb(claim.attitude_error), arb(2).sqrt() * arb(claim.rate_error)
     rows: Rows = [[] for _ in range(6)]
     for axis in (0, 1):
-        residual = arb(claim.r[axis])
+        residual = arb(float(claim.bounds[0, axis, 1]))  # over the widest limits
         # of the jerk, without what the rates' own errors have left in it
         moved = [drawn(time) * residual + curve * residual, arb(0), theta + curve, wrong_rates + curve, curve, thrust_share + curve]
         start = [arb(0), noise, arb(0), arb(0), arb(0), arb(0)]

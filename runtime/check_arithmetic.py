@@ -39,11 +39,12 @@ class Claimed:
         tick, missed, window: Control period; ticks that may be missed; largest distance of a rate set-point from the instant
             that it was computed for.
         rate_lag, thrust_lag, drag, gravity: Plant.
-        limits: Shape (6, 2): position, velocity, acceleration, jerk, feedback, slope.
+        limits: Of each stage, none larger than the one before, shape (stages, 6, 2): position, velocity, acceleration, jerk,
+            feedback, slope.
         gain: Shape (2, 3).
         rounding: Bound of the float32 rounding of the backup graph, as an error of nu.
-        w, r: Bounds of the disturbances.
-        step, substeps: Step of the invariance, its pieces.
+        bounds: Of the disturbances at each stage, shape (stages, 2, 2): horizontal and vertical, w and r.
+        step, substeps: Length of a stage, its pieces.
     """
 
     position_error: float
@@ -65,8 +66,7 @@ class Claimed:
     limits: Numbers
     gain: Numbers
     rounding: float
-    w: tuple[float, float]
-    r: tuple[float, float]
+    bounds: Numbers
     step: float
     substeps: int
 
@@ -98,19 +98,19 @@ def _largest(values: list[Ball]) -> Ball:
     return functools.reduce(lambda x, y: x.max(y), (value.upper() for value in values))
 
 
-def disturbances(claim: Claimed) -> Found:
-    """Bound w and r over every thrust vector that the limits allow, at every instant between a sample and its last effect."""
+def disturbances(claim: Claimed, limits: Numbers) -> Found:
+    """Bound w and r over every thrust vector that `limits` (6, 2) allow, at every instant between a sample and its last effect."""
     arb = flint().arb
     span = arb(claim.window).max(arb(claim.tick) * (1 + claim.missed))
-    reach = [arb(float(claim.limits[2, i])) + arb(claim.estimate[i]) for i in (0, 1)]
-    moves = [span * arb(float(claim.limits[3, i])) for i in (0, 1)]
+    reach = [arb(float(limits[2, i])) + arb(claim.estimate[i]) for i in (0, 1)]
+    moves = [span * arb(float(limits[3, i])) for i in (0, 1)]
     turns = [(arb.pi() * k / (2 * TURNS)).cos() for k in range(TURNS + 1)]
     found: dict[str, list[Ball]] = {}
     for m in range(RADIAL):
         radius = (reach[0] * m / RADIAL, reach[0] * (m + 1) / RADIAL)
         for n in range(HEIGHTS):
             height = tuple(claim.gravity + reach[1] * (2 * k - HEIGHTS) / HEIGHTS for k in (n, n + 1))
-            for name, value in _cell(claim, radius, (height[0], height[1]), (moves[0], moves[1]), turns).items():
+            for name, value in _cell(claim, limits, radius, (height[0], height[1]), (moves[0], moves[1]), turns).items():
                 found.setdefault(name, []).append(value)
     top = claim.gravity + reach[1]
     bottom = claim.gravity - reach[1]
@@ -138,7 +138,7 @@ def _smaller(x: Ball, y: Ball) -> Ball:
 
 
 def _cell(
-    claim: Claimed, radius: tuple[Ball, Ball], height: tuple[Ball, Ball], moves: tuple[Ball, Ball], turns: list[Ball]
+    claim: Claimed, limits: Numbers, radius: tuple[Ball, Ball], height: tuple[Ball, Ball], moves: tuple[Ball, Ball], turns: list[Ball]
 ) -> dict[str, Ball]:
     """Bounds over thrust vectors of horizontal length in `radius` and vertical part in `height`.
 
@@ -146,8 +146,8 @@ def _cell(
     """
     arb = flint().arb
     zero = arb(0)
-    reach = arb(float(claim.limits[2, 0])) + arb(claim.estimate[0])
-    lift = arb(float(claim.limits[2, 1])) + arb(claim.estimate[1])
+    reach = arb(float(limits[2, 0])) + arb(claim.estimate[0])
+    lift = arb(float(limits[2, 1])) + arb(claim.estimate[1])
     inner = radius[0] - moves[0]
     near = inner if inner > 0 else zero
     far = _smaller(radius[1] + moves[0], reach)
@@ -156,7 +156,7 @@ def _cell(
     c_low, c_high = _size(near, low), _size(far, high)
     tilt = far / _size(far, low)  # largest |b_xy| ...
     upright = high / _size(near, high)  # ... and largest b_z
-    jerk, feedback, slope = ([arb(float(x)) for x in claim.limits[row]] for row in (3, 4, 5))
+    jerk, feedback, slope = ([arb(float(x)) for x in limits[row]] for row in (3, 4, 5))
     j, nu = _size(*jerk), _size(*feedback)
     theta, yaw, window, tick = (arb(x) for x in (claim.attitude_error, claim.yaw_rate, claim.window, claim.tick))
     held = tick * (1 + claim.missed)
@@ -232,7 +232,8 @@ def rounding(claim: Claimed, thrust_high: Ball, thrust_low: Ball, ratio: float, 
         return arb(n) / (2**24 - n)
 
     k = [arb(float(g)) for g in np.abs(claim.gain).max(axis=0)]
-    size = k[0] * arb(float(claim.limits[0].max())) + k[1] * arb(float(claim.limits[1].max()))
+    widest = claim.limits[0]
+    size = k[0] * arb(float(widest[0].max())) + k[1] * arb(float(widest[1].max()))
     size += k[2] * (arb(max(claim.estimate)) + arb(claim.gravity) + thrust_high)
     root = arb(3).sqrt()
     nu = root * share(16) * size
@@ -242,40 +243,49 @@ def rounding(claim: Claimed, thrust_high: Ball, thrust_low: Ball, ratio: float, 
     decay = (-arb(claim.tick) / arb(claim.rate_lag)).exp()
     from_nu = arb(claim.tick) - arb(claim.rate_lag) * (1 - decay)
     response = 1 / (1 - (-arb(claim.tick) / arb(claim.thrust_lag)).exp())
-    jerk = _size(*(arb(float(x)) for x in claim.limits[3]))
+    jerk = _size(*(arb(float(x)) for x in widest[3]))
     step = response * (from_nu * along + share(30) * (from_nu * root * size + arb(claim.tick) * jerk))
     command = (step + share(6) * thrust_high) / (response * from_nu)
     slope = along + share(30) * root * size + share(8) * jerk / (1 - decay)
     return _largest([nu, rates, command, slope])
 
 
-def facet_values(claim: Claimed, axis: int, facets: Numbers, witness: Numbers) -> Ball:
-    """Largest value of any facet one step after a state in the set."""
-    return _largest(_reached(claim, axis, flint().arb_mat(facets.tolist()), facets, [witness], [claim.substeps])[0])
+def facet_values(claim: Claimed, axis: int, facets: Numbers, offsets: Numbers, witness: Numbers) -> Ball:
+    """Largest share of the next stage's offset that any facet reaches one step after a state in a stage."""
+    rows = flint().arb_mat(facets.tolist())
+    (reached,) = _reached(claim, axis, rows, facets, offsets, [witness], [claim.substeps])
+    last = offsets.shape[0] - 1
+    return _largest([
+        reached[i, k] / flint().arb(float(offsets[min(k + 1, last), i])) for i in range(facets.shape[0]) for k in range(last + 1)
+    ])  # fmt: skip
 
 
-def tube_values(claim: Claimed, axis: int, facets: Numbers, witnesses: Numbers) -> list[Ball]:
-    """Largest value of each of the six limited outputs at any time."""
+def tube_values(claim: Claimed, axis: int, facets: Numbers, offsets: Numbers, witnesses: Numbers) -> list[list[Ball]]:
+    """Largest value of each of the six limited outputs during a step, for each stage."""
     arb = flint().arb
     k_p, k_v, k_a = (arb(float(g)) for g in claim.gain[axis])
     drag = arb(claim.drag[axis])
     rows = [[arb(int(i == k)) for i in range(4)] for k in range(4)]
     rows += [[k_p, k_v, k_a, arb(0)], [arb(0), k_p - k_v * drag, k_v, k_a]]
     steps = list(range(claim.substeps + 1))
-    reached = _reached(claim, axis, flint().arb_mat(rows), facets, [witnesses[:, k] for k in steps], steps)
-    _, v, a, j, nu, slope = (arb(float(x)) for x in claim.limits[:, axis])
-    w, r = arb(claim.w[axis]), arb(claim.r[axis])
-    v_rate, j_rate = a + drag * v + w, (nu + j + r) / arb(claim.rate_lag)
-    slope_rate = (abs(k_p) + abs(k_v) * drag) * v_rate + abs(k_v) * j + abs(k_a) * j_rate
-    speeds = [v, v_rate, j, j_rate, slope + abs(k_v) * w, slope_rate]
+    reached = _reached(claim, axis, flint().arb_mat(rows), facets, offsets, [witnesses[:, k] for k in steps], steps)
     length = arb(claim.step) / claim.substeps
-    return [_largest([values[i] for values in reached]) + length * speeds[i] for i in range(6)]
+    result = []
+    for stage, (limits, bounds) in enumerate(zip(claim.limits[:, :, axis], claim.bounds[:, axis], strict=True)):
+        _, v, a, j, nu, slope = (arb(float(x)) for x in limits)
+        w, r = (arb(float(x)) for x in bounds)
+        v_rate, j_rate = a + drag * v + w, (nu + j + r) / arb(claim.rate_lag)
+        slope_rate = (abs(k_p) + abs(k_v) * drag) * v_rate + abs(k_v) * j + abs(k_a) * j_rate
+        speeds = [v, v_rate, j, j_rate, slope + abs(k_v) * w, slope_rate]
+        result.append([_largest([values[i, stage] for values in reached]) + length * speeds[i] for i in range(6)])
+    return result
 
 
 def _reached(
-    claim: Claimed, axis: int, rows: Any, facets: Numbers, witnesses: list[Numbers], steps: list[int]
-) -> list[list[Ball]]:
-    """Bound of each row after each number of sub-steps: rows e^(A t) = y facets + rest, plus what the disturbances add."""
+    claim: Claimed, axis: int, rows: Any, facets: Numbers, offsets: Numbers, witnesses: list[Numbers], steps: list[int]
+) -> list[Any]:
+    """Bound of each row (line) from each stage (column) after each number of sub-steps: rows e^(A t) = y facets + rest, plus
+    what the disturbances add."""
     module = flint()
     arb, matrix = module.arb, module.arb_mat
     lag, zero = arb(claim.rate_lag), arb(0)
@@ -290,30 +300,28 @@ def _reached(
         [zero] * 6,
     ])  # fmt: skip
     piece = arb(claim.step) / (claim.substeps * PIECES)
-    sizes = (arb(claim.w[axis]), arb(claim.r[axis]))
-    box = [1 / arb(float(facets[k, k])) for k in range(4)]
-    shape = matrix(facets.tolist())
-    added = [zero] * rows.nrows()
+    shape, size = matrix(facets.tolist()), matrix(offsets.T.tolist())
+    sizes = matrix(claim.bounds[:, axis].T.tolist())
+    box = matrix([[arb(float(offset)) / arb(float(facets[k, k])) for offset in offsets[:, k]] for k in range(4)])
+    added = [[zero, zero] for _ in range(rows.nrows())]
+    inputs = matrix([[zero, zero], [arb(1), zero], [zero, zero], [zero, 1 / lag]])
     result, before = [], (system * zero).exp()
     for step in range(claim.substeps + 1):
         if step in steps:
             y = witnesses[steps.index(step)]
             rest = rows * _block(before, 4, 0, 4) - matrix(y.tolist()) * shape
-            held = [sum((arb(abs(float(x))) for x in line), zero) for line in y]
-            result.append([
-                held[i] + added[i] + sum((abs(rest[i, k]) * box[k] for k in range(4)), zero) for i in range(rows.nrows())
-            ])  # fmt: skip
+            rest_size = matrix([[abs(rest[i, k]) for k in range(4)] for i in range(rows.nrows())])
+            result.append(matrix(np.abs(y).tolist()) * size + rest_size * box + matrix(added) * sizes)
         for part in range(PIECES if step < claim.substeps else 0):
             number = step * PIECES + part
             after = (system * (piece * (number + 1))).exp()
             during = (system * (piece * number).union(piece * (number + 1))).exp()
-            inputs = matrix([[zero, zero], [arb(1), zero], [zero, zero], [zero, 1 / lag]])
             influence = rows * _block(during, 4, 0, 4) * inputs
             integral = rows * (_block(after, 4, 4, 6) - _block(before, 4, 4, 6))
             for i in range(rows.nrows()):
-                for k, size in enumerate(sizes):
+                for k in (0, 1):
                     share = piece * abs(influence[i, k]) if influence[i, k].contains(0) else abs(integral[i, k])
-                    added[i] += size * share.upper()
+                    added[i][k] += share.upper()
             before = after
     return result
 

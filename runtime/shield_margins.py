@@ -21,7 +21,7 @@ from .shield_states import Flat, dot
 ANCHORS = (0.7, 1.0, 1.3)
 """Multiples of the best position from the anchor that are tried; the fourth candidate is the anchor held last."""
 OPTIONS = 4
-INPUTS = {"states", "held", "wanted", "spread", "instants", "near"}
+INPUTS = {"states", "held", "wanted", "spread", "instants"}
 OUTPUTS = {"margin", "radii", "room"}
 PRESENT, TAKE_OVER = (0, 0), (1, 2)
 """Rows of the admission box: the present state; the first and last instant at which the backup can have taken over."""
@@ -56,13 +56,11 @@ class CertifiedSet:
         self._binding = bind(self._session, self._in, self._out)
         self._states, self._held = self._in["states"].reshape(-1), self._in["held"].reshape(-1)
         self._wanted, self._spread = self._in["wanted"].reshape(-1), self._in["spread"].reshape(-1)
-        self._instants, self._near = self._in["instants"], self._in["near"]
-        self._margin, self._room = self._out["margin"], self._out["room"]
+        self._instants, self._margin, self._room = self._in["instants"], self._out["margin"], self._out["room"]
         self._map = assumed.anchor
         self._limit = assumed.estimate_limit_m_s2
         self.clear = clear
         self._rooms: list[list[float]] = [[math.inf] * OPTIONS] * 2
-        self._is_near = False
 
     def engage(self, position_m: Sequence[float]) -> None:
         """Measure the geofence from here."""
@@ -85,7 +83,8 @@ class CertifiedSet:
         return [*result, held if held is not None else result[1]]
 
     def admitted(self, states: Sequence[Flat], wanted: Triple, spread: float, options: Sequence[Held]) -> list[float]:
-        """For each anchor, the least margin of the states in which the backup policy can take over from a set-point.
+        """For each anchor, the margin of the states in which the backup policy can take over from a set-point, to one and the same
+        stage of S: that for which it is largest.
 
         Args:
             states: Where it leads nominally, at the first and the last instant of a take-over.
@@ -114,33 +113,20 @@ class CertifiedSet:
                 columns += (flat.position[axis], flat.velocity[axis], flat.acceleration[axis], flat.jerk[axis])
             for held in options:
                 taken += (held.anchor[axis], 0.0, -held.disturbance[axis], 0.0)
+        if not math.isfinite(sum(columns) + sum(taken) + sum(wanted) + spread):
+            return [-math.inf] * OPTIONS  # the largest of several numbers may hide one that is none
         self._states[:], self._held[:] = columns, taken
         self._wanted[:], self._spread[:], self._instants[:] = wanted, spread, instants
-        self._run(near=False)
-        found: list[list[float]] = self._margin.tolist()
-        return [_least(column) for column in zip(*found, strict=True)]
-
-    def _run(self, near: bool) -> None:
-        self._near[0] = self._is_near = near
         self._session.run_with_iobinding(self._binding)
         self._rooms = self._room.tolist()
+        found: list[float] = self._margin.tolist()
+        return [margin if math.isfinite(margin) else -math.inf for margin in found]
 
     def blocked(self, number: int, held: Held) -> Reason:
         """Whether the vehicle, stopping at an anchor, could leave the fence or touch an obstacle; OK if not.
-
-        The tube of the whole set decides if it is clear; else the graph looks for the smallest one that holds the states.
 
         Args:
             number: Which of the anchors of the last margins it is; its margin is positive.
             held: That anchor.
         """
-        found = self.clear.blocked(held.anchor, self._rooms[0][number], self._rooms[1][number])
-        if found is Reason.OK or self._is_near:
-            return found
-        self._run(near=True)
         return self.clear.blocked(held.anchor, self._rooms[0][number], self._rooms[1][number])
-
-
-def _least(margins: Sequence[float]) -> float:
-    """The smallest; minus infinity if one is not a finite number."""
-    return min(margins) if all(map(math.isfinite, margins)) else -math.inf

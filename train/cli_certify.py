@@ -40,6 +40,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yaw-rate-rad-s", type=float, default=0.2, help="largest yaw rate [rad/s]")
     parser.add_argument("--delay-max-ms", type=float, default=10.0, help="largest delay of a set-point beyond the usual [ms]")
     parser.add_argument("--missed-ticks", type=int, default=1, help="consecutive ticks without set-point that are covered")
+    parser.add_argument(
+        "--backup-rate-limit-rad-s", type=float, default=2.5,
+        help="largest roll and pitch rate that the backup policy may ask for; the planner keeps to its own limit [rad/s]",
+    )
+    parser.add_argument(
+        "--backup-thrust-shares", type=float, nargs=2, metavar=("MIN", "MAX"), default=[0.28, 0.92],
+        help="range of the backup policy's thrust over that at throttle 1; the planner keeps to its own range",
+    )
     parser.add_argument("--wind-m-s", type=float, default=3.0, help="mean wind of the flights that W is compared with [m/s]")
     parser.add_argument("--gust-m-s", type=float, default=0.5, help="largest gust of those flights [m/s]")
     parser.add_argument("--flights", type=int, default=2, help="flights of the backup policy in the simulator; 0: none")
@@ -68,6 +76,12 @@ def run(args: argparse.Namespace) -> int:
 
     if args.report and args.rollouts <= 0:
         raise InputError("--report shows what the falsifier found: give --rollouts above 0")
+    low, high = args.backup_thrust_shares
+    if not (args.backup_rate_limit_rad_s > 0.0 and 0.0 <= low < high <= 1.0):
+        raise InputError(
+            f"backup limits {args.backup_rate_limit_rad_s:g} rad/s and shares {low:g} to {high:g}: the rate must be above 0, and "
+            "0 <= MIN < MAX <= 1"
+        )
     checkpoint = load(args.checkpoint)
     settings, physics = checkpoint.settings, checkpoint.model.physics
     tick_s = 1.0 / settings.tick_hz
@@ -114,9 +128,9 @@ def run(args: argparse.Namespace) -> int:
         thrust_gain=float(physics.thrust_gain),
         rate_gain=np.asarray(physics.rate_gain, dtype=np.float64),
         rate_offset_rad_s=np.asarray(physics.rate_offset_rad_s, dtype=np.float64),
-        rate_limit_rad_s=np.array(settings.limits.rate_rad_s, dtype=np.float64),
-        thrust_min_m_s2=settings.limits.thrust_min_m_s2,
-        thrust_max_m_s2=settings.limits.thrust_max_m_s2,
+        rate_limit_rad_s=np.array([args.backup_rate_limit_rad_s] * 2 + [settings.limits.rate_rad_s[2]], dtype=np.float64),
+        thrust_min_m_s2=low * settings.thrust_scale_m_s2,
+        thrust_max_m_s2=high * settings.thrust_scale_m_s2,
         gravity_m_s2=GRAVITY_M_S2,
     )
     start = time.monotonic()
@@ -185,7 +199,11 @@ def _report(certificate, seconds: float) -> None:  # type: ignore[no-untyped-def
     """What was proven, and what limits it."""
     facets = [axis.facets.shape[0] for axis in certificate.axes]
     tube = [axis.tube_bound for axis in certificate.axes]
-    print(f"proven in {seconds:.1f} s: {facets[0]} horizontal and {facets[1]} vertical facet pairs, all below 1 after every step")
+    stages = certificate.stages.limits.shape[0]
+    print(
+        f"proven in {seconds:.1f} s: {facets[0]} horizontal and {facets[1]} vertical facet pairs; each of {stages} stages leads into "
+        "the next, the last into itself"
+    )
     print(f"  S: speed {certificate.speed_m_s:.2f} m/s in every horizontal direction, tilt {_degrees(certificate.tilt_rad):.1f} deg")
     both = certificate.at_once
     print(
@@ -196,12 +214,11 @@ def _report(certificate, seconds: float) -> None:  # type: ignore[no-untyped-def
         f"  T: {tube[0][0]:.2f} / {tube[1][0]:.2f} m from the anchor, {tube[0][1]:.2f} / {tube[1][1]:.2f} m/s, "
         f"{tube[0][2]:.2f} / {tube[1][2]:.2f} m/s^2 (horizontal / vertical)"
     )
-    for level in certificate.levels:
-        rooms, speeds = [axis.tube_bound[0] for axis in level.axes], [axis.tube_bound[1] for axis in level.axes]
-        print(
-            f"  level inside S: stays within {rooms[0]:.2f} / {rooms[1]:.2f} m of the anchor, for states of up to "
-            f"{speeds[0]:.2f} / {speeds[1]:.2f} m/s"
-        )
+    h, v = (axis.stage_tube[-1] for axis in certificate.axes)
+    print(
+        f"     near hover it stays within {h[0]:.2f} / {v[0]:.2f} m of the anchor, up to {h[1]:.2f} / {v[1]:.2f} m/s: the room that "
+        "stopping takes there"
+    )
     print(f"  float32 rounding of the backup graph: {certificate.rounding_m_s3:.1e} m/s^3 of feedback, inside the bound")
     print("  what uses up the jerk disturbance [m/s^3] (horizontal / vertical):")
     for name, (h, v) in certificate.disturbance.parts.items():

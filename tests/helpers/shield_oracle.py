@@ -131,11 +131,12 @@ class OracleShield:
                 late = 0.0 if flat is ahead[0] else max(a.window_s - a.tick_s, 0.0)  # the backup's thrust acts for so long
                 wanted = self._turn(now, candidate)
                 points += [(one, held, radii) for one, radii in self._judged(flat, t, late, held, wanted, spread)]
-        worst = self._margins(points).reshape(len(self.tables.sets), len(holds), 4).min(axis=2)
-        for n in np.argsort(-worst[0], kind="stable"):
-            if worst[0, n] > 0.0 and self._has_room(holds[n], worst[:, n]):
-                return Reason.OK, holds[n], float(worst[0, n])
-        return Reason.GEOFENCE if worst[0].max() > 0.0 else Reason.WOULD_LEAVE_SET, None, float(worst[0].max())
+        worst = self._margins(points).reshape(-1, len(holds), 4).min(axis=2)  # stages, anchors: all states in one stage
+        best = worst.max(axis=0)
+        for n in np.argsort(-best, kind="stable"):
+            if best[n] > 0.0 and self._has_room(holds[n], worst[:, n]):
+                return Reason.OK, holds[n], float(best[n])
+        return Reason.GEOFENCE if best.max() > 0.0 else Reason.WOULD_LEAVE_SET, None, float(best.max())
 
     def _blends(self, now: _Flat, d: Vector, candidate: Setpoint) -> list[Setpoint]:
         """The candidate, cut to its limits and drawn towards the backup policy's set-point; each is judged like any other."""
@@ -259,23 +260,22 @@ class OracleShield:
         return -high, high
 
     def _margins(self, points: list[tuple[_Flat, _Held, Vector]]) -> Vector:
-        """Margin of each point to the edge of S and of the levels, all errors within the radii, shape (sets, points)."""
+        """Margin of each point to the edge of each judged stage, all errors within the radii, shape (stages, points)."""
         rows = np.stack([flat.rows for flat, _, _ in points])
         rows[:, 0] -= np.stack([held.anchor for _, held, _ in points])
         rows[:, 2] += np.stack([held.disturbance for _, held, _ in points])
         radii = np.stack([radius for _, _, radius in points])
-        result = []
-        for horizontal, vertical in self.tables.sets:
-            level = np.linalg.norm(horizontal @ rows[:, :, :2], axis=2) + radii[:, :, 0] @ np.abs(horizontal).T
-            upright = np.abs(rows[:, :, 2] @ vertical.T) + radii[:, :, 1] @ np.abs(vertical).T
-            margins = 1.0 - ROUNDING - np.maximum(level.max(axis=1), upright.max(axis=1))
+        (horizontal, vertical), result = self.tables.facets, []
+        level = np.linalg.norm(horizontal @ rows[:, :, :2], axis=2) + radii[:, :, 0] @ np.abs(horizontal).T
+        upright = np.abs(rows[:, :, 2] @ vertical.T) + radii[:, :, 1] @ np.abs(vertical).T
+        for offsets in zip(*self.tables.offsets, strict=True):
+            margins = 1.0 - ROUNDING - np.maximum((level / offsets[0]).max(axis=1), (upright / offsets[1]).max(axis=1))
             result.append(np.where(np.isfinite(margins), margins, -np.inf))
         return np.array(result)
 
     def _has_room(self, held: _Held, margins: Vector) -> bool:
-        """Whether the smallest tube that holds a state of these margins, one for each set, lies within fence and floor."""
-        smallest = max(n for n, margin in enumerate(margins) if margin > 0.0)
-        across, high = (size + 0.01 for size in self.tables.tubes[smallest])
+        """Whether the smallest tube that holds a state of these margins, one for each stage, lies within fence and floor."""
+        across, high = self.tables.tubes[:, margins > 0.0].min(axis=1) + 0.01
         away = held.anchor[:2] - self._home[:2]
         return math.sqrt(float(away @ away)) + across <= self.fence_m and held.anchor[2] - high >= self.floor_m
 
@@ -305,11 +305,12 @@ class OracleShield:
         """The anchor with the largest margin of those with room, else of all, its margin, and whether it has room."""
         still = self._still(now)
         margins = self._margins([(now, held, still) for held in options])
-        order = np.argsort(-margins[0], kind="stable")
+        best = margins.max(axis=0)
+        order = np.argsort(-best, kind="stable")
         for n in order:
-            if margins[0, n] > 0.0 and self._has_room(options[n], margins[:, n]):
-                return options[n], float(margins[0, n]), True
-        return options[order[0]], float(margins[0, order[0]]), False
+            if best[n] > 0.0 and self._has_room(options[n], margins[:, n]):
+                return options[n], float(best[n]), True
+        return options[order[0]], float(best[order[0]]), False
 
     def _policy(self, now: _Flat, held: _Held) -> tuple[Setpoint | None, float]:
         """Run the backup graph."""

@@ -82,9 +82,9 @@ def certificate(**changes: tuple[str, Any]) -> bytes:
     return tomli_w.dumps(table).encode()
 
 
-LEVEL = 2.0
-"""The level inside the set has facets so many times larger."""
-LEVEL_TUBE_M = (3.75, 1.625)
+OFFSETS = np.repeat([1.0, 0.5], 4)
+"""Of every facet in each judged stage: the last ones hold half of what the first ones do."""
+LAST_TUBE_M = (3.75, 1.625)
 
 
 def tables(delay_s: float = 0.005, missed: int = 1) -> Tables:
@@ -96,8 +96,9 @@ def tables(delay_s: float = 0.005, missed: int = 1) -> Tables:
         errors, tuple(e["acceleration_m_s2"]), tuple(CERTIFICATE["disturbance"]["jerk_m_s3"]), e["tick_s"], window, missed,
         e["rate_lag_s"], e["thrust_lag_s"],
     )  # fmt: skip
-    sets = ((HORIZONTAL, VERTICAL), (LEVEL * HORIZONTAL, LEVEL * VERTICAL))
-    return Tables(sets, (tuple(CERTIFICATE["tube"]["position_m"]), LEVEL_TUBE_M), LAW.gain, e["gravity_m_s2"], admission, ANCHOR)
+    offsets = tuple(np.repeat(OFFSETS[:, None], len(facets), axis=1) for facets in (HORIZONTAL, VERTICAL))
+    tubes = np.repeat(np.array([CERTIFICATE["tube"]["position_m"], LAST_TUBE_M]).T, 4, axis=1)
+    return Tables((HORIZONTAL, VERTICAL), (offsets[0], offsets[1]), tubes, LAW.gain, e["gravity_m_s2"], admission, ANCHOR)
 
 
 @functools.cache

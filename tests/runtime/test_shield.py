@@ -465,43 +465,22 @@ def test_obstacles_count_the_room(lib: Library) -> None:
 
 
 def test_the_smallest_tube_that_holds_the_states_counts(lib: Library) -> None:
-    shield = make(lib, fence_m=8.02)
-    now = lib.states.flatten(HOVER, 0.0, 9.80665)
     held = [lib.margins.Held((0.0, 0.0, 1.0), (0.0, 0.0, 0.0))] * 2
-    assert min(shield._set.present(now.flat, held)) > 0.0
-    assert shield._set._rooms[0][:2] == [8.0, 8.0]
-    for fence_m, wanted, rooms in ((8.01, Reason.OK, 8.0), (8.0, Reason.OK, 3.75), (3.75, Reason.GEOFENCE, 3.75)):
-        shield = make(lib, fence_m=fence_m)
-        shield._set.present(now.flat, held)
-        assert shield._set.blocked(1, held[1]) == wanted
-        assert shield._set._rooms[0][1] == rooms
-        assert shield._set._rooms[1][1] == {8.0: 3.5, 3.75: 1.625}[rooms]
-        assert shield._set.blocked(0, held[0]) == wanted
-    fast = lib.states.flatten(at(x3=1.6), 0.0, 9.80665)  # inside S, outside the level
-    shield = make(lib, fence_m=8.0)
-    assert shield._set.present(fast.flat, held[:1])[0] > 0.0
+    hover, fast, outside = (lib.states.flatten(at(x3=speed), 0.0, 9.80665).flat for speed in (0.0, 1.6, 9.0))
+    for flat, across, high in ((hover, 3.75, 1.625), (fast, 8.0, 3.5), (outside, 1e9, 1e9)):
+        for beyond, wanted in ((0.02, Reason.OK), (0.0, Reason.GEOFENCE)):
+            shield = make(lib, fence_m=across + beyond)
+            assert (min(shield._set.present(flat, held)) > 0.0) == (flat is not outside)
+            assert shield._set._rooms[0] == [across] * 4
+            assert shield._set._rooms[1] == [high] * 4
+            assert shield._set.blocked(1, held[1]) == wanted
+    shield = make(lib, fence_m=1e9, floor_m=1.0 - 1.64)
+    shield._set.present(hover, held)
+    assert shield._set.blocked(0, held[0]) == Reason.OK
+    shield._set.present(fast, held)
     assert shield._set.blocked(0, held[0]) == Reason.GEOFENCE
-    shield = make(lib, fence_m=math.inf)
-    assert shield._set.blocked(3, held[0]) == Reason.OK  # nothing was asked yet: a room without end
-    outside = lib.states.flatten(at(x3=9.0), 0.0, 9.80665)
-    shield = make(lib)
-    shield._set.present(outside.flat, held)
-    assert shield._set._rooms[0] == [1e9] * 4
-
-
-def test_the_tube_is_looked_for_only_where_it_can_help(lib: Library) -> None:
-    now = lib.states.flatten(HOVER, 0.0, 9.80665)
-    held = [lib.margins.Held((0.0, 0.0, 1.0), (0.0, 0.0, 0.0))] * 4
-    for fence_m, runs in ((30.0, [False]), (8.0, [False, True]), (1.0, [False, True])):
-        shield, seen = make(lib, fence_m=fence_m), []
-        run = shield._set._run
-        shield._set._run = lambda near, seen=seen, run=run: (seen.append(near), run(near))[1]
-        shield._set.present(now.flat, held)
-        shield._set.blocked(0, held[0])
-        shield._set.blocked(1, held[1])
-        assert seen == runs
-        shield._set.present(now.flat, held)
-        assert seen == [*runs, False]
+    shield = make(lib, fence_m=1e5)
+    assert shield._set.blocked(3, held[0]) == Reason.GEOFENCE  # nothing was asked yet: a room without end
 
 
 # --- backup ------------------------------------------------------------------------------------------------------

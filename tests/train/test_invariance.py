@@ -22,29 +22,36 @@ from tubepilot.train.invariance.interval import Interval, Numbers
 from tubepilot.train.invariance.loop import AxisLoop
 from tubepilot.train.invariance.maximal_set import support
 from tubepilot.train.invariance.proof import AxisProof, prove
-from tubepilot.train.invariance.shield_graph import ROUNDING, Tables, constants
+from tubepilot.train.invariance.shield_graph import NOWHERE_M, ROUNDING, Tables, constants, judged
 from tubepilot.train.invariance.stored import read
 
 SEED = 3
 
 
-def check(certificate: Certificate, axis: int, facets: Numbers | None = None) -> AxisProof:
-    """Run the proof of one axis again."""
+def check(
+    certificate: Certificate, axis: int, facets: Numbers | None = None, offsets: Numbers | None = None, bounds: Numbers | None = None
+) -> AxisProof:
+    """Run the proof of one axis again, with something changed."""
     a, own = certificate.assumptions, certificate.axes[axis]
     loop = AxisLoop(certificate.law.gain[axis], a.drag_1_s[axis], a.rate_lag_s)
     witnesses = (own.facet_multipliers, own.tube_multipliers)
-    return prove(axis, loop, certificate.limits, certificate.disturbance, own.facets if facets is None else facets, witnesses,
-                 certificate.step_s, certificate.substeps)  # fmt: skip
+    stages = certificate.stages
+    return prove(
+        axis, loop, stages.limits[:, :, axis], (stages.bounds if bounds is None else bounds)[:, axis],
+        own.facets if facets is None else facets, own.offsets if offsets is None else offsets, witnesses, certificate.step_s,
+        certificate.substeps,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("axis", [0, 1])
 def test_proof_holds_again_and_refuses_larger_disturbances(axis: int) -> None:
     certificate = proven()
     check(certificate, axis)
-    d = certificate.disturbance
-    larger = replace(d, jerk_m_s3=(1.01 * d.jerk_m_s3[0], 1.01 * d.jerk_m_s3[1]))
-    with pytest.raises(CertificateError):
-        check(replace(certificate, disturbance=larger), axis)
+    for stage in (0, certificate.stages.bounds.shape[0] // 2, -1):
+        larger = certificate.stages.bounds.copy()
+        larger[stage, :, 1] *= 1.03
+        with pytest.raises(CertificateError):
+            check(certificate, axis, bounds=larger)
 
 
 @pytest.mark.parametrize("axis", [0, 1])
@@ -54,6 +61,24 @@ def test_proof_refuses_a_larger_set(axis: int) -> None:
     facets[40] *= 0.99
     with pytest.raises(CertificateError):
         check(certificate, axis, facets)
+    for stage in (1, certificate.axes[axis].offsets.shape[0] // 2):
+        offsets = certificate.axes[axis].offsets.copy()
+        offsets[stage] *= 0.97  # a stage so small that the one before does not lead into it
+        with pytest.raises(CertificateError):
+            check(certificate, axis, offsets=offsets)
+
+
+def test_stages_have_no_larger_limits_than_the_one_before_and_lead_from_full_speed_to_rest() -> None:
+    certificate = proven()
+    assert (np.diff(certificate.stages.limits, axis=0) <= 0.0).all()
+    for axis, proof in enumerate(certificate.axes):
+        allowed = certificate.stages.limits[:, :, axis]
+        for shift in (-1, 0, 1):
+            rows = np.clip(np.arange(allowed.shape[0]) + shift, 0, allowed.shape[0] - 1)
+            assert (proof.stage_tube < allowed[rows]).all()
+    horizontal = certificate.axes[0]
+    assert horizontal.stage_tube[0, 2] > 6.8  # 35 degrees
+    assert horizontal.stage_tube[-1, 2] < 0.6 * horizontal.stage_tube[0, 2]
 
 
 def test_exponential_without_remainder_is_seen_by_ball_arithmetic(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,8 +89,9 @@ def test_exponential_without_remainder_is_seen_by_ball_arithmetic(monkeypatch: p
     assert (np.e > middle + 0.65 * radius).all()
 
 
-def reached(certificate: Certificate, axis: int) -> float:
-    """Largest facet after a step, from vertices of the set and disturbances at the bound: what really happens."""
+def reached(certificate: Certificate, axis: int, stage: int) -> tuple[list[int], Numbers]:
+    """Some facets, and the share of the next offset that a step from a stage reaches, its vertices and disturbances at the bound:
+    what really happens."""
     from scipy.linalg import expm
 
     a, own = certificate.assumptions, certificate.axes[axis]
@@ -73,35 +99,36 @@ def reached(certificate: Certificate, axis: int) -> float:
     dynamics, inputs = (0.5 * (m.lo + m.hi) for m in (loop.dynamics(), loop.inputs()))
     flow = expm(dynamics * certificate.step_s)
     fine = [expm(dynamics * certificate.step_s * (k + 0.5) / 200) @ inputs for k in range(200)]
-    sizes = np.array([certificate.disturbance.acceleration_m_s2[axis], certificate.disturbance.jerk_m_s3[axis]])
-    added = sum(np.abs(own.facets @ g) @ sizes for g in fine) * certificate.step_s / 200
-    ones = np.ones(own.facets.shape[0])
-    rows = range(0, own.facets.shape[0], 16)
-    return max(support(own.facets, ones, own.facets[i] @ flow)[0] + float(added[i]) for i in rows)
+    added = sum(np.abs(own.facets @ g) @ certificate.stages.bounds[stage, axis] for g in fine) * certificate.step_s / 200
+    after = own.offsets[min(stage + 1, own.offsets.shape[0] - 1)]
+    now = own.offsets[stage : stage + 1] if stage >= 0 else own.offsets[stage:]
+    rows = list(range(0, own.facets.shape[0], 16))
+    return rows, np.array([support(own.facets, now, own.facets[i] @ flow, added[i : i + 1], after[i : i + 1])[0] for i in rows])
 
 
 def test_the_bound_of_a_step_is_above_what_happens_and_tight() -> None:
     """A proof that drops the disturbance integral, or a tenth of it, has a bound below what happens."""
     certificate = proven()
     for axis in (0, 1):
-        bound_ = float(certificate.axes[axis].facet_bound.max())
-        happens = reached(certificate, axis)
-        assert happens <= bound_ < 1.0
-        assert happens > 0.99
-        d = certificate.disturbance
-        for share in (0.0, 0.9):
-            w, r = (tuple(share * x for x in pair) for pair in (d.acceleration_m_s2, d.jerk_m_s3))
-            planted = replace(certificate, disturbance=replace(d, acceleration_m_s2=w, jerk_m_s3=r))
-            assert float(check(planted, axis).facet_bound.max()) < happens
+        for stage in (0, certificate.stages.bounds.shape[0] - 1):
+            bounds = certificate.axes[axis].facet_bound[stage]
+            rows, happens = reached(certificate, axis, stage)
+            assert (happens <= bounds[rows] + 1e-7).all()
+            assert (bounds < 1.0).all()
+            assert happens.max() > 0.99
+            for share in (0.0, 0.9):
+                less = check(certificate, axis, bounds=share * certificate.stages.bounds)
+                assert (less.facet_bound[stage, rows] < happens - 1e-5).sum() > 3
 
 
 def test_tube_covers_more_than_end_points() -> None:
     """The tube lies above what is reached in the set itself: a proof of the samples alone would not see it."""
+    none, one = np.zeros(1), np.ones(1)
     for axis in proven().axes:
         inner = 1.0 / np.array([axis.facets[k, k] for k in range(4)])
-        reached = np.array([support(axis.facets, np.ones(len(axis.facets)), row)[0] for row in np.eye(4)])
-        assert (axis.tube_bound[:4] > reached).all()
-        assert axis.tube_bound[3] > 1.02 * inner[3]
+        reached = np.array([support(axis.facets, axis.offsets[-1:], row, none, one)[0] for row in np.eye(4)])
+        assert (axis.stage_tube[-1, :4] > reached).all()
+        assert axis.stage_tube[-1, 3] > 1.02 * inner[3]
 
 
 def test_disturbance_bounds_cover_sampled_set_points() -> None:
@@ -211,7 +238,6 @@ def _judged(random: np.random.Generator, speed: float) -> dict[str, np.ndarray]:
         "wanted": random.normal(size=(3, 1, 1)),
         "spread": np.full((1, 2, 1), random.uniform(0.0, 2.0)),
         "instants": np.array([[1, 2], [0, 0]][random.integers(2)]),
-        "near": np.array([random.integers(2) == 1]),
     }
 
 
@@ -222,12 +248,13 @@ def test_the_shield_graph_gives_margin_box_and_room_of_numpy() -> None:
     tables = Tables.of(certificate)
     table = constants(tables)
     gain, gravity = certificate.law.gain[[0, 0, 1]], np.array([0.0, 0.0, tables.gravity])
-    random, inside = np.random.default_rng(SEED), 0
+    horizontal, vertical = tables.facets
+    random, seen = np.random.default_rng(SEED), set()
     for _ in range(60):
         feed = _judged(random, float(random.choice([0.2, 1.0, 3.0])))
         margin, radii, room = session.run(None, feed)
-        worst = np.full((len(tables.sets), 4), np.inf)
         for option in range(4):
+            worst = np.full(len(tables.offsets[0]), np.inf)
             for instant, kind in enumerate(feed["instants"]):
                 z = feed["states"][:, instant, 0] - feed["held"][:, 0, option]
                 force, jerk = feed["states"][:, instant, 0, 2] + gravity, feed["states"][:, instant, 0, 3]
@@ -238,56 +265,49 @@ def test_the_shield_graph_gives_margin_box_and_room_of_numpy() -> None:
                 terms = np.array([1.0, c, np.linalg.norm(jerk), feed["spread"][0, 0, 0], np.linalg.norm(change), late])
                 box = terms @ table["box"][kind]
                 np.testing.assert_allclose(radii[instant, option], box, rtol=1e-12)
-                for corner, moved in enumerate((0.0, change)):
+                for moved in (np.zeros(3), change):
                     point = z.copy()
                     point[:, 3] += moved
-                    for n, (horizontal, vertical) in enumerate(tables.sets):
-                        used = [
-                            np.linalg.norm(horizontal @ point[:2].T, axis=1) + np.abs(horizontal) @ box[:4],
-                            np.abs(vertical @ point[2]) + np.abs(vertical) @ box[4:],
-                        ]
-                        wanted = 1.0 - ROUNDING - np.concatenate(used).max()
-                        worst[n, option] = min(worst[n, option], wanted)
-                        if n == 0:
-                            assert margin[2 * corner + instant, option] == pytest.approx(wanted, abs=1e-12)
-            holds = [tube for tube, value in zip(tables.tubes, worst[:, option], strict=True) if value > 0.0]
-            wanted_room = holds[-1] if holds and feed["near"][0] else (holds[0] if holds else (1e9, 1e9))
-            assert tuple(room[:, option]) == wanted_room
-            inside += len(holds) > 1
-    assert inside > 20
+                    level = np.linalg.norm(horizontal @ point[:2].T, axis=1) + np.abs(horizontal) @ box[:4]
+                    upright = np.abs(vertical @ point[2]) + np.abs(vertical) @ box[4:]
+                    for n, (own_h, own_v) in enumerate(zip(*tables.offsets, strict=True)):
+                        worst[n] = min(worst[n], 1.0 - ROUNDING - max((level / own_h).max(), (upright / own_v).max()))
+            assert margin[option] == pytest.approx(worst.max(), abs=1e-11)
+            holds = tables.tubes[:, worst > 0.0]
+            assert tuple(room[:, option]) == (tuple(holds.min(axis=1)) if holds.size else (NOWHERE_M, NOWHERE_M))
+            seen.add(float(room[0, option]))
+    assert len(seen) >= 2
 
 
-def test_the_graph_admits_what_the_prover_holds_for_inside() -> None:
-    """States inside, on and outside the facets of the proof: the margin is theirs less the box, whatever the direction."""
+def test_the_graph_admits_nothing_that_the_prover_holds_for_outside() -> None:
+    """States inside, on and outside the facets of each judged stage: the margin is theirs less the box, whatever the direction."""
     certificate = proven()
     session = onnxruntime.InferenceSession(certificate_files()["shield.onnx"], providers=["CPUExecutionProvider"])
-    random = np.random.default_rng(SEED)
-    horizontal = certificate.axes[0].facets
-    for _ in range(60):
-        z = random.normal(size=4) / np.diagonal(horizontal[:4])
+    random, proof = np.random.default_rng(SEED), certificate.axes[0]
+    stages = [proof.stage(int(k)) for k in judged(proof.offsets.shape[0])]
+    for _ in range(40):
+        z = random.normal(size=4) / np.diagonal(stages[0][:4])
         heading = random.uniform(0.0, 2.0 * np.pi)
         for share in (0.3, 1.0 - 1e-7, 1.0 + 1e-7):
-            edge = share * z / np.abs(horizontal @ z).max()
+            edge = share * z / min(np.abs(facets @ z).max() for facets in stages)
             states = np.zeros((3, 2, 1, 4))
             states[:2, :, 0] = np.outer([np.cos(heading), np.sin(heading)], edge)[:, None]
             feed = {"states": states, "held": np.zeros((3, 1, 4, 4)), "wanted": np.zeros((3, 1, 1)), "spread": np.zeros((1, 2, 1))}
-            margin, radii, _ = session.run(None, {**feed, "instants": np.zeros(2, np.int64), "near": np.zeros(1, bool)})
-            slack = (np.abs(horizontal) @ radii[0, 0, :4]).max()
-            assert 1.0 - share - slack - 2e-9 <= margin[0, 0] < 1.0 - share
-            assert margin[0, 0] < 0.0 or share < 1.0
+            margin, radii, _ = session.run(None, {**feed, "instants": np.zeros(2, np.int64)})
+            slack = max((np.abs(facets) @ radii[0, 0, :4]).max() for facets in stages)
+            assert 1.0 - share - slack - 2e-9 <= margin[0] < 1.0 - share
+            assert margin[0] < 0.0 or share < 1.0
 
 
-def test_levels_are_proven_sets_with_smaller_tubes() -> None:
+def test_rooms_are_the_tubes_of_a_stage_and_of_all_after_it() -> None:
     certificate = proven()
-    assert len(certificate.levels) == 2
-    tubes = [level.axes[0].tube_bound[0] for level in (*certificate.levels, certificate)]
-    assert tubes[0] < 0.6 * tubes[2]
-    assert tubes[0] < tubes[1] < tubes[2]
-    smaller = certificate.at_level(certificate.levels[0])
-    seen = falsify(smaller, 400, SEED, ascents=0)
-    assert seen.escapes == 0
-    assert (seen.tube_share <= 1.0).all()
-    assert (seen.tube_share > 0.5).all()
+    tubes = Tables.of(certificate).tubes
+    for axis in (0, 1):
+        own = certificate.axes[axis].stage_tube[:, 0]
+        assert tubes[axis, -1] == own[-1]
+        assert tubes[axis, 0] == own.max()
+        assert (np.diff(tubes[axis]) <= 0.0).all()
+    assert tubes[0, -1] < tubes[0, 0]
 
 
 def test_attacks_do_not_leave_a_proven_set() -> None:
@@ -309,37 +329,33 @@ def test_a_certificate_is_read_back_as_it_was() -> None:
     own, back = proven(), read(certificate_files())
     assert (back.assumptions, back.limits, back.at_once) == (own.assumptions, own.limits, own.at_once)
     assert back.disturbance.jerk_m_s3 == own.disturbance.jerk_m_s3
-    for one, other in zip(
-        [*own.axes, *(a for level in own.levels for a in level.axes)],
-        [*back.axes, *(a for level in back.levels for a in level.axes)],
-        strict=True,
-    ):
-        for name in ("facets", "facet_multipliers", "tube_multipliers", "tube_bound"):
+    for one, other in zip(own.axes, back.axes, strict=True):
+        for name in ("facets", "offsets", "facet_multipliers", "tube_multipliers", "stage_tube"):
             np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
     assert back.law.graph().SerializeToString(deterministic=True) == certificate_files()["backup.onnx"]
     with pytest.raises(CertificateError, match="another version or damaged"):
-        read({"certificate.toml": b"format = 3"})
+        read({"certificate.toml": b"format = 2"})
 
 
 def test_velocity_and_tilt_at_once_lie_in_the_set_for_every_angle_between_them() -> None:
     certificate = proven()
-    both, facets = certificate.at_once, certificate.axes[0].facets
+    both, facets = certificate.at_once, certificate.axes[0].stage(0)
     assert both.velocity_m_s == (4.0, 2.0)
     a = certificate.assumptions.gravity_m_s2 * np.tan(both.tilt_rad)
-    assert np.degrees(both.tilt_rad) > 15.0
+    assert np.degrees(both.tilt_rad) > 35.0
     for angle in np.linspace(0.0, np.pi, 13):
         v, tilt = np.array([1.0, 0.0]), np.array([np.cos(angle), np.sin(angle)])
         z = np.stack([both.anchor_m[0] * v + both.anchor_m[1] * tilt, both.velocity_m_s[0] * v, a * tilt, np.zeros(2)])
         assert np.linalg.norm(facets @ z, axis=1).max() < 1.0
     tilted = 1.01 * a  # and no more than that
-    worst = [np.abs(facets @ np.array([p, 4.0, tilted, 0.0])).max() for p in np.linspace(-9.0, 9.0, 500)]
+    worst = [np.abs(facets @ np.array([p, 4.0, tilted, 0.0])).max() for p in np.linspace(-15.0, 15.0, 600)]
     assert min(worst) > 1.0
-    none = at_once((np.vstack([facets, [[0.0, 100.0, 0.0, 0.0]]]), certificate.axes[1].facets), 9.8)
+    none = at_once((np.vstack([facets, [[0.0, 100.0, 0.0, 0.0]]]), certificate.axes[1].stage(0)), 9.8)
     assert none.velocity_m_s == (0.0, 0.0)
 
 
 def test_every_kind_of_changed_certificate_is_refused() -> None:
-    for name, files in planted.mutants(proven(), 24, SEED):
+    for name, files in planted.mutants(proven(), 27, SEED):
         assert bench_certificate._check(files), name
     assert bench_certificate._check(certificate_files()) is None
 
@@ -367,6 +383,6 @@ def test_stop_distances_grow_with_speed_and_decisions_are_timed() -> None:
     assert len(stops) > 4
     distances = [line["distance_m"] for line in stops]
     assert distances == sorted(distances)
-    assert distances[0] > proven().axes[0].tube_bound[0] - 1e-9
+    assert distances[0] > proven().axes[0].stage_tube[-1, 0] - 1e-9
     took = bench_certificate._decisions(certificate_files(), 20, SEED)
     assert 0.0 < took["p50"] <= took["p99"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,14 @@ from .assumptions import Assumptions
 from .backup import BackupLaw
 from .disturbance import Disturbance, Limits
 from .interval import Numbers
-from .levels import Level
 from .proof import AxisProof
 
 FORMAT = 3
 STATEMENT = (
     "Let z = (position from the anchor, velocity, thrust vector minus hover plus held disturbance estimate, its derivative). "
-    "If z lies in S when the backup policy takes over, and the assumptions hold, then z lies in S again after every step, stays in "
-    "the tube T at all times between, and neither set-points nor states leave the limits; for ever. Position means distance "
+    "S is the union of stages. If z lies in a stage when the backup policy takes over, and the assumptions hold, then z lies in the "
+    "next stage after a step, in the last one after that again after every step, stays in the tube T at all times between, and "
+    "neither set-points nor states leave the limits; for ever. Position means distance "
     "from the anchor that the backup holds; clearance to ground and obstacles follows only where the tube around the anchor has it."
 )
 
@@ -46,16 +46,29 @@ class AtOnce:
 
 
 @dataclass(frozen=True, slots=True)
+class Stages:
+    """What differs from stage to stage.
+
+    Attributes:
+        limits: Over which the disturbances were bounded, shape (stages, 6, 2): rows as `loop.ROWS`, horizontal and vertical.
+        bounds: Of w and r, shape (stages, 2, 2): horizontal and vertical, w [m/s^2] and r [m/s^3].
+    """
+
+    limits: Numbers
+    bounds: Numbers
+
+
+@dataclass(frozen=True, slots=True)
 class Certificate:
     """Everything that `prove` established, with what it assumed.
 
     Attributes:
         assumptions: E, W, timing, lags.
-        limits: Limits over which the disturbances were bounded; the tube stays inside.
+        limits: The widest limits, those of the first stage; the tube stays inside.
         law: The backup policy.
-        disturbance: Bounds of w and r.
+        disturbance: Bounds of w and r over the widest limits.
+        stages: Limits and bounds of each stage.
         axes: Proof of the horizontal and of the vertical axis.
-        levels: Smaller invariant sets inside S with smaller tubes, smallest first.
         anchor: Linear map (velocity, acceleration, jerk) to the position from the anchor with the most margin, shape (2, 3).
         step_s, substeps: Step of the invariance, pieces of a step for the tube.
         rounding_m_s3: Bound of the float32 rounding of the backup graph, as an error of nu.
@@ -68,8 +81,8 @@ class Certificate:
     limits: Limits
     law: BackupLaw
     disturbance: Disturbance
+    stages: Stages
     axes: tuple[AxisProof, AxisProof]
-    levels: tuple[Level, ...]
     anchor: Numbers
     step_s: float
     substeps: int
@@ -80,19 +93,16 @@ class Certificate:
 
     def arrays(self) -> dict[str, Numbers]:
         """Numeric content by name."""
-        result: dict[str, Numbers] = {"anchor": self.anchor, "gain": self.law.gain}
-        groups = [("", self.axes), *((f"level{n}_", level.axes) for n, level in enumerate(self.levels))]
-        for prefix, axes in groups:
-            for name, axis in zip(("horizontal", "vertical"), axes, strict=True):
-                result[f"{prefix}{name}_facets"] = axis.facets
-                result[f"{prefix}{name}_facet_multipliers"] = axis.facet_multipliers
-                result[f"{prefix}{name}_tube_multipliers"] = axis.tube_multipliers
-                result[f"{prefix}{name}_tube"] = axis.tube_bound
+        result: dict[str, Numbers] = {
+            "anchor": self.anchor, "gain": self.law.gain, "limits": self.stages.limits, "bounds": self.stages.bounds,
+        }  # fmt: skip
+        for name, axis in zip(("horizontal", "vertical"), self.axes, strict=True):
+            result[f"{name}_facets"] = axis.facets
+            result[f"{name}_offsets"] = axis.offsets
+            result[f"{name}_facet_multipliers"] = axis.facet_multipliers
+            result[f"{name}_tube_multipliers"] = axis.tube_multipliers
+            result[f"{name}_tube"] = axis.stage_tube
         return result
-
-    def at_level(self, level: Level) -> Certificate:
-        """The certificate of a level alone: what attacks and pictures take."""
-        return replace(self, limits=level.limits, disturbance=level.disturbance, axes=level.axes, levels=())
 
     def table(self, graphs: dict[str, bytes]) -> dict[str, Any]:
         """Content of certificate.toml."""
@@ -102,10 +112,12 @@ class Certificate:
             "statement": STATEMENT,
             "assumptions": _plain(asdict(self.assumptions)),
             "limits": _plain(asdict(self.limits)),
+            "lasting_limits": _plain(asdict(Limits(*map(tuple, self.stages.limits[-1].tolist())))),
             "backup": _plain(asdict(self.law)),
             "proof": {
                 "step_s": self.step_s,
                 "substeps": self.substeps,
+                "stages": int(self.stages.limits.shape[0]),
                 "rounding_m_s3": self.rounding_m_s3,
                 "facets": [int(axis.facets.shape[0]) for axis in self.axes],
                 "largest_facet": [float(axis.facet_bound.max()) for axis in self.axes],
@@ -132,22 +144,8 @@ class Certificate:
                 "jerk_m_s3": list(d.jerk_m_s3),
                 "parts_m_s3": {name: list(pair) for name, pair in d.parts.items()},
             },
-            "levels": [_level_table(level) for level in self.levels],
             "graphs": {f"{name}_sha256": hashlib.sha256(data).hexdigest() for name, data in graphs.items()},
         }
-
-
-def _level_table(level: Level) -> dict[str, Any]:
-    """An entry of [[levels]]: what the proof of the level speaks of, and the room that its tube takes."""
-    axes, d = level.axes, level.disturbance
-    return {
-        "limits": _plain(asdict(level.limits)),
-        "acceleration_m_s2": list(d.acceleration_m_s2),
-        "jerk_m_s3": list(d.jerk_m_s3),
-        "facets": [int(axis.facets.shape[0]) for axis in axes],
-        "largest_facet": [float(axis.facet_bound.max()) for axis in axes],
-        "position_m": [float(axis.tube_bound[0]) for axis in axes],
-    }
 
 
 def _plain(value: Any) -> Any:

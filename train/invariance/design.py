@@ -9,17 +9,22 @@ import numpy as np
 from scipy.optimize import linprog
 
 from tubepilot.firmware_bridge.errors import CertificateError
+from tubepilot.firmware_bridge.types import GRAVITY_M_S2
 
 from .assumptions import Assumptions
 from .backup import BackupLaw, rounding_bound
-from .certificate import AtOnce, Certificate
-from .disturbance import HORIZONTAL, VERTICAL, Disturbance, Limits, bound
+from .certificate import AtOnce, Certificate, Stages
+from .disturbance import HORIZONTAL, VERTICAL, Disturbance, bound
 from .interval import Numbers
-from .levels import inner_levels, prove_level, widened
-from .proof import AxisProof
+from .loop import AxisLoop
+from .maximal_set import maximal_set
+from .proof import AxisProof, multipliers, prove
+from .stages import BETWEEN, Start, as_limits, limits_of
 
-STEP_S = 0.02
-SUBSTEPS = 20
+STEP_S = 0.04
+SUBSTEPS = 40
+STAGES = 40
+"""Stages before the last one: the vehicle has so many steps to slow down into the limits that hold for ever."""
 PIECES = 12
 """Cells of the thrust vector from 0 to its largest value, per axis."""
 AT_ONCE_M_S = (4.0, 2.0)
@@ -34,31 +39,33 @@ class Design:
 
     Attributes:
         horizontal_poles, vertical_poles: The three slow closed-loop poles, magnitudes [1/s]; the fourth follows from the lag.
-        limits: Inner limits: states, feedback and slope at the samples of the set.
+        starts: What the first stage should hold.
+        stages: Stages before the last one.
     """
 
     horizontal_poles: tuple[float, float, float]
     vertical_poles: tuple[float, float, float]
-    limits: Limits
+    starts: tuple[Start, ...]
+    stages: int = STAGES
 
 
-def _limits(horizontal: Sequence[float], vertical: Sequence[float]) -> Limits:
-    pairs = [(float(h), float(v)) for h, v in zip(horizontal, vertical, strict=True)]
-    return Limits(*pairs)
+def _starts(tilt_deg: float, ahead_m: tuple[float, float, float]) -> tuple[Start, ...]:
+    """Full speed with a tilt at once; half of it with the jerk of brisk flight. The anchor lies ahead along horizontal velocity,
+    acceleration and vertical velocity."""
+    along_v, along_a, rise = ahead_m
+    most = GRAVITY_M_S2 * float(np.tan(np.radians(tilt_deg)))
+    return (
+        Start(AT_ONCE_M_S, (most, 0.0), (0.0, 0.0), ((along_v, rise), (along_a, 0.0))),
+        Start((2.5, 1.0), (2.5, 0.6), (5.5, 2.5), ((along_v * 0.625, 0.5 * rise), (along_a * 2.5 / most, 0.0))),
+    )
 
 
 DESIGNS: tuple[Design, ...] = (
-    Design(
-        (0.724, 0.734, 0.753), (0.395, 1.267, 1.517),
-        _limits((9.0, 7.2, 2.76, 7.29, 6.72, 13.48), (5.0, 3.45, 1.82, 5.04, 3.65, 14.8)),
-    ),
-    Design(
-        (0.631, 0.669, 0.819), (0.396, 1.246, 1.349),
-        _limits((9.0, 8.3, 3.07, 7.14, 5.94, 10.35), (5.0, 3.3, 1.82, 4.44, 3.44, 9.82)),
-    ),
-)  # fmt: skip
+    Design((0.677, 0.569, 0.641), (0.508, 0.873, 0.86), _starts(35.6, (3.6, 7.33, 2.33))),
+    Design((0.677, 0.569, 0.641), (0.508, 0.873, 0.86), _starts(30.0, (3.6, 6.0, 2.33))),
+)
 """From the most ambitious to the most modest, for vehicles with a rate lag near 45 ms; found by a random search over poles and
-limits for the tilt that S holds in every direction at 4 m/s, and for the jerk that it holds at hover."""
+anchors for the smallest tube around the anchor."""
 
 
 def gains(poles: Sequence[float], drag_1_s: float, lag_s: float) -> Numbers:
@@ -85,33 +92,83 @@ def attempt(
     Raises:
         CertificateError: it does not hold.
     """
+    longest_s = max(assumptions.window_s, (1 + assumptions.missed_ticks) * assumptions.tick_s)
+    if longest_s > STEP_S * (1.0 - 1e-9):
+        raise CertificateError(
+            f"set-points may act {1e3 * longest_s:.1f} ms away from their instant, longer than a step of {1e3 * STEP_S:g} ms: the "
+            "stages do not cover that; lower the delay or the missed ticks"
+        )
     rows = [
         gains(poles, drag, assumptions.rate_lag_s)
         for poles, drag in zip((design.horizontal_poles, design.vertical_poles), assumptions.drag_1_s, strict=True)
     ]
     law = replace(law, gain=np.array(rows))
-    outer = widened(design.limits)
-    draft = bound(assumptions, outer, law.gain)
-    rounding = rounding_bound(law, outer, draft, assumptions.disturbance_estimate_m_s2)
-    disturbance = bound(assumptions, outer, law.gain, pieces=PIECES, rounding_m_s3=rounding)
+    loops = [AxisLoop(rows[i], assumptions.drag_1_s[i], assumptions.rate_lag_s) for i in (HORIZONTAL, VERTICAL)]
+    progress("limits of the stages")
+    own = limits_of(assumptions, law.gain, loops, design.starts, design.stages, STEP_S)
+    limits = np.concatenate([own[:1], own[:-1]])  # what acts in a stage was computed in the one before, or in it
+    widest = as_limits(limits[0])
+    draft = bound(assumptions, widest, law.gain)
+    rounding = rounding_bound(law, widest, draft, assumptions.disturbance_estimate_m_s2)
+    disturbance = bound(assumptions, widest, law.gain, pieces=PIECES, rounding_m_s3=rounding)
     _check_setpoints(law, disturbance)
-    proofs = prove_level(assumptions, law, design.limits, disturbance, STEP_S, SUBSTEPS, progress).axes
+    progress("disturbances of the stages")
+    bounds = stage_bounds(assumptions, limits, law.gain, rounding)
+    proofs = prove_stages(loops, limits, own / BETWEEN[None, :, None], bounds, progress)
     speed, acceleration = _reach(proofs[HORIZONTAL])
     return Certificate(
         assumptions=assumptions,
-        limits=outer,
+        limits=widest,
         law=law,
         disturbance=disturbance,
+        stages=Stages(limits, bounds),
         axes=proofs,
-        levels=inner_levels(assumptions, law, design.limits, rounding, PIECES, STEP_S, SUBSTEPS, progress),
-        anchor=np.array([anchor_map(proof.facets) for proof in proofs]),
+        anchor=np.array([anchor_map(proof.stage(-1)) for proof in proofs]),
         step_s=STEP_S,
         substeps=SUBSTEPS,
         rounding_m_s3=rounding,
         speed_m_s=speed,
         tilt_rad=float(np.arctan2(acceleration, assumptions.gravity_m_s2)),
-        at_once=at_once((proofs[HORIZONTAL].facets, proofs[VERTICAL].facets), assumptions.gravity_m_s2),
+        at_once=at_once((proofs[HORIZONTAL].stage(0), proofs[VERTICAL].stage(0)), assumptions.gravity_m_s2),
     )
+
+
+def stage_bounds(assumptions: Assumptions, limits: Numbers, gain: Numbers, rounding_m_s3: float) -> Numbers:
+    """Bounds of w and r of every stage, over its limits (stages, 6, 2); shape (stages, 2, 2): stage, axis, (w, r)."""
+    result = []
+    for rows in limits:
+        found = bound(assumptions, as_limits(rows), gain, PIECES, rounding_m_s3)
+        result.append(np.array([found.acceleration_m_s2, found.jerk_m_s3]).T)
+    return np.array(result)
+
+
+def prove_stages(
+    loops: Sequence[AxisLoop], limits: Numbers, inner: Numbers, bounds: Numbers,
+    progress: Callable[[str], None] = lambda text: None,
+) -> tuple[AxisProof, AxisProof]:
+    """Make the sets of both axes and prove them.
+
+    Args:
+        loops: Horizontal and vertical.
+        limits: Over which `bounds` were made, shape (stages, 6, 2).
+        inner: Limits at the steps of the proof, likewise.
+        bounds: Of w and r, shape (stages, 2, 2).
+        progress: Called with what is being done.
+
+    Raises:
+        CertificateError: something does not hold.
+    """
+    proofs = []
+    for axis, loop in enumerate(loops):
+        name = ("horizontal", "vertical")[axis]
+        progress(f"{name} set")
+        middle = [0.5 * (m.lo + m.hi) for m in (loop.dynamics(), loop.inputs(), loop.outputs())]
+        facets, offsets = maximal_set(*middle, inner[:, :, axis], bounds[:, axis], STEP_S)
+        progress(f"{name} witnesses, {facets.shape[0]} facets")
+        witnesses = multipliers(loop, facets, offsets, bounds[:, axis], limits[:, :, axis], STEP_S, SUBSTEPS)
+        progress(f"{name} proof")
+        proofs.append(prove(axis, loop, limits[:, :, axis], bounds[:, axis], facets, offsets, witnesses, STEP_S, SUBSTEPS))
+    return proofs[0], proofs[1]
 
 
 def certify(
@@ -183,10 +240,10 @@ def anchor_map(facets: Numbers, samples: int = 160, seed: int = 0) -> Numbers:
 
 
 def _reach(proof: AxisProof) -> tuple[float, float]:
-    """Largest speed at a = j = 0 and largest acceleration at v = j = 0, for some anchor."""
-    result = []
+    """Largest speed at a = j = 0 and largest acceleration at v = j = 0 in the first stage, for some anchor."""
+    result, facets = [], proof.stage(0)
     for k in (1, 2):
-        matrix = np.vstack([proof.facets[:, [0, k]], -proof.facets[:, [0, k]]])
+        matrix = np.vstack([facets[:, [0, k]], -facets[:, [0, k]]])
         solution = linprog([0.0, -1.0], A_ub=matrix, b_ub=np.ones(matrix.shape[0]), bounds=(None, None), method="highs")
         result.append(float(solution.x[1]))
     return result[0], result[1]

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 
 from tubepilot.firmware_bridge.errors import InputError
 
@@ -22,7 +23,8 @@ from .certificate import Certificate
 from .falsify_plant import Attack, Start, rollout
 from .interval import Numbers
 
-TICKS = 150
+TICKS = 152
+"""A multiple of the ticks of a step."""
 BATCH = 4000
 CLIMBERS = 20
 """One rollout in so many climbs the gradient."""
@@ -42,7 +44,7 @@ class Falsification:
     Attributes:
         rollouts: How many were flown.
         escapes: Of them, how many left the set, or the tube between.
-        largest_facet: Largest facet value after any step of the certificate; 1 is the edge of the set.
+        largest_facet: Largest facet after any step of the certificate, as a share of its offset; 1 is the edge of the stage.
         tube_share: Largest share of the proven tube, horizontal and vertical, for position, velocity, acceleration, jerk,
             feedback and slope, shape (2, 6).
         worst: Start and disturbances of the rollout with the largest facet.
@@ -97,8 +99,8 @@ def falsify(
                 jax.tree.map(lambda x, y: jnp.concatenate([x, y[..., few:]], axis=-1), climbed, plain)
                 for climbed, plain in ((some_start, start), (some, attack))
             )
-            facets, outputs = (np.asarray(x) for x in judge(start, attack))
-            escaped = ~(facets <= 1.0).all(axis=0) | ~(outputs <= 1.0).all(axis=(0, 1))
+            facets, outputs, own = (np.asarray(x) for x in judge(start, attack))
+            escaped = ~(facets <= 1.0).all(axis=0) | ~(own <= 1.0).all(axis=(0, 1))
             highest = np.where(np.isfinite(facets), facets, np.inf).max(axis=0)
             if worst is None or highest.max() > largest:
                 place = int(highest.argmax())
@@ -113,8 +115,8 @@ def falsify(
     return Falsification(flown, escapes, largest, shares, worst)
 
 
-def _worst(facets: jax.Array, outputs: jax.Array) -> jax.Array:
-    return jax.nn.logsumexp(SHARPNESS * jnp.concatenate([facets, outputs.ravel()])) / SHARPNESS
+def _worst(facets: jax.Array, outputs: jax.Array, own: jax.Array) -> jax.Array:
+    return jax.nn.logsumexp(SHARPNESS * jnp.concatenate([facets, outputs.ravel(), own.ravel()])) / SHARPNESS
 
 
 def _ball(x: jax.Array) -> jax.Array:
@@ -152,17 +154,21 @@ def _attacks(random: np.random.Generator, count: int, ticks: int) -> Attack:
     return _project(Attack(**values))
 
 
-def _edge(certificate: Certificate, z: Numbers, columns: slice) -> Numbers:
-    """Largest facet of the starts (4, 3, count) along the horizontal or vertical columns, shape (count,)."""
-    facets = certificate.axes[0 if columns.start == 0 else 1].facets
-    values = np.einsum("fk,kan->fan", facets, z[:, columns])
-    result: Numbers = np.sqrt((values**2).sum(axis=1)).max(axis=0)
+def _edge(certificate: Certificate, z: Numbers, columns: slice, stage: npt.NDArray[np.int64]) -> Numbers:
+    """Largest facet of the starts (4, 3, count) along the horizontal or vertical columns, as a share of its offset at their
+    stages, shape (count,)."""
+    axis = certificate.axes[0 if columns.start == 0 else 1]
+    values = np.einsum("fk,kan->fan", axis.facets, z[:, columns])
+    result: Numbers = (np.sqrt((values**2).sum(axis=1)) / axis.offsets[stage].T).max(axis=0)
     return result
 
 
 def _starts(certificate: Certificate, random: np.random.Generator, count: int) -> Start:
-    """States on facets and inside: a random direction of both axes, scaled to the edge, three in four all the way."""
+    """States on facets and inside: a random direction of both axes, scaled to the edge of a stage, three in four all the way; half
+    of them in the first stage."""
     z = np.empty((4, 3, count))
+    stages = certificate.axes[0].offsets.shape[0]
+    stage = np.where(random.random(count) < 0.5, 0, random.integers(0, stages, count))
     for columns, axis in ((slice(0, 2), 0), (slice(2, 3), 1)):
         facets = certificate.axes[axis].facets
         box = (1.0 / np.diagonal(facets[:4]))[:, None, None]
@@ -172,20 +178,20 @@ def _starts(certificate: Certificate, random: np.random.Generator, count: int) -
         turn = random.normal(size=(1, *part.shape[1:]))
         z[:, columns] = np.where(aimed, normal * turn + 0.2 * part, part)
         share = np.where(random.random(count) < 0.75, 1.0, random.random(count)) * INSIDE
-        z[:, columns] *= share / _edge(certificate, z, columns)
+        z[:, columns] *= share / _edge(certificate, z, columns, stage)
     held = np.asarray(_split(jnp.asarray(random.normal(size=(3, count)))))
     h, v = certificate.assumptions.disturbance_estimate_m_s2
     heading = jnp.asarray(random.uniform(-np.pi, np.pi, count))
-    return Start(jnp.asarray(z), heading, jnp.asarray(held * np.array([[h], [h], [v]])))
+    return Start(jnp.asarray(z), heading, jnp.asarray(held * np.array([[h], [h], [v]])), jnp.asarray(stage, dtype=jnp.float64))
 
 
 def _moved(certificate: Certificate, start: Start, gradient: Start) -> Start:
     """Starts moved along their gradient and put on the edge of the set again."""
-    z, up = np.array(start.z), np.asarray(gradient.z)
+    z, up, stage = np.array(start.z), np.asarray(gradient.z), np.asarray(start.stage).astype(np.int64)
     for columns, axis in ((slice(0, 2), 0), (slice(2, 3), 1)):
         box = (1.0 / np.diagonal(certificate.axes[axis].facets[:4]))[:, None, None]
         scaled = up[:, columns] * box
         size = np.sqrt((scaled**2).sum(axis=(0, 1))) + 1e-300
         z[:, columns] += STRIDE * box * scaled / size
-        z[:, columns] *= INSIDE / _edge(certificate, z, columns)
+        z[:, columns] *= INSIDE / _edge(certificate, z, columns, stage)
     return start._replace(z=jnp.asarray(z))

@@ -50,11 +50,12 @@ class Attack(NamedTuple):
 
 class Start(NamedTuple):
     """State of the plant at the first tick: `z` of the axes, shape (4, 3) (rows position, velocity, acceleration, jerk),
-    heading, and the disturbance estimate that the backup holds, shape (3,)."""
+    heading, the disturbance estimate that the backup holds, shape (3,), and the number of the stage that z lies in."""
 
     z: jax.Array
     heading: jax.Array
     held: jax.Array
+    stage: jax.Array
 
 
 class Plant(NamedTuple):
@@ -106,7 +107,9 @@ def _dot(a: Three, b: Three) -> jax.Array:
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
-def rollout(certificate: Certificate, trace: bool = False) -> Callable[[Start, Attack], tuple[jax.Array, jax.Array]]:
+def rollout(
+    certificate: Certificate, trace: bool = False
+) -> Callable[[Start, Attack], tuple[jax.Array, jax.Array, jax.Array]]:
     """Build the rollout of one start and one attack.
 
     Args:
@@ -114,9 +117,9 @@ def rollout(certificate: Certificate, trace: bool = False) -> Callable[[Start, A
         trace: Give states instead of facets.
 
     Returns:
-        Function to the largest facet after each step of the certificate, shape (N / ticks per step,), or the state in the
-        coordinates of the proof, shape (N / ticks per step, 4, 3); and the largest share of the tube of each output at any
-        time, shape (2, 6). N must be a multiple of the ticks per step.
+        Function to the largest share of an offset after each step of the certificate, shape (N / ticks per step,), or the state
+        in the coordinates of the proof, shape (N / ticks per step, 4, 3); and the largest share of each output at any time, shape
+        (2, 6), of the tube T and of the tube of the stage. N must be a multiple of the ticks per step.
     """
     a, law = certificate.assumptions, certificate.law
     stride = max(1, round(certificate.step_s / a.tick_s))
@@ -124,7 +127,9 @@ def rollout(certificate: Certificate, trace: bool = False) -> Callable[[Start, A
     drag = (a.drag_1_s[0], a.drag_1_s[0], a.drag_1_s[1])
     wind = (a.acceleration_m_s2[0], a.acceleration_m_s2[0], a.acceleration_m_s2[1])
     facets = [[jnp.asarray(column) for column in axis.facets.T] for axis in certificate.axes]
-    tubes = [[float(x) for x in axis.tube_bound] for axis in certificate.axes]
+    offsets = [jnp.asarray(axis.offsets) for axis in certificate.axes]
+    stage_tubes = jnp.asarray(np.concatenate([axis.stage_tube for axis in certificate.axes], axis=1))
+    last = certificate.axes[0].offsets.shape[0] - 1
     ahead_steps = int(np.ceil(SUBSTEPS * a.window_s / a.tick_s))
     weight = (0.0, 0.0, a.gravity_m_s2)
 
@@ -137,20 +142,22 @@ def rollout(certificate: Certificate, trace: bool = False) -> Callable[[Start, A
         )
         return [x.p, x.v, acceleration, jerk]  # type: ignore[list-item]
 
-    def largest_facet(z: list[Three]) -> jax.Array:
+    def largest_facet(z: list[Three], stage: jax.Array) -> jax.Array:
         east, north, rise = (
             sum(column * row[axis] for column, row in zip(facets[0 if axis < 2 else 1], z, strict=True)) for axis in range(3)
         )
-        return jnp.maximum(jnp.sqrt(jnp.max(east * east + north * north)), jnp.max(jnp.abs(rise)))  # type: ignore[operator]
+        level = jnp.sqrt(jnp.max((east * east + north * north) / offsets[0][stage] ** 2))  # type: ignore[operator]
+        return jnp.maximum(level, jnp.max(jnp.abs(rise) / offsets[1][stage]))
 
-    def tube_share(z: list[Three]) -> jax.Array:
+    def sizes(z: list[Three]) -> jax.Array:
+        """The six outputs, horizontally and vertically."""
         nu = tuple(gains[i][0] * z[0][i] + gains[i][1] * z[1][i] + gains[i][2] * z[2][i] for i in range(3))
         slope = tuple(
             (gains[i][0] - gains[i][1] * drag[i]) * z[1][i] + gains[i][1] * z[2][i] + gains[i][2] * z[3][i] for i in range(3)
         )
         rows = [*z, nu, slope]
-        level = [jnp.sqrt(row[0] * row[0] + row[1] * row[1] + 1e-300) / most for row, most in zip(rows, tubes[0], strict=True)]
-        return jnp.stack([*level, *(jnp.abs(row[2]) / most for row, most in zip(rows, tubes[1], strict=True))])
+        level = [jnp.sqrt(row[0] * row[0] + row[1] * row[1] + 1e-300) for row in rows]
+        return jnp.stack([*level, *(jnp.abs(row[2]) for row in rows)])
 
     def policy(state: Plant, held: Three, x: Attack) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
         """`BackupLaw.evaluate` on a wrong estimate: rates, without the gain and offset that the vehicle undoes, and b . nu."""
@@ -167,7 +174,7 @@ def rollout(certificate: Certificate, trace: bool = False) -> Callable[[Start, A
         return (-_dot(left, nu) / state.c, _dot(forward, nu) / state.c), along  # type: ignore[arg-type]
 
     def fly(state: Plant, held: Three, rates, switch_s, alongs, x: Attack, steps: int, span_s: float, watch: bool):  # type: ignore[no-untyped-def]
-        """From the earliest instant at which the tick's set-point can act, for `span_s`; also the largest share of the tube.
+        """From the earliest instant at which the tick's set-point can act, for `span_s`; also the largest outputs.
 
         The rate set-point changes from the first to the second of `rates` at `switch_s`; the modelled thrust follows `alongs`:
         of the set-point before the last one until window less tick, of the last one until window, and of this tick's one.
@@ -202,7 +209,7 @@ def rollout(certificate: Certificate, trace: bool = False) -> Callable[[Start, A
                 p.append(now.p[i] + 0.5 * dt * (now.v[i] + v[i]))
             now = jax.lax.optimization_barrier(Plant(tuple(p), tuple(v), q, tuple(w), c, slope))  # type: ignore[arg-type]
             if watch:
-                share = jnp.maximum(share, tube_share(coordinates(now, held)))
+                share = jnp.maximum(share, sizes(coordinates(now, held)))
             return (now, share), None
 
         (end, share), _ = jax.lax.scan(substep, (state, jnp.zeros(12)), parts)
@@ -226,9 +233,9 @@ def rollout(certificate: Certificate, trace: bool = False) -> Callable[[Start, A
         end, share = fly(state, held, (sent.rates, rates), switch_s, alongs, x, SUBSTEPS, a.tick_s, True)
         return end, Sent(rates, along, sent.along, jnp.where(missing, sent.missed + 1, 0)), share  # type: ignore[arg-type]
 
-    def step(carry: tuple[Plant, Sent, jax.Array], x: Attack):  # type: ignore[no-untyped-def]
-        """The ticks between two instants at which S must hold."""
-        state, sent, held_row = carry
+    def step(carry: tuple[Plant, Sent, jax.Array, jax.Array], x: Attack):  # type: ignore[no-untyped-def]
+        """The ticks from one stage to the next."""
+        state, sent, held_row, stage = carry
         held = (held_row[0], held_row[1], held_row[2])
 
         def one(inner, x_one):  # type: ignore[no-untyped-def]
@@ -237,16 +244,18 @@ def rollout(certificate: Certificate, trace: bool = False) -> Callable[[Start, A
 
         (state, sent, share), _ = jax.lax.scan(one, (state, sent, jnp.zeros(12)), x)
         z = coordinates(state, held)
-        seen = jnp.stack([jnp.stack(row) for row in z]) if trace else largest_facet(z)
-        return (state, sent, held_row), (seen, share)
+        after = jnp.minimum(stage + 1, last)
+        seen = jnp.stack([jnp.stack(row) for row in z]) if trace else largest_facet(z, after)
+        return (state, sent, held_row, after), (seen, share, share / stage_tubes[stage])
 
-    def run(start: Start, attack: Attack) -> tuple[jax.Array, jax.Array]:
+    def run(start: Start, attack: Attack) -> tuple[jax.Array, jax.Array, jax.Array]:
         state, held = plant(start), (start.held[0], start.held[1], start.held[2])
         rates, along = policy(state, held, jax.tree.map(lambda x: x[0], attack))
         first = Sent(rates, along, along, jnp.asarray(a.missed_ticks))  # nothing is missed right at the start
         grouped = jax.tree.map(lambda x: x.reshape(-1, stride, *x.shape[1:]), attack)
-        _, (values, shares) = jax.lax.scan(step, (state, first, start.held), grouped)
-        return values, shares.max(axis=0).reshape(2, 6)
+        stage = start.stage.astype(jnp.int32)
+        _, (values, reached, shares) = jax.lax.scan(step, (state, first, start.held, stage), grouped)
+        return values, (reached.max(axis=0) / stage_tubes.max(axis=0)).reshape(2, 6), shares.max(axis=0).reshape(2, 6)
 
     def plant(start: Start) -> Plant:
         """The vehicle in a state of the coordinates of the proof, with the heading asked for."""

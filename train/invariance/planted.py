@@ -19,12 +19,9 @@ import tomli_w
 from onnx import numpy_helper
 
 from .certificate import Certificate, files_of
-from .design import PIECES, STEP_S, SUBSTEPS
-from .disturbance import Disturbance, bound
+from .design import prove_stages, stage_bounds
 from .interval import Numbers
 from .loop import AxisLoop
-from .maximal_set import maximal_set
-from .proof import multipliers, prove
 from .shield_graph import graphs_of
 
 REMAINDER_SHARE, WIND_SHARE, WEIGHT_CHANGE = 0.9, 0.5, 1e-3
@@ -39,37 +36,30 @@ def planted(certificate: Certificate) -> Iterator[tuple[str, Certificate | None,
     Yields:
         Name; the certificate, if its set is another one; its files, hashes right.
     """
-    d = certificate.disturbance
-    r = d.jerk_m_s3
-    cut = replace(d, jerk_m_s3=(REMAINDER_SHARE * r[0], REMAINDER_SHARE * r[1]))
+    cut = certificate.stages.bounds * np.array([1.0, REMAINDER_SHARE])
     yield "remainder r cut by 10 %", *_proven_with(certificate, cut)
     a = certificate.assumptions
     wind = (WIND_SHARE * a.acceleration_m_s2[0], WIND_SHARE * a.acceleration_m_s2[1])
-    half = bound(replace(a, acceleration_m_s2=wind), certificate.limits, certificate.law.gain, PIECES, certificate.rounding_m_s3)
+    calm = replace(a, acceleration_m_s2=wind)
+    half = stage_bounds(calm, certificate.stages.limits, certificate.law.gain, certificate.rounding_m_s3)
     yield "W halved in the proof only", *_proven_with(certificate, half)
     files = files_of(certificate, graphs_of(certificate))
     yield f"one weight changed by {WEIGHT_CHANGE:g}", None, _weight_changed(files, "backup.onnx", "weights", 0, 1.0 + WEIGHT_CHANGE)
 
 
-def _proven_with(certificate: Certificate, wrong: Disturbance) -> tuple[Certificate, dict[str, bytes]]:
-    """The set that holds if the disturbances are as wrong as said, with its proof."""
-    a, proofs = certificate.assumptions, []
-    for axis in (0, 1):
-        loop = AxisLoop(certificate.law.gain[axis], a.drag_1_s[axis], a.rate_lag_s)
-        middle = [0.5 * (m.lo + m.hi) for m in (loop.dynamics(), loop.inputs(), loop.outputs())]
-        own = certificate.axes[axis].facets[:6]
-        outputs = np.array([np.abs(row).max() for row in middle[2]])
-        limits = outputs / np.abs(own).max(axis=1)
-        sizes = np.array([wrong.acceleration_m_s2[axis], wrong.jerk_m_s3[axis]])
-        facets, _ = maximal_set(*middle, limits, sizes, STEP_S)
-        witnesses = multipliers(loop, facets, STEP_S, SUBSTEPS)
-        proofs.append(prove(axis, loop, certificate.limits, wrong, facets, witnesses, STEP_S, SUBSTEPS))
-    made = replace(certificate, disturbance=replace(wrong, **_outer(certificate.disturbance)), axes=(proofs[0], proofs[1]))
+def _proven_with(certificate: Certificate, wrong: Numbers) -> tuple[Certificate, dict[str, bytes]]:
+    """The sets that hold if the bounds of w and r are as wrong as said, shape (stages, 2, 2), with their proof."""
+    a = certificate.assumptions
+    loops = [AxisLoop(certificate.law.gain[axis], a.drag_1_s[axis], a.rate_lag_s) for axis in (0, 1)]
+    inner = [
+        axis.offsets[:, :6] * np.abs(loop.outputs().hi).max(axis=1) / np.abs(axis.facets[:6]).max(axis=1)
+        for loop, axis in zip(loops, certificate.axes, strict=True)
+    ]
+    proofs = prove_stages(loops, certificate.stages.limits, np.stack(inner, axis=2), wrong)
+    (w_h, r_h), (w_v, r_v) = wrong.max(axis=0).tolist()
+    d = replace(certificate.disturbance, acceleration_m_s2=(w_h, w_v), jerk_m_s3=(r_h, r_v))
+    made = replace(certificate, disturbance=d, stages=replace(certificate.stages, bounds=wrong), axes=proofs)
     return made, files_of(made, graphs_of(made))
-
-
-def _outer(d: Disturbance) -> dict[str, Any]:
-    return {name: getattr(d, name) for name in ("thrust_m_s2", "rates_rad_s", "tilt_cosine")}
 
 
 def _weight_changed(files: Mapping[str, bytes], name: str, constant: str, place: int, factor: float) -> dict[str, bytes]:
@@ -115,10 +105,9 @@ def mutants(certificate: Certificate, count: int, seed: int) -> Iterator[tuple[s
     """
     random = np.random.default_rng(seed)
     files = files_of(certificate, graphs_of(certificate))
-    kinds: tuple[Callable[[dict[str, bytes], np.random.Generator], Mutant], ...] = (
-        _assumption, _bound_smaller, _facet, _witness, _tube, _backup_weight, _shield_weight, _shield_node, _bit,
+    kinds = (
+        _assumption, _bound_smaller, _stage, _facet, _witness, _tube, _backup_weight, _shield_weight, _shield_node, _bit,
     )  # fmt: skip
-    kinds += (_level,) if certificate.levels else ()
     for n in range(count):
         yield kinds[n % len(kinds)](files, random)
 
@@ -154,6 +143,25 @@ def _arrays(files: Mapping[str, bytes], name: str, change: Callable[[Numbers], N
 
 def _axis(random: np.random.Generator) -> str:
     return str(random.choice(["horizontal", "vertical"]))
+
+
+def _stage(files: dict[str, bytes], random: np.random.Generator) -> Mutant:
+    """One stage's bound of w or r smaller, or all offsets of a stage but the last ones smaller: the one before leads past it."""
+    stages = tomllib.loads(files["certificate.toml"].decode())["proof"]["stages"]
+    stage, factor, axis = int(random.integers(1, stages - 1)), float(random.uniform(0.7, 0.95)), int(random.integers(2))
+    if random.random() < 0.5:
+        kind = int(random.integers(2))
+
+        def less(bounds: Numbers) -> None:
+            bounds[stage, axis, kind] *= factor
+
+        return f"stage {stage} bound {'wr'[kind]} x {factor:.3f}", _hashed(_arrays(files, "bounds", less))
+
+    def tighter(offsets: Numbers) -> None:
+        offsets[stage] *= factor
+
+    name = ("horizontal", "vertical")[axis]
+    return f"stage {stage} {name} offsets x {factor:.3f}", _hashed(_arrays(files, f"{name}_offsets", tighter))
 
 
 def _facet(files: dict[str, bytes], random: np.random.Generator) -> Mutant:
@@ -201,15 +209,13 @@ def _constant(files: dict[str, bytes], name: str, random: np.random.Generator) -
     kept = [t.name for t in model.graph.initializer if numpy_helper.to_array(t).dtype.kind == "f" and t.name not in FREE]
     constant, place = str(random.choice(kept)), int(random.integers(10_000))
     factor = 1.0 + float(random.choice([-1, 1])) * float(random.uniform(1e-3, 0.1))
-    if constant.startswith(COVERING):
-        factor = 0.9
-    if constant == "one":
-        factor = 1.001
+    factor = COVERING.get(constant.split("_")[0], factor)
     return f"{name} {constant} x {factor:.4f}", _weight_changed(files, name, constant, place, factor)
 
 
-COVERING = ("size", "box", "shares", "tube")
-"""Constants of the shield graph that may be larger: the shield only becomes stricter. Likewise `one`, smaller."""
+COVERING = {"size": 0.9, "inverse": 0.1, "tube": 0.1, "box": 0.9, "shares": 0.9, "one": 1.001}
+"""Constants of the shield graph that may be larger, or `one` smaller: that makes it stricter. Offsets a bit off may be another
+stage's, and so may tubes."""
 FREE = ("least", "nowhere")
 """A zero, which no factor changes, and a room that may be any that is large enough."""
 OTHER = {"Sub": "Add", "Add": "Sub", "Mul": "Div", "Max": "Min", "ReduceMax": "ReduceMin", "ReduceMin": "ReduceMax", "Abs": "Neg",
@@ -217,25 +223,13 @@ OTHER = {"Sub": "Add", "Add": "Sub", "Mul": "Div", "Max": "Min", "ReduceMax": "R
 
 
 def _shield_node(files: dict[str, bytes], random: np.random.Generator) -> Mutant:
-    """A node of the shield graph that does something else, in a branch too."""
+    """A node of the shield graph that does something else."""
     model = onnx.load_model_from_string(files["shield.onnx"])
-    branches = [a.g.node for node in model.graph.node for a in node.attribute if a.HasField("g")]
-    nodes = [node for group in (model.graph.node, *branches) for node in group if node.op_type in OTHER]
+    nodes = [node for node in model.graph.node if node.op_type in OTHER]
     node = nodes[int(random.integers(len(nodes)))]
     what = f"shield.onnx {node.op_type} -> {OTHER[node.op_type]} at {node.output[0]}"
     node.op_type = OTHER[node.op_type]
     return what, _hashed({**files, "shield.onnx": model.SerializeToString()})
-
-
-def _level(files: dict[str, bytes], random: np.random.Generator) -> Mutant:
-    """A level whose bounds of the disturbances, or tube, are smaller than they are."""
-    name, factor = str(random.choice(["acceleration_m_s2", "jerk_m_s3", "position_m"])), float(random.uniform(0.7, 0.95))
-    place = int(random.integers(1_000_000))
-
-    def shrink(table: dict[str, Any]) -> None:
-        _scale(table["levels"][place % len(table["levels"])], name, factor)
-
-    return f"level's {name} x {factor:.3f}", _hashed(files, shrink)
 
 
 def _backup_weight(files: dict[str, bytes], random: np.random.Generator) -> Mutant:

@@ -1,4 +1,4 @@
-"""Judges a candidate set with outward-rounded arithmetic: invariance of the polytopes and the tube between samples.
+"""Judges candidate sets with outward-rounded arithmetic: each stage leads into the next, the last into itself, and the tube between.
 
 What is proven, and why each step is an enclosure: docs/certificate.md, sections 4 and 5.
 """
@@ -11,10 +11,9 @@ import numpy as np
 
 from tubepilot.firmware_bridge.errors import CertificateError
 
-from .disturbance import Disturbance, Limits
-from .interval import Interval, Numbers, expm, interval, matmul, total
+from .interval import Interval, Numbers, expm, interval, matmul, up
 from .loop import ROWS, AxisLoop
-from .maximal_set import support
+from .maximal_set import influence, support
 
 AXES = ("horizontal", "vertical")
 PIECES = 8
@@ -23,39 +22,93 @@ PIECES = 8
 
 @dataclass(frozen=True, slots=True)
 class AxisProof:
-    """Witnesses that one axis is invariant; a checker needs nothing else.
+    """Witnesses that the stages of one axis lead into one another, the last into itself; a checker needs nothing else.
 
     Attributes:
-        facets: Rows f with |f . z| <= 1, shape (n, 4); the first six are the limited outputs.
-        facet_multipliers: Row i shows facet i after one step below 1, shape (n, n).
-        tube_multipliers: Bound of each limited output at each sub-step, shape (6, substeps + 1, n).
-        facet_bound: Proven largest value of each facet after one step, shape (n,); all below 1.
-        tube_bound: Proven largest value of each limited output at any time, shape (6,).
+        facets: Rows f, shape (n, 4); the first six are the limited outputs.
+        offsets: Stage k holds the states with |f . z| <= offset, shape (stages, n); all 1 at the last stage.
+        facet_multipliers: Row i bounds facet i after one step, at every stage, shape (n, n).
+        tube_multipliers: Bound of each limited output at each sub-step, at every stage, shape (6, substeps + 1, n).
+        facet_bound: Proven largest share of the next stage's offset after one step, shape (stages, n); all below 1.
+        stage_tube: Proven largest value of each limited output during a step from each stage, shape (stages, 6).
     """
 
     facets: Numbers
+    offsets: Numbers
     facet_multipliers: Numbers
     tube_multipliers: Numbers
     facet_bound: Numbers
-    tube_bound: Numbers
+    stage_tube: Numbers
+
+    @property
+    def tube_bound(self) -> Numbers:
+        """Largest value of each limited output at any time, from any stage, shape (6,)."""
+        result: Numbers = self.stage_tube.max(axis=0)
+        return result
+
+    def stage(self, k: int) -> Numbers:
+        """Facets of one stage, scaled so that every offset is 1, shape (n, 4)."""
+        result: Numbers = self.facets / self.offsets[k][:, None]
+        return result
 
 
-def multipliers(loop: AxisLoop, facets: Numbers, step_s: float, substeps: int) -> tuple[Numbers, Numbers]:
-    """Dual witnesses by linear programming (floats; `prove` does not trust them)."""
-    ones = np.ones(facets.shape[0])
+def following(stages: int) -> Numbers:
+    """Number of the stage that a step leads into, from each: the next one, or the last one again."""
+    return np.minimum(np.arange(stages) + 1, stages - 1)
+
+
+def multipliers(
+    loop: AxisLoop, facets: Numbers, offsets: Numbers, bounds: Numbers, limits: Numbers, step_s: float, substeps: int
+) -> tuple[Numbers, Numbers]:
+    """Dual witnesses by linear programming (floats; `prove` does not trust them).
+
+    Args:
+        loop: Linear part.
+        facets, offsets: Candidate, see `AxisProof`.
+        bounds: Of w and r at each stage, shape (stages, 2).
+        limits: Within which the tube should stay, at each stage, shape (stages, 6).
+        step_s, substeps: See `prove`.
+    """
     flows = [_middle(flow) for flow in _flows(loop, step_s, substeps)]
-    outputs = _middle(loop.outputs())
-    facet = np.array([support(facets, ones, row)[1] for row in facets @ flows[-1]])
-    tube = np.array([[support(facets, ones, row @ flow)[1] for flow in flows] for row in outputs])
+    dynamics, inputs, outputs = (_middle(m) for m in (loop.dynamics(), loop.inputs(), loop.outputs()))
+    after = offsets[following(offsets.shape[0])]
+    added = bounds @ influence(facets, inputs, dynamics, step_s).T
+    facet = np.array([
+        _successor(facets, row) if _leads(facets, offsets, row, added[:, i], after[:, i])
+        else support(facets, offsets, row, added[:, i], after[:, i])[1]
+        for i, row in enumerate(facets @ flows[-1])
+    ])  # fmt: skip
+    tube = np.zeros((outputs.shape[0], substeps + 1, facets.shape[0]))
+    for i, row in enumerate(outputs):
+        for k, flow in enumerate(flows):
+            grown = bounds @ influence(row[None], inputs, dynamics, k * step_s / substeps)[0]
+            tube[i, k] = support(facets, offsets, row @ flow, grown, limits[:, i])[1]
     return facet, tube
+
+
+def _successor(facets: Numbers, row: Numbers) -> Numbers:
+    """Multipliers of the one facet that a row is most nearly a multiple of, shape (n,)."""
+    size = np.linalg.norm(facets, axis=1)
+    best = int(np.argmax(np.abs(facets @ row) / size))
+    y = np.zeros(facets.shape[0])
+    y[best] = float(facets[best] @ row) / size[best] ** 2
+    return y
+
+
+def _leads(facets: Numbers, offsets: Numbers, row: Numbers, added: Numbers, targets: Numbers) -> bool:
+    """Whether a row is a multiple of one facet, and that is enough: most facets are what another one becomes after a step."""
+    y = _successor(facets, row)
+    exact = np.linalg.norm(y @ facets - row) <= 1e-11 * np.linalg.norm(row)
+    return bool(exact and np.all(offsets @ np.abs(y) + added < targets * (1.0 - 1e-6)))
 
 
 def prove(
     axis: int,
     loop: AxisLoop,
-    limits: Limits,
-    disturbance: Disturbance,
+    limits: Numbers,
+    bounds: Numbers,
     facets: Numbers,
+    offsets: Numbers,
     witnesses: tuple[Numbers, Numbers],
     step_s: float,
     substeps: int,
@@ -65,11 +118,11 @@ def prove(
     Args:
         axis: `disturbance.HORIZONTAL` or `VERTICAL`.
         loop: Linear part.
-        limits: The limits over which `disturbance` was bounded.
-        disturbance: Bounds of w and r.
-        facets: Candidate, shape (n, 4), first six rows the limited outputs over their inner limits.
+        limits: The limits of this axis over which `bounds` were made, at each stage, shape (stages, 6).
+        bounds: Bounds of w and r at each stage, shape (stages, 2).
+        facets, offsets: Candidate, see `AxisProof`.
         witnesses: Multipliers of facets and tube.
-        step_s: The set is shown to be reached again after every step of this length [s].
+        step_s: From each stage the next is shown to be reached after a step of this length [s].
         substeps: Pieces of a step for the tube.
 
     Returns:
@@ -78,52 +131,65 @@ def prove(
     Raises:
         CertificateError: a facet or a limit does not hold; the text names it and the value.
     """
+    name = AXES[axis]
     flows = _flows(loop, step_s, substeps)
     piece_s = interval(step_s / substeps) / float(PIECES)
     within = expm(loop.dynamics() * Interval(np.zeros(()), piece_s.hi))
     pieces = [expm(loop.dynamics() * (piece_s * float(p))) for p in range(PIECES)]
     entries = [matmul(matmul(piece, within), loop.inputs()) for piece in pieces]
-    bounds = interval(np.array([disturbance.acceleration_m_s2[axis], disturbance.jerk_m_s3[axis]]))
-    box = _box(facets)
-    outputs = loop.outputs()
-    name = AXES[axis]
+    if not (np.all(offsets > 0.0) and np.all(offsets[-1] == 1.0)):
+        raise CertificateError(f"{name} axis: offsets must be above 0, and 1 at the last stage")
+    box = _box(facets, offsets)
+    sizes = interval(bounds)  # (stages, 2)
 
     def reach(rows: Interval, step: int, y: Numbers) -> Numbers:
-        largest = _support_bound(facets, box, matmul(rows, flows[step]), y)
+        """Upper bounds of the rows after so many sub-steps, at every stage, shape (stages, rows)."""
+        largest = _support_bound(facets, offsets, box, matmul(rows, flows[step]), y)
         for k in range(step):
             moved = matmul(rows, flows[k])
             for entry in entries:
-                influence = interval(matmul(moved, entry).magnitude())
-                largest = largest + piece_s * total(influence * bounds)
+                entering = interval(matmul(moved, entry).magnitude().T)
+                largest = largest + piece_s * matmul(sizes, entering)
         return largest.hi
 
-    facet_bound = reach(interval(facets), substeps, witnesses[0])
-    worst = int(np.argmax(facet_bound))
-    if not facet_bound[worst] < 1.0:
-        raise CertificateError(f"{name} axis: facet {worst} reaches {facet_bound[worst]:.9f}, the limit is 1: not invariant")
+    after = offsets[following(offsets.shape[0])]
+    share = (interval(reach(interval(facets), substeps, witnesses[0])) / interval(after)).hi
+    if not np.all(share < 1.0):
+        stage, worst = np.unravel_index(int(np.argmax(share)), share.shape)
+        raise CertificateError(
+            f"{name} axis: facet {worst} of stage {stage} reaches {share[stage, worst]:.9f} of the next stage's offset: not invariant"
+        )
+    outputs = loop.outputs()
     sampled = np.max(np.stack([reach(outputs, k, witnesses[1][:, k]) for k in range(substeps + 1)]), axis=0)
-    tube = (interval(sampled) + (step_s / substeps) * _speed(axis, loop, limits, disturbance)).hi
-    allowed = limits.rows(axis)
-    for i, row in enumerate(ROWS):
-        if not tube[i] < allowed[i]:
-            raise CertificateError(
-                f"{name} axis: the tube reaches {row} {tube[i]:.4f}, the bounds were made for {allowed[i]:.4f}; "
-                "widen that limit or shrink the set"
-            )
-    return AxisProof(facets, witnesses[0], witnesses[1], facet_bound, tube)
+    tube = (interval(sampled) + (step_s / substeps) * _speed(loop, limits, bounds)).hi
+    _inside(name, tube, limits)
+    return AxisProof(facets, offsets, witnesses[0], witnesses[1], share, tube)
 
 
-def _speed(axis: int, loop: AxisLoop, limits: Limits, disturbance: Disturbance) -> Interval:
-    """Largest time derivative of each limited output within the limits, shape (6,)."""
-    _, v, a, j, nu, slope = (interval(float(x)) for x in limits.rows(axis))
-    w = interval(disturbance.acceleration_m_s2[axis])
-    r = interval(disturbance.jerk_m_s3[axis])
+def _inside(name: str, tube: Numbers, limits: Numbers) -> None:
+    """The tube of each stage lies within the limits of the stage, of the one before and of the one after: what acts during a
+    step was computed, and is bounded, for instants of these."""
+    last = limits.shape[0] - 1
+    for stage in range(last + 1):
+        for other in {max(stage - 1, 0), stage, min(stage + 1, last)}:
+            for i, row in enumerate(ROWS):
+                if not tube[stage, i] < limits[other, i]:
+                    raise CertificateError(
+                        f"{name} axis: the tube reaches {row} {tube[stage, i]:.4f} in stage {stage}, the bounds of stage {other} were "
+                        f"made for {limits[other, i]:.4f}; widen that limit or shrink the set"
+                    )
+
+
+def _speed(loop: AxisLoop, limits: Numbers, bounds: Numbers) -> Interval:
+    """Largest time derivative of each limited output within the limits, shape (stages, 6)."""
+    _, v, a, j, nu, slope = (interval(limits[:, i]) for i in range(6))
+    w, r = interval(bounds[:, 0]), interval(bounds[:, 1])
     k_p, k_v, k_a = (interval(abs(float(g))) for g in loop.gain)
     v_rate = a + loop.drag_1_s * v + w
     j_rate = (nu + j + r) / loop.lag_s
     slope_rate = (k_p + k_v * loop.drag_1_s) * v_rate + k_v * j + k_a * j_rate
     rates = [v, v_rate, j, j_rate, slope + k_v * w, slope_rate]
-    return Interval(np.array([float(x.lo) for x in rates]), np.array([float(x.hi) for x in rates]))
+    return Interval(np.stack([x.lo for x in rates], axis=1), np.stack([x.hi for x in rates], axis=1))
 
 
 def _flows(loop: AxisLoop, step_s: float, substeps: int) -> list[Interval]:
@@ -134,21 +200,22 @@ def _flows(loop: AxisLoop, step_s: float, substeps: int) -> list[Interval]:
     return flows
 
 
-def _box(facets: Numbers) -> Interval:
-    """Bounds of |z_k| over the set, from its first four facets, which are multiples of the unit rows."""
-    bounds = []
+def _box(facets: Numbers, offsets: Numbers) -> Interval:
+    """Bounds of |z_k| over each stage, from the first four facets, which are multiples of the unit rows, shape (stages, 4)."""
     for k in range(4):
         row = facets[k]
         if row[k] <= 0.0 or np.any(np.delete(row, k) != 0.0):
             raise CertificateError(f"facet {k} is not a multiple of unit row {k}: {row.tolist()}")
-        bounds.append(float((1.0 / interval(row[k])).hi))
-    return interval(np.array(bounds))
+    return interval((interval(offsets[:, :4]) / interval(np.diagonal(facets[:4]).copy())).hi)
 
 
-def _support_bound(facets: Numbers, box: Interval, rows: Interval, y: Numbers) -> Interval:
-    """Upper bound of rows . z over the set: rows = y . facets + rest, so at most |y|_1 + |rest| . box."""
+def _support_bound(facets: Numbers, offsets: Numbers, box: Interval, rows: Interval, y: Numbers) -> Interval:
+    """Upper bound of rows . z over each stage, shape (stages, rows): rows = y . facets + rest, so |y| . offsets + |rest| . box."""
     rest = rows - matmul(interval(y), interval(facets))
-    return total(interval(np.abs(y))) + total(interval(rest.magnitude()) * Interval(box.lo[None], box.hi[None]))
+    held = np.zeros((offsets.shape[0], y.shape[0]))
+    for weights, offset in zip(np.abs(y).T, offsets.T, strict=True):  # nothing here is negative: only upper ends matter
+        held = up(held + up(offset[:, None] * weights[None]))
+    return interval(held) + matmul(box, interval(rest.magnitude().T))
 
 
 def _middle(x: Interval) -> Numbers:

@@ -1,12 +1,13 @@
 """The shield as an ONNX graph: one-tick admission box, membership in S with its margin, and the room that is needed to stop.
 
-Docs: docs/certificate.md, section 6. Its constants are the tables of the certificate: gains, facets of S and of the levels
-inside it, their tubes, and the coefficients of the admission box. Four anchors are judged at once, each at two instants and, at
-each of these, as if the rates asked for act throughout and as if the backup's had replaced them as early as they can.
+Docs: docs/certificate.md, section 6. Its constants are the tables of the certificate: gains, facets, offsets and tubes of some of
+the stages, and the coefficients of the admission box. Four anchors are judged at once, each at two instants and, at each of these,
+as if the rates asked for act throughout and as if the backup's had replaced them as early as they can.
 
-For a facet f of the horizontal set, the largest |f . (z u)| over all horizontal directions u is the Euclidean norm of the two
-numbers f Z, with Z the (4, 2) matrix of horizontal states; errors of radius e add |f| . e. The margin is one minus the largest
-over all facets of both sets. float64 throughout: its rounding is below 1e-10 here, and `ROUNDING` is taken off.
+For a facet f of the horizontal sets, the largest |f . (z u)| over all horizontal directions u is the Euclidean norm of the two
+numbers f Z, with Z the (4, 2) matrix of horizontal states; errors of radius e add |f| . e. The margin to a stage is one minus the
+largest over all facets of both axes and all states, each as a share of its offset there. float64 throughout: its rounding is below
+1e-10 here, and `ROUNDING` is taken off.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from .interval import Numbers
 OPSET = 18
 OPTIONS = 4
 """Anchors that one run judges."""
+JUDGED = 8
+"""Stages that are judged."""
 ROUNDING = 1e-9
 NOWHERE_M = 1e9
 """Room of an anchor for which the state does not lie in S."""
@@ -36,16 +39,18 @@ class Tables:
     """What the graph is made of; pairs are (horizontal, vertical).
 
     Attributes:
-        sets: Facets of S, shapes (n, 4) and (m, 4), and then of the levels inside it, from the largest to the smallest.
-        tubes: Largest distance from the anchor in each of them [m].
+        facets: Shapes (n, 4) and (m, 4).
+        offsets: Of the judged stages, shapes (JUDGED, n) and (JUDGED, m).
+        tubes: Largest distance from the anchor in each judged stage and all that follow, shape (2, JUDGED) [m].
         gain: Of the backup policy, shape (2, 3).
         gravity: [m/s^2].
         admission: See there.
         anchor: Linear map (velocity, acceleration, jerk) to the position from the anchor with the most margin, shape (2, 3).
     """
 
-    sets: tuple[tuple[Numbers, Numbers], ...]
-    tubes: tuple[tuple[float, float], ...]
+    facets: tuple[Numbers, Numbers]
+    offsets: tuple[Numbers, Numbers]
+    tubes: Numbers
     gain: Numbers
     gravity: float
     admission: Admission
@@ -54,12 +59,18 @@ class Tables:
     @classmethod
     def of(cls, certificate: Certificate) -> Tables:
         """Of a certificate."""
-        axes = [certificate.axes, *(level.axes for level in reversed(certificate.levels))]
+        h, v = certificate.axes
+        some = judged(h.offsets.shape[0])
+        tubes = [np.maximum.accumulate(axis.stage_tube[::-1, 0])[::-1][some] for axis in (h, v)]
         return cls(
-            tuple((h.facets, v.facets) for h, v in axes),
-            tuple((float(h.tube_bound[0]), float(v.tube_bound[0])) for h, v in axes),
-            certificate.law.gain, certificate.assumptions.gravity_m_s2, Admission.of(certificate), certificate.anchor,
+            (h.facets, v.facets), (h.offsets[some], v.offsets[some]), np.array(tubes), certificate.law.gain,
+            certificate.assumptions.gravity_m_s2, Admission.of(certificate), certificate.anchor,
         )  # fmt: skip
+
+
+def judged(stages: int) -> npt.NDArray[np.int64]:
+    """Numbers of the stages that the graph judges: evenly spread, the first and the last among them, shape (JUDGED,)."""
+    return np.linspace(0, stages - 1, JUDGED).round().astype(np.int64)
 
 
 def constants(tables: Tables) -> dict[str, Constant]:
@@ -76,25 +87,24 @@ def constants(tables: Tables) -> dict[str, Constant]:
         "jerk_row": np.array([0.0, 0.0, 0.0, 1.0]),
         "one": np.array(1.0 - ROUNDING),
         "least": np.array(0.0),
-        "nowhere": np.full((2, 1), NOWHERE_M),
-        "row_2": np.array(2), "row_3": np.array(3), "axis_0": np.array([0]), "axis_2": np.array([2]), "axis_3": np.array([3]),
-        "all_options": np.array([4, 2, OPTIONS]), "halves": np.array([4, 4]), "plane": np.array([2, 1]),
+        "nowhere": np.array(NOWHERE_M),
+        "row_2": np.array(2), "row_3": np.array(3), "axis_0": np.array([0]), "axis_1": np.array([1]), "axis_2": np.array([2]),
+        "axis_3": np.array([3]), "all_options": np.array([4, 2, OPTIONS]), "halves": np.array([4, 4]), "plane": np.array([2, 1]),
     }  # fmt: skip
-    for n, (pair, tube) in enumerate(zip(tables.sets, tables.tubes, strict=True)):
-        suffix = f"_{n}" if n else ""
-        for name, facets in zip(("horizontal", "vertical"), pair, strict=True):
-            result[f"facets_{name}{suffix}"] = np.ascontiguousarray(facets.T)
-            result[f"size_{name}{suffix}"] = np.ascontiguousarray(np.nextafter(np.abs(facets), np.inf).T)
-        result[f"tube{suffix}"] = np.array(tube).reshape(2, 1)
+    for name, facets, offsets in zip(("horizontal", "vertical"), tables.facets, tables.offsets, strict=True):
+        result[f"facets_{name}"] = np.ascontiguousarray(facets.T)
+        result[f"size_{name}"] = np.ascontiguousarray(np.nextafter(np.abs(facets), np.inf).T)
+        result[f"inverse_{name}"] = (1.0 / offsets) * (1.0 + 1e-15)
+    result["tube"] = tables.tubes[:, None]
     return result
 
 
-def nodes(count: int) -> list[onnx.NodeProto]:
-    """The graph's nodes, for a set and `count - 1` levels inside it."""
+def nodes() -> list[onnx.NodeProto]:
+    """The graph's nodes."""
     made: list[onnx.NodeProto] = []
 
     def add(op: str, inputs: str, outputs: str, **attributes: object) -> None:
-        made.append(_node(op, inputs, outputs, **attributes))
+        made.append(helper.make_node(op, inputs.split(), outputs.split(), **attributes))
 
     # feedback nu of the backup policy at each instant for each anchor; x, y, z first, then instants, anchors, rows
     add("Sub", "states held", "z")
@@ -141,56 +151,28 @@ def nodes(count: int) -> list[onnx.NodeProto]:
     add("Concat", "z other", "points", axis=1)
     add("Split", "points plane", "horizontal vertical_plane", axis=0)
     add("Squeeze", "vertical_plane axis_0", "vertical")
-    made += _membership("")
-    add("Sub", "one most", "margin")
-    # the tube of the smallest set that holds all states of an anchor; the levels only where the tube of S is too wide
-    add("ReduceMin", "margin axis_0", "worst", keepdims=1)
-    add("Greater", "worst least", "inside")
-    add("Where", "inside tube nowhere", "outer_room")
-    same = [_node("Identity", "outer_room", "kept")]
-    return [*made, _node("If", "near", "room", then_branch=_branch(_levels(count) or same), else_branch=_branch(same))]
-
-
-def _node(op: str, inputs: str, outputs: str, **attributes: object) -> onnx.NodeProto:
-    return helper.make_node(op, inputs.split(), outputs.split(), **attributes)
-
-
-def _membership(suffix: str) -> list[onnx.NodeProto]:
-    """Largest facet at each state of each anchor, [4, 4], for the facets of that suffix."""
-    made = []
-    for name, norm in (("horizontal", "ReduceSum"), ("vertical", "Abs")):
-        value, size = f"value_{name}{suffix}", f"size_value_{name}{suffix}"
-        made.append(_node("MatMul", f"{name} facets_{name}{suffix}", value))
-        if norm == "Abs":
-            made.append(_node("Abs", value, size))
-        else:
-            made.append(_node("Mul", f"{value} {value}", f"square{suffix}"))
-            made.append(_node("ReduceSum", f"square{suffix} axis_0", f"squared{suffix}", keepdims=0))
-            made.append(_node("Sqrt", f"squared{suffix}", size))
-        made.append(_node("MatMul", f"radius_{name} size_{name}{suffix}", f"slack_{name}{suffix}"))
-        made.append(_node("Add", f"{size} slack_{name}{suffix}", f"used_{name}{suffix}"))
-        made.append(_node("ReduceMax", f"used_{name}{suffix} axis_2", f"most_{name}{suffix}", keepdims=0))
-    return [*made, _node("Max", f"most_horizontal{suffix} most_vertical{suffix}", f"most{suffix}")]
-
-
-def _levels(count: int) -> list[onnx.NodeProto]:
-    """Each level's tube where all states of an anchor lie in the level, else what the larger sets say."""
-    made, wider = [], "outer_room"
-    for n in range(1, count):
-        suffix = f"_{n}"
-        made += _membership(suffix)
-        made.append(_node("Sub", f"one most{suffix}", f"margin{suffix}"))
-        made.append(_node("ReduceMin", f"margin{suffix} axis_0", f"worst{suffix}", keepdims=1))
-        made.append(_node("Greater", f"worst{suffix} least", f"inside{suffix}"))
-        made.append(_node("Where", f"inside{suffix} tube{suffix} {wider}", f"room{suffix}"))
-        wider = f"room{suffix}"
+    # every facet, at the state of each anchor where it is largest, as a share of its offset in each stage
+    add("MatMul", "horizontal facets_horizontal", "value_horizontal")
+    add("Mul", "value_horizontal value_horizontal", "square")
+    add("ReduceSum", "square axis_0", "squared", keepdims=0)
+    add("Sqrt", "squared", "size_value_horizontal")
+    add("MatMul", "vertical facets_vertical", "value_vertical")
+    add("Abs", "value_vertical", "size_value_vertical")
+    for name in ("horizontal", "vertical"):
+        add("MatMul", f"radius_{name} size_{name}", f"slack_{name}")
+        add("Add", f"size_value_{name} slack_{name}", f"used_{name}")
+        add("ReduceMax", f"used_{name} axis_0", f"worst_{name}", keepdims=0)
+        add("Unsqueeze", f"worst_{name} axis_1", f"row_{name}")
+        add("Mul", f"row_{name} inverse_{name}", f"share_{name}")
+        add("ReduceMax", f"share_{name} axis_2", f"most_{name}", keepdims=0)
+    add("Max", "most_horizontal most_vertical", "most")
+    add("Sub", "one most", "margins")
+    add("ReduceMax", "margins axis_1", "margin", keepdims=0)
+    # the smallest tube of the stages that hold all states of an anchor
+    add("Greater", "margins least", "inside")
+    add("Where", "inside tube nowhere", "rooms")
+    add("ReduceMin", "rooms axis_2", "room", keepdims=0)
     return made
-
-
-def _branch(made: list[onnx.NodeProto]) -> onnx.GraphProto:
-    """A branch that gives what its last node gives."""
-    name = made[-1].output[0]
-    return helper.make_graph(made, name, [], [helper.make_tensor_value_info(name, TensorProto.DOUBLE, [2, OPTIONS])])
 
 
 def shield_graph(tables: Tables) -> onnx.ModelProto:
@@ -200,17 +182,16 @@ def shield_graph(tables: Tables) -> onnx.ModelProto:
         tables: What it is made of.
 
     Returns:
-        Graph with the inputs states [3, 2, 1, 4], held [3, 1, 4, 4], wanted [3, 1, 1], spread [1, 2, 1], instants [2] and near [1],
-        and the outputs margin [4, 4], radii [2, 4, 8] and room [2, 4].
+        Graph with the inputs states [3, 2, 1, 4], held [3, 1, 4, 4], wanted [3, 1, 1], spread [1, 2, 1] and instants [2], and the
+        outputs margin [4], radii [2, 4, 8] and room [2, 4].
     """
-    count = len(tables.sets)
     double, integer = TensorProto.DOUBLE, TensorProto.INT64
 
     def value(name: str, shape: list[int], kind: int = double) -> onnx.ValueInfoProto:
         return helper.make_tensor_value_info(name, kind, shape)
 
     graph = helper.make_graph(
-        nodes(count),
+        nodes(),
         "shield",
         [
             value("states", [3, 2, 1, 4]),
@@ -218,9 +199,8 @@ def shield_graph(tables: Tables) -> onnx.ModelProto:
             value("wanted", [3, 1, 1]),
             value("spread", [1, 2, 1]),
             value("instants", [2], integer),
-            value("near", [1], TensorProto.BOOL),
         ],
-        [value("margin", [4, OPTIONS]), value("radii", [2, OPTIONS, 8]), value("room", [2, OPTIONS])],
+        [value("margin", [OPTIONS]), value("radii", [2, OPTIONS, 8]), value("room", [2, OPTIONS])],
         [numpy_helper.from_array(array, name) for name, array in constants(tables).items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9)
@@ -231,9 +211,8 @@ def shield_graph(tables: Tables) -> onnx.ModelProto:
         "wanted": "jerk across the thrust vector that the rate set-point asks for [m/s^3]",
         "spread": "how much set-points that may act too long or too early differ from that [m/s^3]",
         "instants": "rows of the admission box: 0 the present, 1 and 2 the first and last instant of a take-over",
-        "near": "whether to look for the smallest tube: for room too narrow for that of S",
-        "margin": "1 - largest facet of S, the admission box taken off, dimensionless; rows: rates asked for at both instants, then "
-        "the backup's; columns: anchors; positive inside S",
+        "margin": "for each anchor 1 - largest share of an offset, in the stage where it is least, the admission box taken off and all "
+        "states taken together; dimensionless; positive inside S",
         "radii": "the admission box: radii of position, velocity, acceleration, jerk, horizontal and then vertical",
         "room": "horizontal and vertical distance from each anchor within which the vehicle stays [m]; 1e9 outside S",
         "anchor": str(tables.anchor.tolist()),

@@ -16,23 +16,36 @@ from tubepilot.firmware_bridge.errors import CertificateError
 
 from .assumptions import Assumptions
 from .backup import BackupLaw
-from .certificate import AtOnce, Certificate
+from .certificate import AtOnce, Certificate, Stages
 from .disturbance import Disturbance, Limits
 from .interval import Numbers
-from .levels import Level
 from .loop import AxisLoop
 from .proof import AxisProof
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Loops, sets and disturbance bounds of a certificate; index 0 horizontal, 1 vertical."""
+    """Loops, sets and disturbance bounds of a certificate; index 0 horizontal, 1 vertical.
+
+    Attributes:
+        loops: Linear part of each axis.
+        facets, offsets: Of each axis, shapes (n, 4) and (stages, n).
+        bounds: Of w and r, shape (stages, 2, 2).
+        anchor: See `Certificate`.
+    """
 
     loops: tuple[AxisLoop, AxisLoop]
     facets: tuple[Numbers, Numbers]
-    acceleration_m_s2: tuple[float, float]
-    jerk_m_s3: tuple[float, float]
+    offsets: tuple[Numbers, Numbers]
+    bounds: Numbers
     anchor: Numbers
+
+    def stage_of(self, axis: int, centre: Numbers, radius: Numbers) -> int | None:
+        """The last stage that holds a box of states; its bounds hold from there on. None if none does."""
+        facets = self.facets[axis]
+        largest = np.abs(facets @ centre) + np.abs(facets) @ radius
+        inside = np.flatnonzero((largest / self.offsets[axis]).max(axis=1) < 1.0 - 1e-9)
+        return int(inside[-1]) if inside.size else None
 
 
 def load(folder: Path) -> Stored:
@@ -49,12 +62,12 @@ def load(folder: Path) -> Stored:
         with np.load(folder / "certificate.npz", allow_pickle=False) as arrays:
             gain, anchor = arrays["gain"], arrays["anchor"]
             facets = (arrays["horizontal_facets"], arrays["vertical_facets"])
-        assumed, disturbance = table["assumptions"], table["disturbance"]
+            offsets, bounds = (arrays["horizontal_offsets"], arrays["vertical_offsets"]), arrays["bounds"]
+        assumed = table["assumptions"]
         h, v = (AxisLoop(gain[i], assumed["drag_1_s"][i], assumed["rate_lag_s"]) for i in (0, 1))
-        acceleration, jerk = disturbance["acceleration_m_s2"], disturbance["jerk_m_s3"]
     except (OSError, KeyError, tomllib.TOMLDecodeError) as error:
         raise CertificateError(f"{folder} holds no readable certificate ({error}); run `tubepilot certify`") from error
-    return Stored((h, v), facets, (acceleration[0], acceleration[1]), (jerk[0], jerk[1]), anchor)
+    return Stored((h, v), facets, offsets, bounds, anchor)
 
 
 def read(files: Mapping[str, bytes]) -> Certificate:
@@ -77,19 +90,17 @@ def read(files: Mapping[str, bytes]) -> Certificate:
 
 def _certificate(table: dict[str, Any], arrays: dict[str, Numbers]) -> Certificate:
     disturbance, tube, chosen = table["disturbance"], table["tube"], table["set"]
-    levels = []
-    for n, entry in enumerate(table["levels"]):
-        nothing = float("nan")
-        smaller = Disturbance(
-            tuple(entry["acceleration_m_s2"]), tuple(entry["jerk_m_s3"]), {}, tuple(tube["thrust_m_s2"]),
-            tube["largest_rates_rad_s"], tube["smallest_tilt_cosine"], nothing, (nothing, nothing),
-        )  # fmt: skip
-        levels.append(Level(_limits(entry["limits"]), smaller, _axes(arrays, f"level{n}_", entry["largest_facet"])))
+    axes = []
+    for n, name in enumerate(("horizontal", "vertical")):
+        facets = arrays[f"{name}_facets"]
+        largest = np.full(arrays[f"{name}_offsets"].shape, table["proof"]["largest_facet"][n])
+        witnesses = (arrays[f"{name}_{kind}_multipliers"] for kind in ("facet", "tube"))
+        axes.append(AxisProof(facets, arrays[f"{name}_offsets"], *witnesses, largest, arrays[f"{name}_tube"]))
     law = {key: np.array(value) if isinstance(value, list) else value for key, value in table["backup"].items()}
     assumed = {key: tuple(value) if isinstance(value, list) else value for key, value in table["assumptions"].items()}
     return Certificate(
         assumptions=Assumptions(**assumed),
-        limits=_limits(table["limits"]),
+        limits=Limits(**{field.name: tuple(table["limits"][field.name]) for field in fields(Limits)}),
         law=BackupLaw(**law),
         disturbance=Disturbance(
             acceleration_m_s2=tuple(disturbance["acceleration_m_s2"]),
@@ -101,8 +112,8 @@ def _certificate(table: dict[str, Any], arrays: dict[str, Numbers]) -> Certifica
             setpoint_rates_rad_s=float("nan"),
             setpoint_thrust_m_s2=(float("nan"), float("nan")),
         ),
-        axes=_axes(arrays, "", table["proof"]["largest_facet"]),
-        levels=tuple(levels),
+        stages=Stages(arrays["limits"], arrays["bounds"]),
+        axes=(axes[0], axes[1]),
         anchor=np.array(chosen["anchor"]),
         step_s=table["proof"]["step_s"],
         substeps=table["proof"]["substeps"],
@@ -113,17 +124,3 @@ def _certificate(table: dict[str, Any], arrays: dict[str, Numbers]) -> Certifica
             tuple(chosen["at_once_velocity_m_s"]), float(np.radians(chosen["at_once_tilt_deg"])), tuple(chosen["at_once_anchor_m"])
         ),
     )
-
-
-def _limits(table: dict[str, Any]) -> Limits:
-    return Limits(**{field.name: tuple(table[field.name]) for field in fields(Limits)})
-
-
-def _axes(arrays: dict[str, Numbers], prefix: str, largest: list[float]) -> tuple[AxisProof, AxisProof]:
-    """Both axes of a set; the largest facet stands for all of them."""
-    axes = []
-    for name, most in zip(("horizontal", "vertical"), largest, strict=True):
-        facets = arrays[f"{prefix}{name}_facets"]
-        witnesses = (arrays[f"{prefix}{name}_{kind}_multipliers"] for kind in ("facet", "tube"))
-        axes.append(AxisProof(facets, *witnesses, np.full(facets.shape[0], most), arrays[f"{prefix}{name}_tube"]))
-    return axes[0], axes[1]

@@ -25,7 +25,7 @@ class Tube:
     Attributes:
         t_s: Start of each step, shape (n,).
         lo, hi: Bounds, shape (n, 4): position [m], velocity [m/s], thrust vector [m/s^2], jerk [m/s^3].
-        inside: Whether the initial box lies in the invariant set, so that the disturbance bounds hold for ever.
+        inside: Whether the initial box lies in a stage of the invariant set, so that the disturbance bounds hold for ever.
     """
 
     t_s: Numbers
@@ -49,12 +49,12 @@ def tube(stored: Stored, axis: int, centre: Numbers, radius: Numbers, horizon_s:
         The tube.
     """
     loop = stored.loops[axis]
-    bounds = interval(np.array([stored.acceleration_m_s2[axis], stored.jerk_m_s3[axis]]))
+    stage = stored.stage_of(axis, centre, radius)
+    bounds = interval(stored.bounds[stage or 0, axis])
     flow = expm(loop.dynamics() * interval(STEP_S))
     within = expm(loop.dynamics() * Interval(np.zeros(()), np.asarray(STEP_S)))
     entry = matmul(within, loop.inputs())
     moved_centre, moved_radius = interval(centre[:, None]), interval(np.diag(radius))
-    largest = np.abs(stored.facets[axis] @ centre) + np.abs(stored.facets[axis]) @ radius
     steps = int(np.ceil(horizon_s / STEP_S))
     spread = interval(np.zeros(4))
     power = interval(np.eye(4))
@@ -71,7 +71,7 @@ def tube(stored: Stored, axis: int, centre: Numbers, radius: Numbers, horizon_s:
         # the influence at the end of this step of what entered in each of the steps so far
         spread = spread + STEP_S * total(interval(matmul(power, entry).magnitude()) * bounds)
         power = matmul(power, flow)
-    return Tube(np.arange(steps) * STEP_S, np.array(lows), np.array(highs), bool(largest.max() < 1.0 - 1e-9))
+    return Tube(np.arange(steps) * STEP_S, np.array(lows), np.array(highs), stage is not None)
 
 
 def sample(
@@ -85,7 +85,7 @@ def sample(
     block[:4, :4], block[:4, 4:] = dynamics, inputs
     step = float_expm(block * STEP_S)
     z = centre + random.uniform(-1.0, 1.0, (count, 4)) * radius
-    bounds = np.array([stored.acceleration_m_s2[axis], stored.jerk_m_s3[axis]])
+    bounds = stored.bounds[stored.stage_of(axis, centre, radius) or 0, axis]
     d = np.zeros((count, 2))
     result = []
     for k in range(int(np.ceil(horizon_s / STEP_S))):

@@ -1,0 +1,143 @@
+"""Limits that shrink from stage to stage, found by following the loop from the states that the set should hold (floats; a proposal).
+
+From given starts the largest output that the loop can reach is summed up stage by stage, with the disturbances bounded over the
+limits of that very stage: large at the start, small once the vehicle has slowed down. After the last stage its own bounds are held
+for ever. Nothing here is trusted: `disturbance` bounds w and r again over the result, `maximal_set` proposes sets, `proof` judges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import expm
+
+from tubepilot.firmware_bridge.errors import CertificateError
+
+from .assumptions import Assumptions, Pair
+from .disturbance import Limits, bound
+from .interval import Numbers
+from .loop import ROWS, AxisLoop
+from .maximal_set import influence
+
+SETTLE_S = 6.0
+"""How long the last stage is followed to find its limits [s]."""
+ROOM = 1.015
+"""Surplus of the limits over what was summed up, for what the proof bounds more coarsely."""
+BETWEEN = np.array([1.004, 1.007, 1.013, 1.09, 1.03, 1.10])
+"""Room of each output between two steps of the proof: jerk, feedback and slope move most [1]."""
+PIECES = 3
+"""Cells of the thrust vector, coarse: only to propose limits."""
+ROUNDING_M_S3 = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """States that the first stage should hold, each pair (in every horizontal direction, vertical); any signs, at once.
+
+    Attributes:
+        velocity_m_s, acceleration_m_s2, jerk_m_s3: Velocity, thrust vector minus hover plus held disturbance, its derivative.
+        ahead_m: How far ahead of the vehicle the anchor is put along the velocity, and along the acceleration [m].
+    """
+
+    velocity_m_s: Pair
+    acceleration_m_s2: Pair
+    jerk_m_s3: Pair
+    ahead_m: tuple[Pair, Pair]
+
+    def largest(self, rows: Numbers, axis: int) -> Numbers:
+        """Bound of rows . z over these states, shape of `rows` without its last axis."""
+        (v, a, j), (along_v, along_a) = (
+            (pair[axis] for pair in (self.velocity_m_s, self.acceleration_m_s2, self.jerk_m_s3)),
+            (pair[axis] for pair in self.ahead_m),
+        )
+        result: Numbers = (
+            np.abs(rows[..., 1] * v - rows[..., 0] * along_v)
+            + np.abs(rows[..., 2] * a - rows[..., 0] * along_a)
+            + np.abs(rows[..., 3]) * j
+        )
+        return result
+
+
+class _Axis:
+    """Outputs of one axis at every step, and what the disturbances add to them."""
+
+    def __init__(self, loop: AxisLoop, starts: Sequence[Start], axis: int, steps: int, step_s: float) -> None:
+        dynamics, inputs, outputs = (0.5 * (m.lo + m.hi) for m in (loop.dynamics(), loop.inputs(), loop.outputs()))
+        flow = expm(dynamics * step_s)
+        rows = [outputs]
+        for _ in range(steps):
+            rows.append(rows[-1] @ flow)
+        self.rows = np.array(rows)
+        self.added = influence(self.rows.reshape(-1, 4), inputs, dynamics, step_s).reshape(steps + 1, len(ROWS), 2)
+        self.nominal = np.max([start.largest(self.rows, axis) for start in starts], axis=0)
+
+    def reached(self, time: int, bounds: Numbers) -> Numbers:
+        """Bound of the outputs after `time` steps whose disturbances were `bounds`, shape (time, 2); later ones like the last."""
+        counted = np.minimum(np.arange(time), bounds.shape[0] - 1)
+        result: Numbers = self.nominal[time] + np.einsum("tor,tr->o", self.added[:time][::-1], bounds[counted])
+        return result
+
+
+def limits_of(
+    assumptions: Assumptions, gain: Numbers, loops: Sequence[AxisLoop], starts: Sequence[Start], count: int, step_s: float
+) -> Numbers:
+    """Limits of every stage.
+
+    Args:
+        assumptions: E, W, timing and lags.
+        gain: Feedback gains, shape (2, 3).
+        loops: Horizontal and vertical.
+        starts: What the first stage should hold.
+        count: Stages before the last one.
+        step_s: Length of a stage [s].
+
+    Returns:
+        Shape (count + 1, 6, 2), none larger than the one before: rows as `loop.ROWS`, horizontal and vertical.
+
+    Raises:
+        CertificateError: the disturbances grow faster than the loop settles.
+    """
+    settle = int(np.ceil(SETTLE_S / step_s))
+    axes = [_Axis(loop, starts, n, count + settle, step_s) for n, loop in enumerate(loops)]
+    limits = np.zeros((count + 1, len(ROWS), 2))
+    bounds = np.zeros((count + 1, 2, 2))  # stage, axis, (w, r)
+
+    def bounded(stage: int) -> Numbers:
+        """Disturbances over the larger ones of this stage's and the last one's limits, shape (2, 2)."""
+        wide = np.maximum(limits[stage], limits[max(stage - 1, 0)])
+        found = bound(assumptions, as_limits(np.maximum(wide, 1e-2)), gain, PIECES, ROUNDING_M_S3)
+        return np.array([found.acceleration_m_s2, found.jerk_m_s3]).T
+
+    def grown(value: list[Numbers]) -> Numbers:
+        result: Numbers = np.stack(value, axis=1) * ROOM * BETWEEN[:, None]
+        return result
+
+    limits[0] = np.maximum(grown([axis.nominal[:2].max(axis=0) for axis in axes]), 0.3)
+    bounds[0] = bounded(0)
+    for stage in range(count):
+        bounds[stage] = bounds[max(stage - 1, 0)]
+        for _ in range(2):
+            ends = [
+                np.maximum(axis.reached(stage, bounds[:, n]), axis.reached(stage + 1, bounds[: stage + 1, n]))
+                for n, axis in enumerate(axes)
+            ]
+            limits[stage] = grown(ends)
+            bounds[stage] = bounded(stage)
+    for _ in range(20):
+        bounds[count] = np.maximum(bounds[count], bounds[count - 1]) if count else bounds[0]
+        ends = [
+            np.max([axis.reached(count + t, bounds[:, n]) for t in range(0, settle + 1, 3)], axis=0) for n, axis in enumerate(axes)
+        ]
+        limits[count] = grown(ends)
+        found = bounded(count)
+        if np.all(found <= bounds[count] * 1.002):
+            return np.maximum.accumulate(limits[::-1], axis=0)[::-1]
+        bounds[count] = np.maximum(bounds[count], found)
+    raise CertificateError("the disturbances of the last stage grow with its limits: no set; tighten an assumption")
+
+
+def as_limits(rows: Numbers) -> Limits:
+    """Limits from an array of shape (6, 2)."""
+    return Limits(*((float(h), float(v)) for h, v in rows))
