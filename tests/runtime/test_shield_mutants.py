@@ -20,9 +20,15 @@ from helpers.mutants import Library
 ARITHMETIC = os.environ.get("TUBEPILOT_ALL_MUTANTS") == "1"
 
 PAIR, SAME_LIMIT = "the last of two numbers is the second one", "the limits along x and y are the same number"
+NO_SHARE = "the box of the present state has no part of it"
 EQUIVALENT = {
-    "for axis in (0, <1>):  1 -> -1": PAIR,
-    "return Radii(rows[0], rows[<1>])  1 -> -1": PAIR,
+    "STILL: Triple = (<0.0>, 0.0, 0.0)  0.0 -> 1": NO_SHARE,
+    "STILL: Triple = (0.0, <0.0>, 0.0)  0.0 -> 1": NO_SHARE,
+    "STILL: Triple = (0.0, 0.0, <0.0>)  0.0 -> 1": NO_SHARE,
+    "return self._margins((flat, flat), STILL, <0.0>, PRESENT, filled)[: len(options)]  0.0 -> 1": NO_SHARE,
+    "self._is_near = <False>  False -> True": "is read only after a run of the graph, which sets it",
+    "found = self.clear.blocked(held.anchor, self._rooms[0][number], self._rooms[<1>][number])  1 -> -1": PAIR,
+    "return self.clear.blocked(held.anchor, self._rooms[0][number], self._rooms[<1>][number])  1 -> -1": PAIR,
     "options = self._set.anchors(states[<1>], d, self._held)  1 -> -1": PAIR,
     "gap_ns = now_ns - self._last_ns if self._last_ns > 0 else <0>  0 -> 1": "a gap of 1 ns is no gap either",
     "self._along = <0.0>  # what that slope tends to: the backup's feedback along the thrust, while it acts  0.0 -> 1": (
