@@ -13,10 +13,12 @@ NEWER := import sys; sys.exit(sys.version_info < (3, 11))
 export JAX_PLATFORMS ?= cpu
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help demo test test-all check types package lock clean
+.PHONY: help demo bundle test test-all check types package lock clean
 
 help:
-	@echo "make demo    collect -> train -> certify -> export -> flash -> sim-fc -> fly -> report, into demo/"
+	@echo "make demo    verify the bundle that comes along -> flash -> sim-fc -> fly -> report, into demo/"
+	@echo "make demo FROM_SCRATCH=1   collect -> train -> certify -> export first"
+	@echo "make bundle  make the bundle that comes along anew, from the commit that is checked out"
 	@echo "make test    the tests"
 	@echo "make test-all  the tests and the slow ones: long attacks, long training"
 	@echo "make check   ruff, strict mypy on the on-board parts, packaging"
@@ -34,7 +36,10 @@ $(STAMP): pyproject.toml requirements.lock
 	@touch $@
 
 demo: $(STAMP)
-	$(PY) benchmarks/demo.py --out demo
+	$(PY) benchmarks/demo.py --out demo $(if $(FROM_SCRATCH),--from-scratch)
+
+bundle: $(STAMP)
+	$(PY) benchmarks/demo.py --bundle-only
 
 # What needs real time runs alone; the rest shares the cores.
 test: $(STAMP)

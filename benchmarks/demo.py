@@ -1,18 +1,23 @@
-"""The whole path, once, from flight logs to a flight and its report; what `make demo` runs.
+"""A flight and its report with the bundle that comes with the repository, or the whole path from flight logs; `make demo` runs it.
 
-Every stage is a `tubepilot` command, shown before it runs, so that each can be repeated by hand. At the end: wall time
-and peak memory of each stage. The simulated flight controller runs beside the flight and is stopped whatever happens.
+Without `--from-scratch` the shipped bundle (bundles/demo) is checked, its certificate proven again, and flown. With it everything
+is learnt, proven and exported first. `--bundle-only` makes the shipped bundle anew (`make bundle`): the same stages up to the export,
+signed with a key that is thrown away; only its public half is kept. Every stage is a `tubepilot` command, shown before it runs, so
+that each can be repeated by hand. At the end: wall time and peak memory of each stage. The simulated flight controller runs beside
+the flight and is stopped whatever happens.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -27,6 +32,11 @@ LINK_TIMEOUT_S = 30.0
 ATTEMPTS = 3
 """Flights at most: a machine that other programs stop for a tenth of a second cannot fly in real time."""
 STOP_TIMEOUT_S = 20.0
+SEED = "0"
+ROOT = Path(__file__).resolve().parent.parent
+SHIPPED, SHIPPED_KEYS, RECIPE = (ROOT / "bundles" / name for name in ("demo", "demo-keys", "demo.toml"))
+MOST_BYTES = 5_000_000
+"""What the shipped bundle may take of the repository."""
 WIND = ("--wind-m-s", "3", "--wind-from-deg", "270", "--gust-m-s", "0.5")
 
 
@@ -123,23 +133,42 @@ def flight_controller(link: Path, truth: Path, log: Path) -> Iterator[None]:
                 process.wait()
 
 
-def run(out: Path) -> list[Measured]:
+def learned(out: Path, bundle: Path, keys: Path, signing_key: Path) -> list[Measured]:
+    """The stages from nothing to a bundle.
+
+    Args:
+        out: Folder for flights, checkpoint and certificate.
+        bundle, keys, signing_key: What the export writes.
+    """
+    flights, checkpoint, certificate = out / "flights", out / "checkpoint", out / "certificate"
+    return [
+        stage("collect", "collect", "--out", str(flights), "--seed", SEED),
+        stage("train", "train", str(flights), "--out", str(checkpoint), "--seed", SEED),
+        stage("certify", "certify", str(checkpoint), "--out", str(certificate), "--rollouts", "256", "--seed", SEED),
+        stage(
+            "export", "export", "--checkpoint", str(checkpoint), "--certificate", str(certificate), "--out", str(bundle),
+            "--keys", str(keys), "--signing-key", str(signing_key), "--samples", "300", "--seed", SEED,
+        ),
+    ]  # fmt: skip
+
+
+def run(out: Path, from_scratch: bool) -> list[Measured]:
     """All stages in order.
 
     Args:
         out: Folder for everything that is made; emptied first.
+        from_scratch: Learn, prove and export instead of taking the shipped bundle.
     """
-    flights, checkpoint, certificate = out / "flights", out / "checkpoint", out / "certificate"
     bundle, keys, target, link = out / "bundle", out / "keys", out / "companion", out / "serial"
     log, truth = out / "flight.mcap", out / "truth.npz"
-    measured = [
-        stage("collect", "collect", "--out", str(flights)),
-        stage("train", "train", str(flights), "--out", str(checkpoint)),
-        stage("certify", "certify", str(checkpoint), "--out", str(certificate), "--rollouts", "256"),
-        stage(
-            "export", "export", "--checkpoint", str(checkpoint), "--certificate", str(certificate),
-            "--out", str(bundle), "--keys", str(keys), "--signing-key", str(out / "signing.key"), "--samples", "300",
-        ),
+    measured = []
+    if from_scratch:
+        measured = learned(out, bundle, keys, out / "signing.key")
+    else:
+        shutil.copytree(SHIPPED, bundle)
+        shutil.copytree(SHIPPED_KEYS, keys)
+        print(f"bundle: {SHIPPED}, made by\n{RECIPE.read_text(encoding='utf-8')}")
+    measured += [
         stage("verify", "verify", str(bundle), "--keys", str(keys)),
         stage("flash", "flash", str(bundle), str(target), "--keys", str(keys)),
     ]
@@ -158,14 +187,47 @@ def run(out: Path) -> list[Measured]:
     return measured
 
 
+def make_bundle() -> int:
+    """Make the shipped bundle anew, and its recipe; the signing key is thrown away."""
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+    changed = subprocess.run(["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+    changed = "\n".join(line for line in changed.splitlines() if " bundles/" not in line)
+    if not commit or changed:
+        print(f"the recipe names a commit, and these files differ from it: commit first\n{changed}")
+        return 1
+    with tempfile.TemporaryDirectory(prefix="tubepilot-bundle-") as scratch:
+        folder = Path(scratch)
+        learned(folder, folder / "bundle", folder / "keys", folder / "signing.key")
+        size = sum(path.stat().st_size for path in (folder / "bundle").iterdir())
+        if size > MOST_BYTES:
+            print(f"the bundle takes {size} bytes, the limit is {MOST_BYTES}: export with fewer --samples")
+            return 1
+        for made, place in (("bundle", SHIPPED), ("keys", SHIPPED_KEYS)):
+            shutil.rmtree(place, ignore_errors=True)
+            place.parent.mkdir(exist_ok=True)
+            shutil.copytree(folder / made, place)
+    digest = hashlib.sha256((SHIPPED / "manifest.toml").read_bytes()).hexdigest()
+    RECIPE.write_text(
+        f'command = "make bundle"\ncommit = "{commit}"\nseed = {SEED}\nbytes = {size}\nmanifest_sha256 = "{digest}"\n', encoding="utf-8"
+    )
+    print(f"\n{SHIPPED}: {size} bytes, at commit {commit[:12]}, seed {SEED}")
+    print("next: make demo flies it; commit bundles/ as it is")
+    return 0
+
+
 def main() -> int:
     """Run the demo and print what each stage took."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for everything that is made")
-    out: Path = parser.parse_args().out
+    parser.add_argument("--from-scratch", action="store_true", help="learn, prove and export instead of flying the shipped bundle")
+    parser.add_argument("--bundle-only", action="store_true", help="make the shipped bundle anew, and fly nothing")
+    arguments = parser.parse_args()
+    if arguments.bundle_only:
+        return make_bundle()
+    out: Path = arguments.out
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    measured = run(out)
+    measured = run(out, arguments.from_scratch)
     print(f"\n{'stage':<10}{'wall time [s]':>15}{'peak memory [MiB]':>20}")
     for entry in measured:
         print(f"{entry.name:<10}{entry.wall_s:>15.1f}{entry.peak_mib:>20.0f}")
@@ -177,6 +239,8 @@ def main() -> int:
         print("next: stop other programs and try again")
         return 1
     print("next: open the page in a browser; README.md says how to fly a real vehicle")
+    if not arguments.from_scratch:
+        print("      make demo FROM_SCRATCH=1 learns, proves and exports the bundle first")
     return 0
 
 

@@ -54,15 +54,14 @@ def run(arguments: argparse.Namespace) -> int:
     faults: list[str] = []
 
     start = time.monotonic()
-    again = certify(certificate.assumptions, certificate.law)
+    stages: list[tuple[float, str]] = []
+    again = certify(certificate.assumptions, certificate.law, progress=lambda text: stages.append((time.monotonic() - start, text)))
     seconds = time.monotonic() - start
+    cost = _cost(certificate, stages, seconds)
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
     both = certificate.at_once
     facets = [int(axis.facets.shape[0]) for axis in certificate.axes]
-    stages = int(certificate.stages.limits.shape[0])
-    print(
-        f"proven again in {seconds:.1f} s, peak memory {peak_mib:.0f} MiB: {facets[0]} + {facets[1]} facet pairs in {stages} stages"
-    )
+    print(f"proven again in {seconds:.1f} s, peak memory {peak_mib:.0f} MiB: {facets[0]} + {facets[1]} facet pairs")
     if abs(again.at_once.tilt_rad - both.tilt_rad) > 1e-6:
         print("  (the designs of this version find another set than the one that the bundle holds)")
     tilt = float(np.degrees(both.tilt_rad))
@@ -94,8 +93,9 @@ def run(arguments: argparse.Namespace) -> int:
         "largest_facet": seen.largest_facet,
         "seconds": seconds,
         "peak_mib": peak_mib,
-        "cells": again.disturbance.cells * stages,
-        "stages": stages,
+        "cells": again.disturbance.cells * int(certificate.stages.limits.shape[0]),
+        "stages": int(certificate.stages.limits.shape[0]),
+        "cost": cost,
         "facets": facets,
         "stops": stops,
         "seed": arguments.seed,
@@ -107,9 +107,11 @@ def run(arguments: argparse.Namespace) -> int:
     result["shield_us"] = _decisions(files, arguments.ticks, arguments.seed)
     print(f"shield: decision p50 {result['shield_us']['p50']:.0f} us, p99 {result['shield_us']['p99']:.0f} us on this machine")
     write_file(arguments.json, (json.dumps(result, indent=2) + "\n").encode())
+    _draw_cost(cost, arguments.json.with_suffix(".png"))
     for fault in faults:
         print(f"FAULT: {fault}")
-    print(f"figures: {arguments.json}; next: tubepilot certify --help says which assumption each option changes")
+    print(f"figures: {arguments.json}; cost against cells and states: {arguments.json.with_suffix('.png')}")
+    print("next: tubepilot certify --help says which assumption each option changes")
     return 1 if faults else 0
 
 
@@ -120,18 +122,68 @@ def _files(folder: Path) -> dict[str, bytes]:
         raise InputError(f"{error.filename}: {error.strerror}; make demo builds the bundle that is taken by default") from error
 
 
+PIECES = (3, 6, 12, 24, 48)
+"""Cells of the thrust vector from 0 to its largest value for which the bound of the disturbances is timed."""
+STATES = 8
+"""Of one proven set: four along every horizontal direction, four vertically."""
+
+
+Cost = dict[str, list[dict[str, float]]]
+
+
+def _cost(certificate, stages: list[tuple[float, str]], seconds: float) -> Cost:  # type: ignore[no-untyped-def]
+    """Seconds against cells of the thrust vector, with the bound that they give; against states and facets of the proven sets."""
+    from tubepilot.train.invariance.disturbance import bound
+
+    cells = []
+    for pieces in PIECES:
+        begun = time.monotonic()
+        d = bound(certificate.assumptions, certificate.limits, certificate.law.gain, pieces, certificate.rounding_m_s3)
+        cells.append({"cells": float(d.cells), "seconds": time.monotonic() - begun, "r_horizontal": d.jerk_m_s3[0]})
+    begins = [at for at, text in stages if text.endswith("horizontal set")]
+    ends = [*begins[1:], seconds]
+    facets = [sum(axis.facets.shape[0] for axis in axes) for axes in (certificate.axes, *(x.axes for x in certificate.levels))]
+    states, total, count = [], 0.0, 0
+    for n, (begin, end) in enumerate(zip(begins, ends, strict=True)):
+        total, count = total + end - begin, count + (facets[n] if n < len(facets) else 0)
+        states.append({"states": float(STATES * (n + 1)), "facets": float(count), "seconds": total})
+    return {"cells": cells, "states": states}
+
+
+def _draw_cost(cost: dict[str, list[dict[str, float]]], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), constrained_layout=True)
+    left.plot([c["cells"] for c in cost["cells"]], [c["seconds"] for c in cost["cells"]], "o-", color="tab:blue")
+    left.set(xscale="log", yscale="log", xlabel="cells of the thrust vector", ylabel="time to bound the disturbances [s]")
+    other = left.twinx()
+    other.plot([c["cells"] for c in cost["cells"]], [c["r_horizontal"] for c in cost["cells"]], "s--", color="tab:orange")
+    other.set_ylabel("bound of r, horizontal [m/s³] (dashed)")
+    right.plot([s["states"] for s in cost["states"]], [s["seconds"] for s in cost["states"]], "o-", color="tab:blue")
+    for s in cost["states"]:
+        right.annotate(f"{s['facets']:.0f} facet pairs", (s["states"], s["seconds"]), xytext=(4, -12), textcoords="offset points")
+    right.set(xlabel="states proven: S, then with each level", ylabel="time of sets, witnesses and proofs [s]", ylim=(0, None))
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
 def _stops(certificate) -> list[dict[str, float]]:  # type: ignore[no-untyped-def]
-    """How far from where it is the vehicle can get, for speeds that S holds, level and without jerk: to the anchor, and the tube
-    of the stage that makes it least and of those after it."""
+    """How far from where it is the vehicle can get, for speeds that S holds, level and without jerk: to the anchor, and the tube."""
     from tubepilot.train.invariance.design import best_anchor
 
-    proof, result = certificate.axes[0], []
-    tubes = np.maximum.accumulate(proof.stage_tube[::-1, 0])[::-1]
+    result = []
+    proof = certificate.axes[0]
+    lasting = np.maximum.accumulate(proof.stage_tube[::-1, 0])[::-1]  # of a stage and of all after it
+    sets = [(level.axes[0].facets, float(level.axes[0].tube_bound[0])) for level in certificate.levels]
+    sets += [(proof.stage(k), float(tube)) for k, tube in enumerate(lasting)]
     for speed in np.arange(0.0, certificate.speed_m_s + 1e-9, 1.0):
-        found = [(best_anchor(proof.stage(k), np.array([speed, 0.0, 0.0])), tube) for k, tube in enumerate(tubes)]
-        distances = [abs(offset) + tube for (offset, margin), tube in found if margin > 0.0]
+        found = [(*best_anchor(facets, np.array([speed, 0.0, 0.0])), tube) for facets, tube in sets]
+        distances = [abs(offset) + tube for offset, margin, tube in found if margin > 0.0]
         if distances:
-            result.append({"speed_m_s": float(speed), "distance_m": float(min(distances))})
+            result.append({"speed_m_s": float(speed), "distance_m": min(distances)})
     return result
 
 
@@ -181,9 +233,10 @@ def _mutants(certificate, arguments: argparse.Namespace, faults: list[str]) -> i
 def _decisions(files: dict[str, bytes], ticks: int, seed: int) -> dict[str, float]:
     """Microseconds of `Shield.decide` over states and set-points as in flight: most accepted, some softened or replaced."""
     from tubepilot.firmware_bridge.types import GRAVITY_M_S2, Setpoint
+    from tubepilot.runtime.keep_clear import KeepClear
     from tubepilot.runtime.shield import Shield, assumed_from
 
-    shield = Shield(files["backup.onnx"], files["shield.onnx"], assumed_from(files["certificate.toml"]), 1e6)
+    shield = Shield(files["backup.onnx"], files["shield.onnx"], assumed_from(files["certificate.toml"]), KeepClear(fence_m=1e6))
     random = np.random.default_rng(seed)
     took, now_ns, tick_ns = [], 10**9, round(1e9 * shield.assumed.tick_s)
     state = [0.0] * 6 + [1.0] + [0.0] * 6 + [GRAVITY_M_S2]

@@ -6,27 +6,23 @@ our graphs on the on-board sessions, jitted JAX, the graph that jax2onnx makes o
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
-import jax.extend
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
-from tubepilot.firmware_bridge.errors import MissingExtraError
-from tubepilot.firmware_bridge.types import GRAVITY_M_S2
 from tubepilot.runtime.session import Buffer, bind, buffers, open_session
-from tubepilot.train import planner, task
+from tubepilot.train import planner
 from tubepilot.train.planner import PlannerModel
 from tubepilot.train.planner_settings import PlannerSettings
 from tubepilot.train.sampling_planners import mppi_settings
 
 from . import emit, samples
+from .bench_converted import Batched, convert
 from .curvature import inverse_curvature
 from .mppi_graph import PORTS as MPPI_PORTS
 from .mppi_graph import mppi_graph
@@ -84,6 +80,7 @@ class Ours:
         self._returns = after["returns"]
         self._result = buffers(sessions["rank"], "rank")[1]
         sets = ({**shared}, {**shared, **there})
+        self._plans = tuple(buffers_of["plans"] for buffers_of in sets)
         self._rollout = self._bound(sessions["rollout"], shared, shared)
         self._refine = [self._bound(sessions["refine"], old, self._after(new)) for old, new in (sets, sets[::-1])]
         self._rank = [self._bound(sessions["rank"], old, self._result) for old in sets]
@@ -99,12 +96,21 @@ class Ours:
         binding = bind(session, taken, made)
         return lambda: session.run_with_iobinding(binding)
 
+    def plans(self, place: int) -> Buffer:
+        """The buffer of plans that the rollout fills (0), or the first refinement step (1)."""
+        return self._plans[place]
+
+    def stages(self) -> Iterator[tuple[str, Callable[[], None]]]:
+        """The graphs of a decision one by one, to be run in this order."""
+        yield "rollout", self._rollout
+        for step in range(self._steps):
+            yield "refine", self._refine[step % 2]
+        yield "rank", self._rank[self._steps % 2]
+
     def __call__(self) -> npt.NDArray[Any]:
         """Rollout, K steps, ranking; the best plan (H, 4)."""
-        self._rollout()
-        for step in range(self._steps):
-            self._refine[step % 2]()
-        self._rank[self._steps % 2]()
+        for _, stage in self.stages():
+            stage()
         return self._result["plan"]
 
 
@@ -133,142 +139,41 @@ def jitted(case: Case) -> Decision:
     return lambda: np.asarray(jax.block_until_ready(decide(*arguments))[0])
 
 
-@contextlib.contextmanager
-def _unrolled() -> Iterator[None]:
-    """What jax2onnx cannot convert, replaced while something is traced: scans (it has no reverse scan, which gradients need)
-    by Python loops, and batched contractions."""
-    held = jax.lax.scan
+def converted(case: Case) -> tuple[Decision, str]:
+    """The same decision by the graphs that jax2onnx makes, on shared buffers as ours, and what they are.
 
-    def scan(body: Any, carry: Any, xs: Any = None, length: int | None = None, **_: Any) -> Any:
-        count = length if xs is None else jax.tree.leaves(xs)[0].shape[0]
-        results = []
-        for k in range(count or 0):
-            carry, result = body(carry, jax.tree.map(lambda leaf, k=k: leaf[k], xs))
-            results.append(result)
-        return carry, jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
-
-    stepped, turned = planner.step, task.rotation_matrix
-    jax.lax.scan, planner.step, task.rotation_matrix = scan, _step, _rotation
-    try:
-        yield
-    finally:
-        jax.lax.scan, planner.step, task.rotation_matrix = held, stepped, turned
-
-
-def _step(model: Any, x: Any, s: Any, disturbance: Any, dt_s: float) -> tuple[Any, Any]:
-    """`dynamics.step` without batched contractions, from which jax2onnx 0.17.1 makes graphs that do not load."""
-    physics, velocity, attitude, rates, thrust = model.physics, x[3:6], x[6:10], x[10:13], x[13]
-    rotation = _rotation(attitude)
-    in_body = jnp.sum(rotation * velocity[:, None], axis=0)
-    lacking = jnp.stack([disturbance[2], jnp.sum(disturbance[0:2] ** 2)])
-    members = _members(model.residual, jnp.concatenate([in_body, rotation[2], rates, x[13:14], s, lacking]))
-    residual = jnp.mean(members, axis=0)
-
-    def lagged(now: Any, target: Any, lag_s: Any) -> tuple[Any, Any]:
-        decay = jnp.exp(-dt_s / lag_s)
-        return target + (now - target) * decay, target + (now - target) * (lag_s / dt_s * (1 - decay))
-
-    target = physics.rate_gain * s[0:3] + physics.rate_offset_rad_s + physics.rate_lag_s * residual[3:6]
-    rates_next, rates_mean = lagged(rates, target, physics.rate_lag_s)
-    thrust_next, thrust_mean = lagged(thrust, physics.thrust_gain * s[3], physics.thrust_lag_s)
-    turned = _product(attitude, jnp.concatenate([jnp.ones(1), 0.5 * dt_s * rates_mean]))
-    attitude_next = turned / jnp.sqrt(jnp.sum(turned**2))
-    direction = 0.5 * (rotation[:, 2] + _rotation(attitude_next)[:, 2])
-    force = jnp.sum(rotation * (residual[0:3] - physics.drag_1_s * in_body)[None], axis=1)
-    acceleration = thrust_mean * direction - jnp.array([0.0, 0.0, GRAVITY_M_S2]) + force + disturbance
-    velocity_next = velocity + dt_s * acceleration
-    position = x[0:3] + 0.5 * dt_s * (velocity + velocity_next)
-    return jnp.concatenate([position, velocity_next, attitude_next, rates_next, thrust_next[None]]), members
-
-
-def _product(p: Any, q: Any) -> Any:
-    """`dynamics.quaternion_product`, entry by entry."""
-    w, x, y, z = p
-    a, b, c, d = q
-    return jnp.stack(
-        [w * a - x * b - y * c - z * d, w * b + x * a + y * d - z * c, w * c - x * d + y * a + z * b, w * d + x * c - y * b + z * a]
-    )
-
-
-def _rotation(q: Any) -> Any:
-    """`dynamics.rotation_matrix`, entry by entry."""
-    w, x, y, z = q
-    entries = [
-        1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
-        2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
-        2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
-    ]  # fmt: skip
-    return jnp.stack(entries).reshape(3, 3)
-
-
-def _members(residual: Any, feature: Any) -> Any:
-    """`dynamics.residual_members` with all members in one block-diagonal matrix."""
-    hidden = jnp.tanh(((feature - residual.feature_mean) / residual.feature_scale) @ residual.w1 + residual.b1)
-    members, width, outputs = residual.w2.shape
-    weights = np.asarray(residual.w2)
-    block = np.zeros((members * width, members * outputs), np.float32)
-    for m in range(members):
-        block[m * width : (m + 1) * width, m * outputs : (m + 1) * outputs] = weights[m]
-    return ((hidden @ jnp.asarray(block)).reshape(members, outputs) + residual.b2) * residual.output_scale
-
-
-def converted(case: Case) -> tuple[Decision, int]:
-    """The same JAX code through jax2onnx, and the nodes of a decision.
-
-    The converter takes neither gradients nor reverse scans, so it gets jaxprs, traced before with unrolled loops; and its time
-    grows faster than the graph, so that rollout, refinement step and ranking become a graph each, as ours are.
+    Conversion takes longer than in proportion to the graph, so that rollout, refinement step and ranking are a graph each.
 
     Raises:
         MissingExtraError: jax2onnx is not installed.
     """
-    try:
-        import jax2onnx
-    except ModuleNotFoundError as error:
-        raise MissingExtraError('the conversion needs jax2onnx: pip install "tubepilot[bench]"') from error
-    model = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), case.model)
-    metric, settings = jnp.asarray(case.metric, jnp.float32), case.settings
-    state, reference, disturbance, action, previous, noise, reuse = _arguments(case)
-    asked = (state, reference, disturbance, action)
-    functions: dict[str, tuple[Callable[..., Any], tuple[jax.Array, ...]]] = {
-        "rollout": (
-            lambda s, r, d, a, p, n, u: planner.rollout(model, settings, planner.Problem(s, r, d, a), p, n, u),
-            (*asked, previous, noise, reuse),
-        ),
-        "refine": (
-            lambda s, r, d, a, p: planner.refine(model, settings, metric, planner.Problem(s, r, d, a), p)[0],
-            (*asked, previous),
-        ),
-        "rank": (lambda s, r, d, a, p: planner.rank(model, settings, planner.Problem(s, r, d, a), p).plan, (*asked, previous)),
-    }
-    sessions, nodes = {}, 0
-    for name, (function, arguments) in tqdm(functions.items(), desc="jax2onnx", unit="graph", leave=False):
-        shapes = [jax.ShapeDtypeStruct(a.shape, jnp.float32) for a in arguments]
-        with _unrolled():
-            traced = jax.make_jaxpr(function)(*shapes)
-        graph = jax2onnx.to_onnx(jax.extend.core.jaxpr_as_fun(traced), inputs=shapes)
-        nodes += len(graph.graph.node) * (settings.steps if name == "refine" else 1)
-        session = open_session(graph.SerializeToString(), f"{name}.onnx")
-        known = {port.name for port in session.get_inputs()}
-        feeds = {f"in_{k}": np.asarray(array) for k, array in enumerate(arguments)}
-        ports = [port.name for port in session.get_inputs()]
-        if len(ports) == len(arguments):
-            feeds = dict(zip(ports, map(np.asarray, arguments), strict=True))
-        sessions[name] = session, {key: array for key, array in feeds.items() if key in known}, ports
+    graphs = convert(Batched(case.model, case.settings, case.metric))
+    sessions = {name: open_session(graph.SerializeToString(), f"{name}.onnx") for name, graph in graphs.items()}
+    inputs = {f"in_{k}": np.array(array) for k, array in enumerate(_arguments(case))}
+    plans = [buffers(sessions["rollout"], "rollout.onnx")[1].popitem()[1] for _ in range(2)]
+    best = buffers(sessions["rank"], "rank.onnx")[1].popitem()[1]
 
-    def call(name: str, plans: npt.NDArray[Any] | None) -> npt.NDArray[Any]:
-        session, feeds, ports = sessions[name]
-        if plans is not None:
-            feeds[ports[-1]] = plans
-        result: npt.NDArray[Any] = session.run(None, feeds)[0]
-        return result
+    def bound(name: str, here: dict[str, Buffer], result: Buffer) -> Callable[[], None]:
+        session = sessions[name]
+        taken = {port.name: here[port.name] for port in session.get_inputs()}
+        binding = bind(session, taken, {session.get_outputs()[0].name: result})
+        return lambda: session.run_with_iobinding(binding)
+
+    sets = [{**inputs, "in_4": array} for array in plans]
+    roll = bound("rollout", inputs, plans[0])
+    steps = [bound("refine", sets[k], plans[1 - k]) for k in range(2)]
+    ranks = [bound("rank", sets[k], best) for k in range(2)]
+    count = case.settings.steps
 
     def decide() -> npt.NDArray[Any]:
-        plans = call("rollout", None)
-        for _ in range(settings.steps):
-            plans = call("refine", plans)
-        return call("rank", plans)
+        roll()
+        for step in range(count):
+            steps[step % 2]()
+        ranks[count % 2]()
+        return best if sets else plans[0]  # the bindings hold addresses only: the arrays live here
 
-    return decide, nodes
+    nodes = {name: len(graph.graph.node) for name, graph in graphs.items()}
+    return decide, f"rollout, refine and rank converted one by one: {nodes['rollout']}, {nodes['refine']}, {nodes['rank']} nodes"
 
 
 def mppi(case: Case, seed: int) -> tuple[Decision, int]:

@@ -1,15 +1,18 @@
 """The learned dynamics in the graph builder: `train.dynamics.step` of all candidates at once, in body coordinates.
 
-What a step carries is one row of 19 numbers per candidate, `COLUMNS`: velocity, gravity with disturbance, and the three
-world axes, all seen from the body, then body rates and thrust. Seen from the body the residual's features are columns of
-the row, and a step turns all five vectors by the same small rotation. Everything else of a step is linear:
+What a step carries is one row of 16 numbers per candidate, `COLUMNS`: velocity and the three world axes, all seen from the
+body, then body rates and thrust. Seen from the body the residual's features are columns of the row, and a step turns all
+four vectors by the same small rotation. Everything else of a step is linear; gravity and disturbance are the axes times
+numbers that a tick fixes, so the matrix `turning` of the row depends on the disturbance and is formed once per tick:
 
     hidden = tanh(row @ . + action @ .)                  residual ensemble, all members side by side
-    linear = row @ . + action @ . + (hidden @ .) @ .     = [turn (12) | vectors, tiled (45) | rest (19)]
+    linear = row @ turning + action @ . + (hidden @ .) @ .     = [turn (12) | vectors, tiled (36), and rest (16)]
     turn   = linear[turn] over its norm                  = sums and differences of the rotation's quaternion
-    next   = ((turn^2 @ .) * vectors) @ . + rest         = R(turn)^T vector, five times
+    factor = turn^2 @ .                                  = [R(turn), once per vector | ones]
+    next   = (factor * [vectors | rest]) @ .             = R(turn)^T vector, four times, and the rest
 
-which is ten nodes. Position and velocity in the world do not feed back and are formed for all steps at once (`World`).
+which is ten nodes. Sixteen columns fill one register of the widest processors. Position and velocity in the world do not feed
+back and are formed for all steps at once (`task_graph`).
 """
 
 from __future__ import annotations
@@ -28,11 +31,13 @@ from tubepilot.train.task import ActionScale
 from .graph import Graph, Tensor
 
 Matrix = npt.NDArray[np.float64]
-VELOCITY, GRAVITY, AXES = slice(0, 3), slice(3, 6), slice(6, 15)
-RATES, THRUST, COLUMNS = slice(15, 18), 18, 19
-VECTORS = 5
+VELOCITY, AXES = slice(0, 3), slice(3, 12)
+RATES, THRUST, COLUMNS = slice(12, 15), 15, 16
+VECTORS = 4
 TURN, TILED = 12, 9 * VECTORS
-LINEAR = TURN + TILED + COLUMNS
+PRODUCTS = TILED + COLUMNS
+"""Columns of a step's products: tiled vectors, and the rest of the row."""
+LINEAR = TURN + PRODUCTS
 ACTIONS = 4
 DIRECT_WIDTH = 96
 """Hidden layers up to this width go to the linear part in one product: a node saved is worth more than its arithmetic."""
@@ -63,12 +68,12 @@ def _squares() -> dict[tuple[int, int], Matrix]:
     return products
 
 
-PRODUCTS = _squares()
+SQUARES = _squares()
 
 
 def _rotation() -> Matrix:
     """Squares (12) to R(q) (9), row by row, in the homogeneous form."""
-    qq = PRODUCTS
+    qq = SQUARES
     w, x, y, z = range(4)
     rows = [
         qq[w, w] + qq[x, x] - qq[y, y] - qq[z, z], 2 * (qq[x, y] - qq[w, z]), 2 * (qq[x, z] + qq[w, y]),
@@ -79,14 +84,16 @@ def _rotation() -> Matrix:
 
 
 ROTATION = _rotation()
-TILE_ROTATION = np.tile(ROTATION, (1, VECTORS))
-"""Squares (12) to R, once per vector: column 9 i + 3 b + a holds R[b, a]."""
+FACTOR = np.hstack([np.tile(ROTATION, (1, VECTORS)), np.ones((TURN, COLUMNS))])
+"""Squares (12), whose sum is 1, to R once per vector (column 9 i + 3 b + a holds R[b, a]) and ones (16)."""
 TILE_VECTORS = np.kron(np.eye(3 * VECTORS), np.ones((1, 3)))
-"""Vectors (15) to entry b of vector i in column 9 i + 3 b + a."""
+"""Vectors (12) to entry b of vector i in column 9 i + 3 b + a."""
 SUM_TURNED = np.zeros((TILED, COLUMNS))
-"""Products (45) to the turned vectors: entry a of vector i sums columns 9 i + 3 b + a over b."""
+"""Products (36) to the turned vectors: entry a of vector i sums columns 9 i + 3 b + a over b."""
 for _i, _b, _a in np.ndindex(VECTORS, 3, 3):
     SUM_TURNED[9 * _i + 3 * _b + _a, 3 * _i + _a] = 1.0
+SUM_PRODUCTS = np.vstack([SUM_TURNED, np.eye(COLUMNS)])
+"""Products (52) to the row after the step."""
 
 TILE_AXES = selection(COLUMNS, range(*AXES.indices(COLUMNS)))
 TILE_VELOCITY = selection(COLUMNS, [0, 1, 2] * 3)
@@ -107,16 +114,16 @@ class Step:
     """One step of all candidates.
 
     Attributes:
-        row: After the step, shape (N, 19).
+        row: After the step, shape (N, 16).
         hidden: Activated hidden layer of the residual, shape (N, members * width).
-        turn: Unit quaternion of the step's rotation through `FRAME`, shape (N, 12).
-        vectors: What that rotation turns, tiled, shape (N, 45).
+        factor: The step's rotation, once per vector, and ones, shape (N, 52).
+        product: Times vectors and rest, shape (N, 52); `@ SUM_PRODUCTS` is the row.
     """
 
     row: Tensor
     hidden: Tensor
-    turn: Tensor
-    vectors: Tensor
+    factor: Tensor
+    product: Tensor
 
 
 class ModelGraph:
@@ -131,7 +138,7 @@ class ModelGraph:
         self.dt_s = dt_s
 
         weights = residual.w1 / residual.feature_scale[:, None]
-        places = [*range(3), *range(12, 15), *range(15, 18), 18]  # body velocity, up in the body, rates, thrust
+        places = [*range(3), *range(9, 12), *range(12, 15), THRUST]  # body velocity, up in the body, rates, thrust
         self.hidden_from_row = np.zeros((COLUMNS, weights.shape[1]))
         self.hidden_from_row[places] = weights[:10]
         self.hidden_from_action = self._half[:, None] * weights[10:14]
@@ -146,10 +153,15 @@ class ModelGraph:
         self.linear_from_row, self.linear_from_action, self.linear_from_residual = np.split(
             matrix, [COLUMNS, COLUMNS + ACTIONS]
         )
+        self.linear_by_disturbance = np.zeros((3, COLUMNS, LINEAR))
+        for axis in range(3):
+            falls = np.zeros((COLUMNS, 3 * VECTORS))
+            falls[3 * axis + 3 : 3 * axis + 6, VELOCITY] = dt_s * np.eye(3)
+            self.linear_by_disturbance[axis, :, TURN : TURN + TILED] = falls @ TILE_VECTORS
         self.spread, self.spread_bias = self._centred(residual.w2, residual.b2)
 
     def _linear(self, inputs: Matrix) -> Matrix:
-        """The affine part of a step, on rows [row | action | residual output]: [turn | vectors, tiled | rest].
+        """The affine part of a step without disturbance, on rows [row | action | residual output]: [turn | vectors, tiled | rest].
 
         The turn here is (1, half the turn) through `FRAME`, not normalised yet. See `train.dynamics.step`.
         """
@@ -170,7 +182,7 @@ class ModelGraph:
 
         vectors = row[:, : 3 * VECTORS].copy()
         body_force = residual[:, :3] - physics.drag_1_s * row[:, VELOCITY]
-        vectors[:, VELOCITY] += dt_s * (body_force + row[:, GRAVITY])
+        vectors[:, VELOCITY] += dt_s * (body_force - GRAVITY_M_S2 * row[:, 9:12])
         vectors[:, 2] += half_thrust
         rest = np.zeros((len(row), COLUMNS))
         rest[:, 2], rest[:, RATES], rest[:, THRUST] = half_thrust, rates, thrust
@@ -178,7 +190,7 @@ class ModelGraph:
         return np.hstack([turn, vectors @ TILE_VECTORS, rest])
 
     def half_turn(self) -> Matrix:
-        """What half the turn of a step (3) is made of, shape (29, 3), rows as in `_linear`."""
+        """What half the turn of a step (3) is made of, shape (26, 3), rows as in `_linear`."""
         size = COLUMNS + ACTIONS + RESIDUAL_SIZE
         turn = (self._linear(np.eye(size)) - self._linear(np.zeros((1, size))))[:, :TURN]
         return (turn @ FRAME.T)[:, 1:]
@@ -193,20 +205,25 @@ class ModelGraph:
         centre = np.kron(np.eye(members) - 1.0 / members, np.eye(outputs))
         return block @ centre, b2.reshape(-1) @ centre
 
-    def start(self, state: Tensor, disturbance: Tensor, rows: int) -> Tensor:
-        """The initial state (1, 14) and disturbance (1, 3) as `rows` equal rows (rows, 19)."""
+    def start(self, state: Tensor, rows: int) -> Tensor:
+        """The initial state (1, 14) as `rows` equal rows (rows, 16)."""
         turn = state @ np.vstack([np.zeros((6, TURN)), FRAME, np.zeros((4, TURN))])
         vectors = np.zeros((14, 3 * VECTORS))
-        vectors[3:6, 0:3] = np.eye(3)
-        constant = np.zeros((1, 3 * VECTORS))
-        constant[0, 5], constant[0, AXES] = -GRAVITY_M_S2, np.eye(3).reshape(-1)
-        from_disturbance = np.hstack([np.zeros((3, 3)), np.eye(3), np.zeros((3, 9))])
-        tiled = disturbance @ (from_disturbance @ TILE_VECTORS) + constant @ TILE_VECTORS
-        tiled = state @ (vectors @ TILE_VECTORS) + tiled
-        turned = (((turn * turn) @ TILE_ROTATION) * tiled) @ SUM_TURNED
+        vectors[3:6, VELOCITY] = np.eye(3)
+        axes = np.zeros((1, 3 * VECTORS))
+        axes[0, AXES] = np.eye(3).reshape(-1)
         lagged = np.zeros((14, COLUMNS))
-        lagged[10:14, 15:19] = np.eye(4)
-        return np.ones((rows, 1)) @ (state @ lagged + turned)
+        lagged[10:14, 12:16] = np.eye(4)
+        tiled = np.hstack([vectors @ TILE_VECTORS, lagged])
+        still = np.hstack([axes @ TILE_VECTORS, np.zeros((1, COLUMNS))])
+        products = ((turn * turn) @ FACTOR) * (state @ tiled + still)
+        return np.ones((rows, 1)) @ (products @ SUM_PRODUCTS)
+
+    def turning(self, disturbance: Tensor) -> Tensor:
+        """The matrix (16, 64) from a row to the linear part of a step, under a disturbance (1, 3)."""
+        stacked = self.linear_by_disturbance.reshape(3, -1)
+        flat = disturbance @ stacked + self.linear_from_row.reshape(1, -1)
+        return disturbance.graph.tensor("Reshape", flat, shape=[COLUMNS, LINEAR])
 
     def held(self, disturbance: Tensor) -> Tensor:
         """What the disturbance (1, 3) adds to the hidden layer in every step, bias included, shape (1, members * width)."""
@@ -220,27 +237,26 @@ class ModelGraph:
             actions @ self.linear_from_action + self.linear_bias[None],
         )
 
-    def step(self, row: Tensor, driven: Driven) -> Step:
-        """One step of all candidates from rows (N, 19)."""
-        return self.advance(row @ self.hidden_from_row + driven.hidden, row @ self.linear_from_row + driven.linear)
-
-    def advance(self, hidden: Tensor, linear: Tensor) -> Step:
-        """The rest of a step.
+    def step(self, row: Tensor, driven: Driven, turning: Tensor) -> Step:
+        """One step of all candidates.
 
         Args:
-            hidden: Hidden layer before its tanh, shape (N, members * width).
-            linear: Share of row and actions in the linear part, biases included, shape (N, 76).
+            row: Shape (N, 16).
+            driven: What the actions add.
+            turning: From `turning`.
         """
-        graph = hidden.graph
-        hidden = graph.tensor("Tanh", hidden)
+        graph = row.graph
+        hidden = graph.tensor("Tanh", row @ self.hidden_from_row + driven.hidden)
+        linear = row @ turning + driven.linear
         if self.hidden_bias.size <= DIRECT_WIDTH:
             linear = hidden @ (self.residual_from_hidden @ self.linear_from_residual) + linear
         else:
             linear = (hidden @ self.residual_from_hidden) @ self.linear_from_residual + linear
-        turn, vectors, rest = graph.apply("Split", linear, axis=1, sizes=[TURN, TILED, COLUMNS])
+        turn, moved = graph.apply("Split", linear, axis=1, sizes=[TURN, PRODUCTS])
         turn = graph.tensor("LpNormalization", turn, axis=-1, p=2)
-        turned = ((turn * turn) @ TILE_ROTATION) * vectors
-        return Step(turned @ SUM_TURNED + rest, hidden, turn, vectors)  # type: ignore[arg-type]
+        factor = (turn * turn) @ FACTOR
+        product = factor * moved
+        return Step(product @ SUM_PRODUCTS, hidden, factor, product)
 
     def disagreement(self, hidden: Tensor) -> Tensor:
         """Difference of every member's outputs from their mean, shape (rows, members * 6), in output units."""

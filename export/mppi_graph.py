@@ -35,13 +35,14 @@ def _policy_plans(
     pilot = Pilot(model, task, problem)
     flat = graph.tensor("Reshape", noise, shape=[count, horizon * 4]) * np.float64(problem.noise)
     parts = graph.apply("Split", flat, axis=1, sizes=[4] * horizon)
-    row, held = returned.dynamics.start(task.state, task.disturbance, count), returned.dynamics.held(task.disturbance)
+    dynamics = returned.dynamics
+    row, held, turning = dynamics.start(task.state, count), dynamics.held(task.disturbance), dynamics.turning(task.disturbance)
     carried = pilot.start(count)
     actions = []
     for h in range(horizon):
         action, carried = pilot.fly(row, carried, parts[h], h)  # type: ignore[arg-type]
         actions.append(action)
-        row = returned.dynamics.step(row, returned.dynamics.driven(action, held)).row
+        row = dynamics.step(row, dynamics.driven(action, held), turning).row
     return graph.tensor("Concat", *actions, axis=1)
 
 

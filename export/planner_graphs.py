@@ -23,7 +23,7 @@ from .rollout_graph import rollout_graph as rollout_graph
 from .task_graph import Prepared, ReturnGraph, Scores, Trajectory, task_inputs
 
 WORLD = "ENU turned to reference yaw 0, position relative to reference row 0"
-ROW = "velocity, gravity + disturbance and world axes seen from the body, rates, thrust; row h * N + n"
+PRODUCT = "velocity and world axes seen from the body, tiled, then rates and thrust; row h * N + n"
 PORTS = (
     Port("state", "m, m/s, 1, rad/s, m/s^2", WORLD, "position 3, velocity 3, quaternion wxyz 4, rates FLU 3, thrust 1"),
     Port("reference", "m, m/s, m/s^2", WORLD, "position, velocity, acceleration at h * dt_plan from now"),
@@ -37,21 +37,21 @@ PORTS = (
     Port("reuse", "1", "none", "share of the shifted previous plan; 0 in the first tick"),
     Port("plans", "1", "FLU", "candidates: rates 3 and thrust 1 per step, in [-1, 1]"),
     Port("refined", "1", "FLU", "candidates after one refinement step"),
-    Port("rows", "m/s, m/s^2, 1, rad/s, m/s^2", "body FLU", ROW),
     Port("hidden", "1", "none", "hidden layer of the residual in each step; row h * N + n"),
-    Port("turn", "1", "body FLU", "sums and differences of the quaternion of each step's rotation"),
-    Port("vectors", "m/s, m/s^2, 1", "body FLU", "what that rotation turns, tiled"),
-    Port("start", "m/s, m/s^2, 1, rad/s, m/s^2", "body FLU", "rows before the first step"),
+    Port("factor", "1", "body FLU", "entries of each step's rotation, once per vector, and ones"),
+    Port("product", "m/s, 1, rad/s, m/s^2", "body FLU", f"factor times what the rotation turns: {PRODUCT}"),
+    Port("start", "m/s, 1, rad/s, m/s^2", "body FLU", "velocity, world axes, rates and thrust before the first step"),
+    Port("turning", "1", "body FLU", "matrix from these to the linear part of a step, gravity and disturbance included"),
+    Port("turning_back", "1", "body FLU", "matrix from the adjoint of a step's products to that of what it carries"),
     Port("held", "1", "none", "share of the disturbance in the residual's hidden layer"),
     Port("place", "m", WORLD, "position and half a step at the first velocity, once per candidate"),
     Port("path", "1", "none", "share of reference and disturbance in the residuals of the stage cost"),
     Port("effort", "1", "none", "share of reference and previous action in the residuals of a plan"),
     Port("goal", "m", WORLD, "minus the position of the last reference row"),
     Port("ahead", "1", "none", "share of the last reference row in the first layer of the value network"),
-    Port("rows_after", "m/s, m/s^2, 1, rad/s, m/s^2", "body FLU", "rows, of the refined plans"),
     Port("hidden_after", "1", "none", "hidden, of the refined plans"),
-    Port("turn_after", "1", "body FLU", "turn, of the refined plans"),
-    Port("vectors_after", "m/s, m/s^2, 1", "body FLU", "vectors, of the refined plans"),
+    Port("factor_after", "1", "body FLU", "factor, of the refined plans"),
+    Port("product_after", "m/s, 1, rad/s, m/s^2", "body FLU", "product, of the refined plans"),
     Port("returns", "1", "none", "return J of all candidates"),
     Port("best", "index", "none", "candidate with the greatest return"),
     Port("plan", "1", "FLU", "that candidate"),
@@ -85,7 +85,7 @@ def _known(graph: Graph, returned: ReturnGraph) -> Trajectory:
     """Inputs that carry the trajectories of the plans."""
     shapes = returned.trajectory_shapes(returned.settings.candidates)
     return Trajectory(
-        **{name: graph.input(name, shapes[name], differentiable=name in {"rows", "hidden"}) for name in TRAJECTORY}
+        **{name: graph.input(name, shapes[name], differentiable=name in {"product", "hidden"}) for name in TRAJECTORY}
     )
 
 
@@ -140,7 +140,7 @@ def refine_graph(
     returned = ReturnGraph(model, settings)
     prepared, known = _shared(graph, returned), _known(graph, returned)
     returns = returned.score(prepared, plans, known, limits).returns
-    change = _ascent(plan_gradient(returned, returns, plans, known), settings, metric)
+    change = _ascent(plan_gradient(returned, prepared, returns, plans, known), settings, metric)
     flat = graph.tensor("Reshape", plans, shape=[candidates, horizon * 4])
     refined = graph.tensor("Clip", flat + change, low=-1.0, high=1.0)
     refined = graph.tensor("Reshape", refined, shape=[candidates, horizon, 4])

@@ -27,7 +27,7 @@ def policy_graph(model: PlannerModel, dt_plan_s: float) -> Graph:
     reference = graph.input("reference", (1, 9))
     disturbance = graph.input("disturbance", (1, 3))
     policy = ObservingNetwork(model.policy, model.observation_scale)
-    row = ModelGraph(model.world, model.action_scale, dt_plan_s).start(state, disturbance, 1)
+    row = ModelGraph(model.world, model.action_scale, dt_plan_s).start(state, 1)
     error = state @ selection(14, [0, 1, 2]) + negative_position(reference)
     action = graph.tensor("Tanh", policy(row, world_velocity(row), error, policy.given(reference, disturbance)))
     half = np.diag(np.asarray(model.action_scale.half, np.float64))

@@ -101,7 +101,7 @@ class Pilot:
         """The policy's actions with noise, clipped to [-1, 1], shape (rows, 4).
 
         Args:
-            row: Of the model before step h, shape (rows, 19).
+            row: Of the model before step h, shape (rows, 16).
             carried: From the step before, or from `start`.
             noise: Added to the actions, shape (rows, 4).
             h: Number of the step.
@@ -139,7 +139,7 @@ def _fly(
     for h in range(horizon):
         fresh, carried = pilot.fly(row, carried, perturbations[h], h)  # type: ignore[arg-type]
         actions.append(mix @ fresh + kept[h])
-        steps.append(dynamics.step(row, dynamics.driven(actions[-1], prepared.held)))
+        steps.append(dynamics.step(row, dynamics.driven(actions[-1], prepared.held), prepared.turning))
         row = steps[-1].row
 
     def of_candidates(parts: list[Tensor]) -> Tensor:
@@ -149,5 +149,5 @@ def _fly(
         half = graph.apply("Split", cube, axis=1, sizes=[1, 1])[1]
         return graph.tensor("Reshape", half, shape=[horizon * candidates, width])
 
-    names = ("row", "hidden", "turn", "vectors")
+    names = ("hidden", "factor", "product")
     return Trajectory(*(of_candidates([getattr(s, name) for s in steps]) for name in names)), of_candidates(actions)

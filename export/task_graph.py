@@ -19,14 +19,16 @@ from tubepilot.train.planner_settings import PlannerSettings
 from tubepilot.train.task import Network, ObservationScale
 
 from .constraint_graph import ConstraintInputs, violation_cost
+from .gather_matrices import FACTORS, Gather
 from .graph import Graph, Tensor
 from .model_graph import (
     COLUMNS,
+    LINEAR,
+    PRODUCTS,
     RATES,
+    SUM_PRODUCTS,
     SUM_WORLD,
     THRUST,
-    TILED,
-    TURN,
     ModelGraph,
     selection,
     split_steps,
@@ -37,7 +39,7 @@ from .model_graph import (
 Matrix = npt.NDArray[np.float64]
 STATE_COSTS = 12
 """Residuals of the state: position 3, velocity 3, tilt 2, heading 1, rates 3."""
-UP, HEADING = (8, 11, 14), 9
+UP, HEADING = (5, 8, 11), 6
 """Columns of a row: third column of R(q), and the first entry of its second row."""
 
 
@@ -56,7 +58,9 @@ class Prepared:
     """What a tick's inputs contribute to every rollout and score, formed once per tick.
 
     Attributes:
-        start: First row of the model for every candidate, shape (N, 19).
+        start: First row of the model for every candidate, shape (N, 16).
+        turning: Matrix from a row to the linear part of a step, shape (16, 64).
+        turning_back: Matrix from the adjoint of a step's products to that of its row, shape (88, 16).
         held: Share of the disturbance in the residual's hidden layer, shape (1, members * width).
         place: Position, and half a step at the first velocity, once per candidate, shape (1, 3 N) [m].
         path: Share of reference and disturbance in the residuals of the state, shape (H * N, 12).
@@ -66,6 +70,8 @@ class Prepared:
     """
 
     start: Tensor
+    turning: Tensor
+    turning_back: Tensor
     held: Tensor
     place: Tensor
     path: Tensor
@@ -79,15 +85,18 @@ class Trajectory:
     """All steps of all candidates; row h * N + n is step h of candidate n.
 
     Attributes:
-        rows: After the steps, shape (H * N, 19); see `model_graph`.
         hidden: Activated hidden layer in the steps, shape (H * N, members * width).
-        turn, vectors: Of the steps, shapes (H * N, 12) and (H * N, 45).
+        factor, product: Of the steps, each of shape (H * N, 52); see `model_graph`.
     """
 
-    rows: Tensor
     hidden: Tensor
-    turn: Tensor
-    vectors: Tensor
+    factor: Tensor
+    product: Tensor
+
+    @property
+    def rows(self) -> Tensor:
+        """Rows after the steps, shape (H * N, 16)."""
+        return self.product @ SUM_PRODUCTS
 
 
 class ObservingNetwork:
@@ -118,7 +127,7 @@ class ObservingNetwork:
         """Output of the network (n, outputs).
 
         Args:
-            rows: Of the model, shape (n, 19).
+            rows: Of the model, shape (n, 16).
             velocity: `world_velocity` of them, shape (n, 9).
             error: Position minus the reference's [m], shape (n, 3), not clipped.
             given: From `given`, one row for all or one each.
@@ -159,6 +168,7 @@ class ReturnGraph:
         """
         model = weighted(model, settings)
         self.dynamics = ModelGraph(model.world, model.action_scale, settings.dt_plan_s)
+        self.gather = Gather.of(self.dynamics)
         self.value = ObservingNetwork(model.value, model.observation_scale)
         self.settings = settings
         cost = type(model.cost)(*(np.asarray(a, np.float64) for a in model.cost))
@@ -203,7 +213,9 @@ class ReturnGraph:
         path, effort = self._given(task, candidates)
         last = np.eye(horizon + 1)[horizon:] @ task.reference
         return Prepared(
-            self.dynamics.start(task.state, task.disturbance, candidates),
+            self.dynamics.start(task.state, candidates),
+            self.dynamics.turning(task.disturbance),
+            self.gather.turning_back(task.disturbance),
             self.dynamics.held(task.disturbance),
             task.state @ np.tile(first, (1, candidates)),
             path,
@@ -216,7 +228,8 @@ class ReturnGraph:
         """Shapes of the fields of `Prepared`."""
         horizon, width = self.settings.horizon, self.value.bias.size
         return {
-            "start": (candidates, COLUMNS), "held": (1, self.dynamics.hidden_bias.size),
+            "start": (candidates, COLUMNS), "turning": (COLUMNS, LINEAR), "turning_back": (FACTORS, COLUMNS),
+            "held": (1, self.dynamics.hidden_bias.size),
             "place": (1, 3 * candidates), "path": (horizon * candidates, STATE_COSTS),
             "effort": (1, 8 * horizon), "goal": (1, 3), "ahead": (1, width),
         }  # fmt: skip
@@ -225,7 +238,7 @@ class ReturnGraph:
         """Shapes of the fields of `Trajectory`."""
         rows = self.settings.horizon * candidates
         hidden = self.dynamics.hidden_bias.size
-        return {"rows": (rows, COLUMNS), "hidden": (rows, hidden), "turn": (rows, TURN), "vectors": (rows, TILED)}
+        return {"hidden": (rows, hidden), "factor": (rows, PRODUCTS), "product": (rows, PRODUCTS)}
 
     def roll(self, prepared: Prepared, plans: Tensor) -> Trajectory:
         """Trajectories of plans (N, H, 4)."""
@@ -235,11 +248,10 @@ class ReturnGraph:
         hidden, linear = (split_steps(graph, part, horizon) for part in (driven.hidden, driven.linear))
         row, steps = prepared.start, []
         for h in range(horizon):
-            steps.append(self.dynamics.step(row, type(driven)(hidden[h], linear[h])))
+            steps.append(self.dynamics.step(row, type(driven)(hidden[h], linear[h]), prepared.turning))
             row = steps[-1].row
-        return Trajectory(
-            *(graph.tensor("Concat", *(getattr(s, name) for s in steps), axis=0) for name in ("row", "hidden", "turn", "vectors"))
-        )
+        names = ("hidden", "factor", "product")
+        return Trajectory(*(graph.tensor("Concat", *(getattr(s, name) for s in steps), axis=0) for name in names))
 
     def positions(self, place: Tensor, velocity: Tensor) -> Tensor:
         """Positions after the steps (H * N, 3) by the trapezoid of world velocities (H * N, 3)."""
@@ -267,11 +279,12 @@ class ReturnGraph:
         """Nodes of J for plans (N, H, 4) along their trajectories."""
         graph, settings = plans.graph, self.settings
         candidates, horizon, _ = plans.shape
-        spinning = world_velocity(trajectory.rows)
+        rows = trajectory.rows
+        spinning = world_velocity(rows)
         velocity = spinning @ SUM_WORLD
         position = self.positions(prepared.place, velocity)
 
-        residual = trajectory.rows @ self.from_row + prepared.path
+        residual = rows @ self.from_row + prepared.path
         residual = velocity @ self.from_velocity + residual
         residual = position @ self.from_position + residual
         cost = (residual * residual) @ np.full((STATE_COSTS, 1), -settings.dt_plan_s)
@@ -284,7 +297,7 @@ class ReturnGraph:
 
         effort = graph.tensor("Reshape", plans, shape=[candidates, horizon * 4]) @ self.from_plan + prepared.effort
         effort = (effort * effort) @ np.full((horizon * 8, 1), -settings.dt_plan_s)
-        row, spin, place = (last_step(part, horizon) for part in (trajectory.rows, spinning, position))
+        row, spin, place = (last_step(part, horizon) for part in (rows, spinning, position))
         value = self.value(row, spin, place + prepared.goal, prepared.ahead)
         alone = graph.tensor("Reshape", effort - value, shape=[1, candidates])
         return Scores(sum_steps(cost, horizon, 1.0) + alone, sum_steps(spread, horizon, 1.0 / horizon))

@@ -23,8 +23,9 @@ from .mavlink import RATE_LIMIT_RAD_S
 from .msp import FROM_FC, MspFrame, MspParser, encode
 from .pose import Pose, PoseReceiver
 from .serial_wait import wait_readable
+from .thrust import ThrustMap
 from .timesync import TimesyncStatistics
-from .transport import SerialTransport
+from .transport import make_transport
 from .types import GRAVITY_M_S2, FlightMode, Setpoint, VehicleState
 from .uri import VehicleUri
 from .vehicle import Check, LinkStatistics, Vehicle, VehicleStatus
@@ -67,8 +68,8 @@ class BetaflightVehicle(Vehicle):
     """
 
     def __init__(self, uri: VehicleUri, thrust_scale_m_s2: float) -> None:
-        self._uri, self._thrust_scale_m_s2 = uri, thrust_scale_m_s2
-        self._transport, self._parser = SerialTransport(uri), MspParser()
+        self._uri, self._thrust = uri, ThrustMap(thrust_scale_m_s2, uri.curve, uri.full_v)
+        self._transport, self._parser = make_transport(uri), MspParser()
         self._poses = PoseReceiver(Path(uri.pose)) if uri.pose else None
         self._craft: Craft | None = None
         self._asked: dict[int, deque[int]] = {}
@@ -191,6 +192,7 @@ class BetaflightVehicle(Vehicle):
                 self._on_status(frame.payload, now_ns)
             elif frame.function == mm.BATTERY_STATE and len(frame.payload) >= 11:
                 self._battery_v = int.from_bytes(frame.payload[9:11], "little") * 0.01
+                self._thrust.see_battery(self._battery_v, now_ns)
         except InputError as error:
             self._refused += 1
             self._texts.append(f"tubepilot: {error}")
@@ -321,10 +323,8 @@ class BetaflightVehicle(Vehicle):
         roll, pitch, yaw = (float(rate) for rate in setpoint.rates_rad_s)
         if not all(abs(rate) <= RATE_LIMIT_RAD_S for rate in (roll, pitch, yaw)):
             raise InputError(f"rate set-point is {(roll, pitch, yaw)!r} rad/s; the limit is +-{RATE_LIMIT_RAD_S} rad/s")
-        share = setpoint.thrust_m_s2 / self._thrust_scale_m_s2
-        if not 0.0 <= share <= 1.0:
-            raise InputError(f"throttle is {share!r}; it must be 0..1: check the thrust scale of the bundle")
-        throttle_us = OFF_US if share == 0.0 else round(craft.least_us + throttle_of(share, self._uri.curve) * (2000 - craft.least_us))
+        throttle = self._thrust.throttle(setpoint.thrust_m_s2)
+        throttle_us = OFF_US if throttle == 0.0 else round(craft.least_us + throttle * (2000 - craft.least_us))
         # Betaflight's axes are FLU, but its yaw stick turns clockwise when pushed right (fc/rc.c, updateRcCommands).
         sticks = (
             craft.tables[0].channel_us(roll), craft.tables[1].channel_us(pitch), throttle_us, craft.tables[2].channel_us(-yaw),
@@ -399,14 +399,6 @@ def flag_names(flags: int) -> list[str]:
     """Names of arming-disable flags, as Betaflight's own command line says them."""
     known = [name for bit, name in enumerate(mm.ARMING_FLAGS) if flags >> bit & 1]
     return known if flags >> len(mm.ARMING_FLAGS) == 0 else [*known, f"{flags:#x}"]
-
-
-def throttle_of(share: float, curve: float) -> float:
-    """Throttle 0..1 that gives a share of the greatest thrust, which is (1 - curve) u + curve u^2 of the throttle u."""
-    if curve == 0.0:
-        return share
-    linear = 1.0 - curve
-    return (-linear + math.sqrt(linear * linear + 4.0 * curve * share)) / (2.0 * curve)
 
 
 def _turned_about_up(q: Four, angle_rad: float) -> Four:

@@ -1,39 +1,59 @@
-"""Run a simulated flight controller on a pseudo-terminal: MAVLink 2, PX4-like, in real time, with wind.
+"""Run a simulated flight controller on a pseudo-terminal, in real time, with wind: like PX4, ArduCopter or Betaflight.
 
-It makes a serial device and a symbolic link to it. Fly it with `tubepilot fly BUNDLE --link px4://LINK` or any other
-MAVLink program. It runs until Ctrl-C, SIGTERM or --duration-s, and then writes the true flight to --truth.
+It makes a serial device and a symbolic link to it. Fly it with `tubepilot fly BUNDLE --link px4://LINK` (ardupilot://LINK,
+betaflight://LINK?pose=PATH) or any other program that speaks its protocol. It runs until Ctrl-C, SIGTERM or --duration-s, and then
+writes the true flight to --truth.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
+import socket
 from pathlib import Path
 
 import numpy as np
 
 from .errors import InputError
+from .pose import encode_pose
+from .sim_ardupilot import SimulatedArduPilot
+from .sim_betaflight import SimulatedBetaflight
 from .sim_events import parse_mishap
 from .sim_fc import PseudoTerminal, RunReport, Stop, Truth, fly
-from .sim_firmware import SimulatedFirmware
+from .sim_firmware import FirmwareSettings, SimulatedFirmware
 from .sim_line import LinkFaults
+from .sim_mavlink import MavlinkFirmware
+from .sim_px4 import SimulatedPx4
 from .simulator import SimulatedQuadrotor
 from .simulator_wind import GustyWind, wind_vector
 
 REAL_TIME_FLOOR = 0.995
+POSE_HZ = 100.0
+FIRMWARES: dict[str, type[SimulatedFirmware]] = {
+    "px4": SimulatedPx4,
+    "ardupilot": SimulatedArduPilot,
+    "betaflight": SimulatedBetaflight,
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `tubepilot sim-fc`."""
     parser.add_argument("--link", type=Path, required=True, help="path of the symbolic link to the serial device")
+    parser.add_argument("--firmware", choices=tuple(FIRMWARES), default="px4", help="which one it behaves like")
+    parser.add_argument("--pose", type=Path, default=None, help="socket to which positions go, as of motion capture (betaflight)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter, e.g. GUID_OPTIONS=0; may be given again"
+    )
     parser.add_argument("--wind-m-s", type=float, default=0.0, help="mean wind speed [m/s]")
     parser.add_argument("--wind-from-deg", type=float, default=270.0, help="where the wind comes from [deg]; 270: west")
     parser.add_argument("--gust-m-s", type=float, default=0.0, help="bound on the gust on top of the wind [m/s]")
     parser.add_argument("--seed", type=int, default=0, help="seed of gust, estimator noise, clock and link faults")
     parser.add_argument("--truth", type=Path, default=None, help="NPZ file for the true flight, written at the end")
     parser.add_argument(
-        "--failsafe-s", type=float, default=0.5, help="silence in OFFBOARD after which it lands (COM_OF_LOSS_T) [s]"
-    )
+        "--failsafe-s", type=float, default=0.5,
+        help="silence after which its failsafe acts (COM_OF_LOSS_T, GUID_TIMEOUT, failsafe_delay) [s]",
+    )  # fmt: skip
     parser.add_argument("--yaw-deg", type=float, default=0.0, help="first heading, anticlockwise from east [deg]")
     parser.add_argument("--position-m", type=float, nargs=2, default=(0.0, 0.0), help="start, east and north [m]")
     parser.add_argument("--duration-s", type=float, default=None, help="end by itself after this time [s]")
@@ -69,8 +89,7 @@ def firmware_from(arguments: argparse.Namespace) -> SimulatedFirmware:
     vehicle = SimulatedQuadrotor(GustyWind(mean, arguments.gust_m_s, arguments.seed))
     vehicle.reset(np.array([*arguments.position_m, 0.0]), math.radians(arguments.yaw_deg))
     boot_offset_ns = int(np.random.default_rng(arguments.seed).integers(5 * 10**9, 500 * 10**9))
-    return SimulatedFirmware(
-        vehicle,
+    settings = FirmwareSettings(
         failsafe_s=arguments.failsafe_s,
         seed=arguments.seed,
         boot_offset_ns=boot_offset_ns,
@@ -78,6 +97,47 @@ def firmware_from(arguments: argparse.Namespace) -> SimulatedFirmware:
         noise=not arguments.no_noise,
         mishaps=tuple(parse_mishap(text) for text in arguments.mishap),
     )
+    made = FIRMWARES[arguments.firmware](vehicle, settings)
+    for text in arguments.set:
+        _set(made, text)
+    if (arguments.pose is not None) != isinstance(made, SimulatedBetaflight):
+        raise InputError("--pose is for --firmware betaflight, which knows no position; it must be given there and only there")
+    return made
+
+
+def _set(firmware: SimulatedFirmware, text: str) -> None:
+    name, _, value = text.partition("=")
+    known = firmware.parameters if isinstance(firmware, MavlinkFirmware) else {}
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if name not in known or not math.isfinite(number):
+        raise InputError(f"--set {text!r}: write NAME=VALUE with NAME one of {', '.join(known) or 'none for this firmware'}")
+    known[name].value = number
+
+
+class PoseSender:
+    """Sends positions to a socket that may not be there, `POSE_HZ` times a second.
+
+    Args:
+        firmware: Knows them.
+        path: The socket.
+    """
+
+    def __init__(self, firmware: SimulatedBetaflight, path: Path) -> None:
+        self._firmware, self._path, self._next_ns = firmware, str(path), 0
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+
+    def __call__(self, now_ns: int) -> None:
+        """Send if it is time (CLOCK_MONOTONIC) [ns]."""
+        if now_ns < self._next_ns:
+            return
+        self._next_ns = max(self._next_ns + round(1e9 / POSE_HZ), now_ns)
+        pose = self._firmware.pose(now_ns)
+        if pose is not None:
+            with contextlib.suppress(OSError):  # nobody listens yet, or not fast enough
+                self._socket.sendto(encode_pose(pose), self._path)
 
 
 def report_text(report: RunReport) -> str:
@@ -114,13 +174,14 @@ def run(arguments: argparse.Namespace) -> int:
     terminal = PseudoTerminal(arguments.link)
     truth = None if arguments.truth is None else Truth()
     print(
-        f"sim-fc: {arguments.link} -> {terminal.device}, COM_OF_LOSS_T {arguments.failsafe_s:g} s, "
+        f"sim-fc: {firmware.title}, {arguments.link} -> {terminal.device}, failsafe after {arguments.failsafe_s:g} s, "
         f"thrust scale {firmware.vehicle.thrust_scale_m_s2:.4f} m/s^2, "
         f"hover throttle {firmware.vehicle.hover_throttle:.4f}",
         flush=True,
     )
     try:
-        report = fly(firmware, terminal, faults, stop, arguments.duration_s, truth)
+        poses = PoseSender(firmware, arguments.pose) if isinstance(firmware, SimulatedBetaflight) else None
+        report = fly(firmware, terminal, faults, stop, arguments.duration_s, truth, poses)
     finally:
         terminal.close()
         if truth is not None:

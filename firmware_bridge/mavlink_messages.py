@@ -189,6 +189,15 @@ class ExtendedSysState(NamedTuple):
     landed_state: int
 
 
+class SetupSigning(NamedTuple):
+    """SETUP_SIGNING: the key for signed frames, and the time of the setting [10 us since 2015]."""
+
+    initial_timestamp: int
+    target_system: int
+    target_component: int
+    secret_key: bytes
+
+
 Message: TypeAlias = (
     Heartbeat
     | SysStatus
@@ -204,6 +213,7 @@ Message: TypeAlias = (
     | Timesync
     | Statustext
     | ExtendedSysState
+    | SetupSigning
 )
 
 
@@ -246,6 +256,7 @@ SPECS: Final[tuple[Spec, ...]] = (
     _spec(111, Timesync, "qqBB"),
     _spec(245, ExtendedSysState, "BB"),
     _spec(253, Statustext, "B50sHB"),
+    _spec(256, SetupSigning, "QBB32s"),
 )
 
 SPEC_BY_ID: Final[dict[int, Spec]] = {spec.message_id: spec for spec in SPECS}
@@ -265,6 +276,7 @@ MAV_STATE_ACTIVE: Final = 4
 CMD_NAV_TAKEOFF: Final = 22
 CMD_DO_SET_MODE: Final = 176
 CMD_ARM_DISARM: Final = 400
+CMD_RUN_PREARM_CHECKS: Final = 401
 CMD_SET_MESSAGE_INTERVAL: Final = 511
 FORCE_MAGIC: Final = 21196.0
 
@@ -277,6 +289,9 @@ RESULT_FAILED: Final = 4
 MASK_IGNORE_RATES: Final = 0b111
 MASK_THROTTLE_IGNORE: Final = 64
 MASK_RATES_AND_THRUST: Final = 128
+
+HEALTH_PREARM: Final = 0x10000000
+"""SYS_STATUS health: the flight controller's own checks before arming pass (MAV_SYS_STATUS_PREARM_CHECK)."""
 
 LANDED_ON_GROUND: Final = 1
 LANDED_IN_AIR: Final = 2

@@ -7,16 +7,20 @@ import struct
 import time
 from abc import abstractmethod
 from collections import deque
+from pathlib import Path
 
 from . import mavlink_messages as m
-from .echo import EchoWatch
+from .codec_exercise import CodecExercise
+from .echo import EchoOf, EchoWatch
 from .errors import InputError, LinkError
 from .frames import swap_body
 from .mavlink import Frame, Parser, encode, rates_and_thrust
 from .serial_wait import wait_readable
+from .signing import Signer, read_key
 from .state import Refusal, StateMerger
+from .thrust import ThrustMap
 from .timesync import ClockFit
-from .transport import SerialTransport
+from .transport import make_transport
 from .types import FlightMode, Setpoint, VehicleState
 from .uri import VehicleUri
 from .vehicle import Check, LinkStatistics, Vehicle, VehicleStatus
@@ -34,6 +38,8 @@ TIMESYNC_HURRY_NS = 20_000_000
 CREDIBLE_AGE_NS = (-5_000_000, 25_000_000)
 """Age of a state on arrival by the present fit; outside, the fit is doubted rather than the line [ns]."""
 HEARTBEAT_TIMEOUT_S = 3.0
+ECHO_HZ = 10.0
+"""How often we ask what the flight controller follows now [Hz]."""
 TEXTS_KEPT = 20
 REORDER_SPAN = 8
 """A sequence number at most so far back is a late frame; further back it is a gap that wrapped."""
@@ -48,18 +54,23 @@ class MavlinkVehicle(Vehicle):
     """One MAVLink flight controller on a serial device.
 
     Args:
-        uri: Device and speed.
+        uri: Where it is; thrust curve, battery and signing key.
         thrust_scale_m_s2: Collective acceleration at throttle 1 [m/s^2].
     """
 
     autopilot: int
     """MAV_AUTOPILOT value of the firmware; heartbeats of others are not ours."""
 
+    echo_of = EchoOf.RATES
+    """What of a set-point it gives back unchanged."""
+
     def __init__(self, uri: VehicleUri, thrust_scale_m_s2: float) -> None:
         self._uri = uri
-        self._thrust_scale_m_s2 = thrust_scale_m_s2
-        self._transport = SerialTransport(uri)
-        self._parser = Parser()
+        self._thrust = ThrustMap(thrust_scale_m_s2, uri.curve, uri.full_v)
+        self._transport = make_transport(uri)
+        self._signer = Signer(read_key(Path(uri.signing))) if uri.signing else None
+        self._parser = Parser(self._signer)
+        self._exercise = CodecExercise()
         self._merger = StateMerger()
         self._clock = ClockFit()
         self._sequence = 0
@@ -75,6 +86,7 @@ class MavlinkVehicle(Vehicle):
         self._armed = False
         self._landed: bool | None = None
         self._battery_v: float | None = None
+        self._health: int | None = None
         self._texts: deque[str] = deque(maxlen=TEXTS_KEPT)
         self._text_parts: dict[int, list[bytes]] = {}
         self._acks: deque[m.CommandAck] = deque(maxlen=20)
@@ -85,7 +97,7 @@ class MavlinkVehicle(Vehicle):
         self._timesync_sent: deque[int] = deque(maxlen=20)
         self._clock_doubted = False
         self._counts: dict[int, int] = {}
-        self._echo = EchoWatch()
+        self._echo = EchoWatch(self.echo_of)
         self._stream_hz = 0.0
 
     # --- what differs between firmwares ---------------------------------------------------------------
@@ -132,7 +144,12 @@ class MavlinkVehicle(Vehicle):
                 f"({self.autopilot}); use the address that fits the firmware"
             )
         if counts.signed:
-            return f"{device}: all {counts.signed} frames are signed; turn off MAVLink signing on this port"
+            return f"{device}: all {counts.signed} frames are signed; give the key: ?signing=PATH, or turn signing off on this port"
+        if counts.unproven:
+            return (
+                f"{device}: {counts.unproven} frames are unsigned or signed with another key than {self._uri.signing}; "
+                "give the flight controller this key over a cable: tubepilot link URI --setup-signing PATH"
+            )
         if counts.bytes_in:
             return (
                 f"{device}: {counts.bytes_in} bytes came within {timeout_s:g} s but no heartbeat; check the baud "
@@ -151,6 +168,10 @@ class MavlinkVehicle(Vehicle):
             self._wait(left_ns * 1e-9)
             if clock_ns() < deadline_ns:
                 self.poll()
+
+    def pre_warm(self) -> None:
+        self._exercise.prepare()
+        self._exercise.once()
 
     def fileno(self) -> int:
         return self._transport.fileno()
@@ -187,7 +208,7 @@ class MavlinkVehicle(Vehicle):
         self._transport.close()
 
     def _send(self, message: m.Message, component: int = OUR_COMPONENT) -> bool:
-        frame = encode(message, self._sequence, OUR_SYSTEM, component)
+        frame = encode(message, self._sequence, OUR_SYSTEM, component, self._signer)
         if not self._transport.write(frame):
             return False
         self._sequence = (self._sequence + 1) & 0xFF
@@ -235,8 +256,11 @@ class MavlinkVehicle(Vehicle):
                 message.landed_state
             )
         elif isinstance(message, m.SysStatus):
+            self._health = message.onboard_control_sensors_health
             known = message.voltage_battery != 0xFFFF
             self._battery_v = message.voltage_battery * 1e-3 if known else None
+            if self._battery_v is not None:
+                self._thrust.see_battery(self._battery_v, now_ns)
         elif isinstance(message, m.Statustext):
             self._on_text(message)
         elif isinstance(message, m.CommandAck):
@@ -341,7 +365,7 @@ class MavlinkVehicle(Vehicle):
 
     def send(self, setpoint: Setpoint) -> None:
         roll, pitch, yaw = (float(rate) for rate in setpoint.rates_rad_s)
-        throttle = setpoint.thrust_m_s2 / self._thrust_scale_m_s2
+        throttle = self._thrust.throttle(setpoint.thrust_m_s2)
         message = rates_and_thrust(
             clock_ns() // 1_000_000, swap_body(roll, pitch, yaw), throttle, self._system, self._component
         )
@@ -352,7 +376,7 @@ class MavlinkVehicle(Vehicle):
         self._take_in()
 
     def _command(self, command: int, *parameters: float) -> None:
-        p1, p2, p3 = (*parameters, 0.0, 0.0)[:3]
+        p1, p2, p3 = (*parameters, 0.0, 0.0, 0.0)[:3]
         self._send(m.CommandLong(p1, p2, p3, 0.0, 0.0, 0.0, 0.0, command, self._system, self._component, 0))
 
     def request_streams(self, rate_hz: float) -> None:
@@ -360,9 +384,14 @@ class MavlinkVehicle(Vehicle):
             raise InputError(f"stream rate is {rate_hz!r} Hz; it must be 1..400 Hz")
         self._stream_hz = rate_hz
         for kind in (m.AttitudeQuaternion, m.LocalPositionNed):
-            self._interval(kind, rate_hz)
+            self._interval(kind, self._asked_hz(rate_hz))
+        self._interval(m.AttitudeTarget, ECHO_HZ)
         self._interval(m.ExtendedSysState, 5.0)
         self._interval(m.SysStatus, 1.0)
+
+    def _asked_hz(self, rate_hz: float) -> float:
+        """Rate to ask of a state message so that it comes at least at `rate_hz` [Hz]."""
+        return rate_hz
 
     def _interval(self, kind: type, rate_hz: float) -> None:
         message_id = m.SPEC_BY_KIND[kind].message_id
@@ -386,6 +415,16 @@ class MavlinkVehicle(Vehicle):
 
     def request_arm(self, arm: bool, force: bool = False) -> None:
         self._command(m.CMD_ARM_DISARM, float(arm), m.FORCE_MAGIC if force else 0.0)
+
+    def setup_signing(self, key: bytes) -> None:
+        """Give the flight controller the key with which it signs and wants frames signed from now on.
+
+        The key crosses the line in the clear: use a cable. It is not acknowledged; connect anew with the key to see that it holds.
+
+        Args:
+            key: 32 bytes, as `signing.read_key` gives them.
+        """
+        self._send(m.SetupSigning(Signer(key).now(), self._system, self._component, key))
 
     # --- parameters -------------------------------------------------------------------------------------
 

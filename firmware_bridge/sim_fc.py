@@ -16,6 +16,7 @@ import signal
 import termios
 import time
 import tty
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -95,7 +96,7 @@ class Truth:
 
     Arrays: `t_mono_ns` (CLOCK_MONOTONIC), `t_sim_s` (its own time), `position`, `velocity`, `quaternion` (wxyz),
     `rates`, `wind` (all SI, ENU and FLU), `setpoint` (body rates and throttle that the rate loop follows), `mode`
-    (PX4 main << 8 | sub), `armed`, `landed`, and `setpoint_t_sim_s` (when the newest set-point from outside came).
+    (as the firmware numbers it), `armed`, `landed`, and `setpoint_t_sim_s` (when the newest set-point from outside came).
     """
 
     def __init__(self) -> None:
@@ -107,8 +108,7 @@ class Truth:
         parts = (vehicle.position_m, vehicle.velocity_m_s, vehicle.quaternion_wxyz, vehicle.rates_rad_s)
         rates, throttle = firmware.command
         flat = np.concatenate([*parts, vehicle.wind_m_s, rates]).tolist()
-        mode = float(firmware.main << 8 | firmware.sub)
-        row = (*flat, throttle, mode, float(firmware.armed), float(firmware.landed), firmware.setpoint_time_s)
+        row = (*flat, throttle, float(firmware.mode_number), float(firmware.armed), float(firmware.landed), firmware.setpoint_time_s)
         self._rows.append((t_mono_ns, vehicle.time_s, row))
 
     def write(self, path: Path) -> None:
@@ -130,7 +130,7 @@ class Truth:
             rates=values[:, 10:13],
             wind=values[:, 13:16],
             setpoint=values[:, 16:20],
-            mode=values[:, 20].astype(np.int32),
+            mode=values[:, 20].astype(np.int64),
             armed=values[:, 21].astype(bool),
             landed=values[:, 22].astype(bool),
             setpoint_t_sim_s=values[:, 23],
@@ -197,6 +197,7 @@ def fly(
     stop: Stop,
     duration_s: float | None = None,
     truth: Truth | None = None,
+    after_step: Callable[[int], None] | None = None,
 ) -> RunReport:
     """Fly in real time until stopped.
 
@@ -207,11 +208,12 @@ def fly(
         stop: Looked at between steps.
         duration_s: Ends the run by itself; None for no end [s].
         truth: Takes the true states.
+        after_step: Called after every physics step with its time on CLOCK_MONOTONIC [ns].
 
     Returns:
         How real time was kept.
     """
-    line = FaultyLine(faults)
+    line = FaultyLine(faults, firmware.parser())
     with contextlib.suppress(PermissionError):
         os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
     gc.collect()
@@ -231,6 +233,8 @@ def fly(
         if now_ns >= due_ns:
             firmware.step(STEP_S)
             steps += 1
+            if after_step is not None:
+                after_step(time.monotonic_ns())
             if truth is not None and steps % TRUTH_EVERY == 0:
                 truth.add(start_ns + slip_ns + round(steps * STEP_NS), firmware)
         data = line.outgoing(firmware.outgoing, now_ns)

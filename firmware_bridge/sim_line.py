@@ -5,9 +5,11 @@ from __future__ import annotations
 import heapq
 import random
 from dataclasses import dataclass, fields
+from typing import Any
 
 from .errors import InputError
-from .mavlink import Frame, Parser
+from .mavlink import Parser
+from .sim_firmware import FrameParser
 
 PROBABILITIES = ("drop", "corrupt", "reorder", "duplicate", "truncate", "stall")
 LONGEST_MS = 2000.0
@@ -97,12 +99,17 @@ class _Way:
 
 
 class FaultyLine:
-    """Applies `LinkFaults` to frames on their way to the companion, and to bytes on their way from it."""
+    """Applies `LinkFaults` to frames on their way to the companion, and to bytes on their way from it.
 
-    def __init__(self, faults: LinkFaults) -> None:
+    Args:
+        faults: What goes wrong.
+        parser: Of what the firmware understands; MAVLink if None.
+    """
+
+    def __init__(self, faults: LinkFaults, parser: FrameParser | None = None) -> None:
         generator = random.Random(faults.seed)
         self._there, self._back = _Way(faults, generator), _Way(faults, generator)
-        self._parser = Parser()
+        self._parser: FrameParser = Parser() if parser is None else parser
 
     def outgoing(self, frames: list[bytes], now_ns: int) -> bytes:
         """What goes on the line now, given what the firmware sends now."""
@@ -110,7 +117,7 @@ class FaultyLine:
             self._there.put(frame, now_ns)
         return self._there.take(now_ns)
 
-    def incoming(self, data: bytes, now_ns: int) -> list[Frame]:
+    def incoming(self, data: bytes, now_ns: int) -> list[Any]:
         """Frames that reach the firmware now, given what came off the line now."""
         if data:
             self._back.put(data, now_ns)

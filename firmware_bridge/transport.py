@@ -1,37 +1,42 @@
-"""A serial port that never blocks: everything available in one read, exclusive, reopened after the device vanished."""
+"""The byte carrier below every protocol: everything available in one read, whole frames out, reopened after it vanished.
+
+Nothing here ever waits, except `open`. What carries the bytes is a serial port (`transport_serial`) or, for simulators, a
+socket (`transport_socket`).
+"""
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
-import struct
 import time
-
-import serial
+from abc import ABC, abstractmethod
 
 from .errors import LinkError
 from .uri import VehicleUri
 
 READ_SIZE = 65536
 REOPEN_PERIOD_S = 0.25
+OPEN_WAIT_S, REOPEN_WAIT_S = 3.0, 0.002
+"""How long a carrier that has to be reached may take: at the start, and in flight, where a tick waits for it [s]."""
 WRITE_BACKLOG_LIMIT = 2048
-"""Bytes that may wait for the port; beyond, frames are refused instead of sent late (2048 B = 22 ms at 921600)."""
-
-_TIOCGSERIAL = 0x541E
-_ASYNC_LOW_LATENCY = 1 << 13
+"""Bytes that may wait for the carrier; beyond, frames are refused instead of sent late (2048 B = 22 ms at 921600)."""
 
 
-class SerialTransport:
-    """One serial device.
+class Transport(ABC):
+    """One carrier of bytes to one flight controller.
 
     Args:
-        uri: Device and speed.
+        uri: Where it is.
     """
+
+    datagrams = False
+    """Whether one read gives one datagram, so that there may be more however short it was."""
+
+    streams = False
+    """Whether a read of nothing means that the other side has ended."""
 
     def __init__(self, uri: VehicleUri) -> None:
         self._uri = uri
-        self._port: serial.Serial | None = None
         self._fd = -1
         self._backlog = bytearray()
         self._next_attempt_s = 0.0
@@ -42,46 +47,35 @@ class SerialTransport:
         self.losses = 0
         self.last_error = ""
 
+    @abstractmethod
+    def _connect(self, wait_s: float) -> int:
+        """Reach the other side within `wait_s` [s]; a descriptor that never blocks.
+
+        Raises:
+            LinkError: it cannot be reached; the text says what to do.
+        """
+
+    @abstractmethod
+    def _release(self) -> None:
+        """Give back what `_connect` took; never raises."""
+
     @property
     def is_open(self) -> bool:
-        """Whether the device is open now."""
+        """Whether the carrier is open now."""
         return self._fd >= 0
 
     def fileno(self) -> int:
-        """File descriptor to wait on; -1 while the device is away."""
+        """File descriptor to wait on; -1 while the carrier is away."""
         return self._fd
 
-    def open(self) -> None:
-        """Open the device.
+    def open(self, wait_s: float = OPEN_WAIT_S) -> None:
+        """Open the carrier.
 
         Raises:
-            LinkError: the device is absent, busy, or not ours to open; the text says what to do.
+            LinkError: it is absent, busy, or not ours to open; the text says what to do.
         """
-        device = self._uri.device
-        try:
-            self._port = serial.Serial(device, self._uri.baud, timeout=0, write_timeout=0, exclusive=True)
-        except (serial.SerialException, OSError, ValueError) as error:
-            raise LinkError(f"cannot open {device} at {self._uri.baud} baud: {_remedy(device, error)}") from error
-        self._fd = self._port.fileno()
-        os.set_blocking(self._fd, False)
+        self._fd = self._connect(wait_s)
         self._backlog.clear()
-        self.low_latency = self._ask_low_latency()
-
-    def _ask_low_latency(self) -> bool | None:
-        """Whether the driver hands bytes on at once: True or False as read back, None where it has no such mode.
-
-        FTDI adapters hold bytes for 16 ms otherwise.
-        """
-        port = self._port
-        if port is None:
-            return None
-        try:
-            port.set_low_latency_mode(True)
-            answer = fcntl.ioctl(self._fd, _TIOCGSERIAL, bytes(128))
-        except (OSError, ValueError):
-            return None
-        flags: int = struct.unpack_from("i", answer, 16)[0]
-        return bool(flags & _ASYNC_LOW_LATENCY)
 
     def reopen(self) -> bool:
         """Try to open again, at most every `REOPEN_PERIOD_S`; True if it is open now."""
@@ -92,20 +86,20 @@ class SerialTransport:
             return False
         self._next_attempt_s = now_s + REOPEN_PERIOD_S
         try:
-            self.open()
+            self.open(REOPEN_WAIT_S)
         except LinkError as error:
             self.last_error = str(error)
             return False
         return True
 
     def read(self) -> bytes:
-        """Every byte that is there, without waiting; empty if none or if the device is away."""
+        """Every byte that is there, without waiting; empty if none or if the carrier is away."""
         if self._fd < 0:
             return b""
         parts: list[bytes] = []
         while True:
             try:
-                data = os.read(self._fd, READ_SIZE)
+                data = self._receive()
             except BlockingIOError:
                 break
             except InterruptedError:
@@ -114,12 +108,17 @@ class SerialTransport:
                 self._lost(error)
                 break
             if not data:
+                if self.streams:
+                    self._lost(OSError(errno.ECONNRESET, "the other side closed the connection"))
                 break
             parts.append(data)
             self.bytes_in += len(data)
-            if len(data) < READ_SIZE:
+            if len(data) < READ_SIZE and not self.datagrams:
                 break
-        return b"".join(parts)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _receive(self) -> bytes:
+        return os.read(self._fd, READ_SIZE)
 
     def write(self, frame: bytes) -> bool:
         """Send one whole frame without waiting.
@@ -128,7 +127,7 @@ class SerialTransport:
             frame: The bytes; either all of them go out, in order, or none.
 
         Returns:
-            False if the device is away or so far behind that the frame would be old when sent.
+            False if the carrier is away or so far behind that the frame would be old when sent.
         """
         if self._fd < 0 or len(self._backlog) > WRITE_BACKLOG_LIMIT:
             self.flush()
@@ -157,24 +156,16 @@ class SerialTransport:
         self.close()
 
     def close(self) -> None:
-        """Close the device; may be called again."""
-        port, self._port, self._fd = self._port, None, -1
+        """Close the carrier; may be called again."""
+        self._fd = -1
         self._backlog.clear()
-        if port is not None:
-            try:
-                port.close()
-            except OSError as error:
-                self.last_error = f"closing {self._uri.device}: {error}"
+        self._release()
 
 
-def _remedy(device: str, error: Exception) -> str:
-    """What is wrong with the device and what to do."""
-    code = getattr(error, "errno", None)
-    text = str(error)
-    if code == errno.ENOENT or not os.path.exists(device):
-        return "there is no such device; check cable and power, and `ls /dev/serial/by-id/`"
-    if code == errno.EACCES:
-        return "permission denied; add yourself to the group that owns it (often: sudo usermod -aG dialout $USER)"
-    if code in (errno.EBUSY, errno.EAGAIN) or "exclusively lock" in text:
-        return f"another program has it open; find it with `fuser {device}` and stop it"
-    return f"{text}; check the path and the baud rate"
+def make_transport(uri: VehicleUri) -> Transport:
+    """The carrier that an address names."""
+    from .transport_serial import SerialTransport
+    from .transport_socket import TcpTransport, UdpTransport
+
+    kinds: dict[str, type[Transport]] = {"serial": SerialTransport, "tcp": TcpTransport, "udp": UdpTransport}
+    return kinds[uri.carrier](uri)

@@ -1,15 +1,23 @@
-"""Addresses of flight controllers: `px4:///dev/ttyACM0?baud=921600`."""
+"""Addresses of flight controllers: `px4:///dev/ttyACM0?baud=921600`, for simulations `ardupilot+tcp://127.0.0.1:5760`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from .errors import InputError
 
 FIRMWARES = ("px4", "ardupilot", "betaflight", "crazyflie")
+CARRIERS = ("serial", "tcp", "udp")
 DEFAULT_BAUD = 921600
 EXAMPLE = "px4:///dev/ttyACM0?baud=921600"
+SOCKET_EXAMPLE = "px4+udp://127.0.0.1:14540"
+OPTIONS = {
+    "px4": ("baud", "curve", "full_v", "signing"),
+    "ardupilot": ("baud", "curve", "full_v", "signing"),
+    "betaflight": ("baud", "curve", "full_v", "pose"),
+    "crazyflie": ("baud",),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,24 +26,31 @@ class VehicleUri:
 
     Attributes:
         firmware: One of `FIRMWARES`.
-        device: Path of the serial device.
+        device: Path of the serial device; host and port with the carriers tcp and udp.
         baud: Speed of the serial line [bit/s]; USB and pseudo-terminals ignore it.
         pose: Path of the socket on which positions come (Betaflight, which knows none); empty: none.
-        curve: Share of the square in the thrust over the throttle, 0 linear to 1 square (Betaflight).
+        curve: Share of the square in the thrust over the throttle, 0 linear to 1 square.
+        carrier: One of `CARRIERS`.
+        signing: Path of the key with which MAVLink frames are signed; empty: they are not.
+        full_v: Battery voltage at which the bundle's thrust scale holds [V]; 0: the thrust is not compensated for the battery.
     """
 
     firmware: str
     device: str
-    baud: int
+    baud: int = DEFAULT_BAUD
     pose: str = ""
     curve: float = 0.0
+    carrier: str = "serial"
+    signing: str = ""
+    full_v: float = 0.0
 
 
 def parse_uri(text: str) -> VehicleUri:
     """Read a vehicle address.
 
     Args:
-        text: `FIRMWARE:///dev/PATH[?baud=NUMBER]`; for Betaflight also `&pose=PATH` and `&curve=NUMBER`.
+        text: `FIRMWARE:///dev/PATH` or `FIRMWARE+tcp://HOST:PORT` (`+udp`: our own address), then maybe `?`, and joined by `&`:
+            `baud=NUMBER`, `curve=NUMBER`, `full_v=NUMBER`, `signing=PATH` (PX4, ArduPilot), `pose=PATH` (Betaflight).
 
     Returns:
         The parts.
@@ -44,22 +59,50 @@ def parse_uri(text: str) -> VehicleUri:
         InputError: unknown firmware, no absolute device path, or an unknown or impossible option.
     """
     parts = urlsplit(text)
-    if parts.scheme not in FIRMWARES:
+    firmware, _, carrier = parts.scheme.partition("+")
+    if firmware not in FIRMWARES:
         known = ", ".join(FIRMWARES)
         raise InputError(f"{text!r} names no known firmware ({known}); an address reads {EXAMPLE}")
-    if parts.netloc or not parts.path.startswith("/") or parts.path == "/":
-        raise InputError(f"{text!r} has no absolute device path; an address reads {EXAMPLE} (three slashes)")
-    known_options = {"baud", "pose", "curve"} if parts.scheme == "betaflight" else {"baud"}
+    carrier = carrier or "serial"
+    if carrier not in CARRIERS or (firmware == "crazyflie" and carrier != "serial"):
+        raise InputError(f"{text!r}: {firmware} cannot be reached over {carrier!r}; an address reads {EXAMPLE} or {SOCKET_EXAMPLE}")
     options: dict[str, str] = {}
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
-        if name not in known_options:
-            only = "the only option is baud" if known_options == {"baud"} else f"the options are {', '.join(sorted(known_options))}"
-            raise InputError(f"{text!r} has the unknown option {name!r}; {only}")
+        if name not in OPTIONS[firmware]:
+            raise InputError(f"{text!r} has the unknown option {name!r}; the options of {firmware} are {', '.join(OPTIONS[firmware])}")
         options[name] = value
-    pose = options.get("pose", "")
-    if "pose" in options and not pose.startswith("/"):
-        raise InputError(f"{text!r}: pose is {pose!r}; it must be the absolute path of a socket")
-    return VehicleUri(parts.scheme, unquote(parts.path), _baud(text, options), pose, _curve(text, options))
+    for name in {"pose", "signing"} & options.keys():
+        if not options[name].startswith("/"):
+            raise InputError(f"{text!r}: {name} is {options[name]!r}; it must be the absolute path of a {_IS[name]}")
+    return VehicleUri(
+        firmware,
+        _device(text, parts) if carrier == "serial" else _host_and_port(text, parts),
+        _baud(text, options),
+        options.get("pose", ""),
+        _number(text, options, "curve", 0.0, 1.0, "0 (linear) to 1 (square)"),
+        carrier,
+        options.get("signing", ""),
+        _number(text, options, "full_v", 0.0, 100.0, "0 (no compensation) to 100 V"),
+    )
+
+
+_IS = {"pose": "socket", "signing": "key file"}
+
+
+def _device(text: str, parts: SplitResult) -> str:
+    if parts.netloc or not parts.path.startswith("/") or parts.path == "/":
+        raise InputError(f"{text!r} has no absolute device path; an address reads {EXAMPLE} (three slashes)")
+    return unquote(parts.path)
+
+
+def _host_and_port(text: str, parts: SplitResult) -> str:
+    try:
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    if not host or port is None or parts.path not in ("", "/") or parts.username is not None:
+        raise InputError(f"{text!r} has no host and port; an address reads {SOCKET_EXAMPLE}")
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _baud(text: str, options: dict[str, str]) -> int:
@@ -69,12 +112,12 @@ def _baud(text: str, options: dict[str, str]) -> int:
     return int(value)
 
 
-def _curve(text: str, options: dict[str, str]) -> float:
-    value = options.get("curve", "0")
+def _number(text: str, options: dict[str, str], name: str, least: float, most: float, limits: str) -> float:
+    value = options.get(name, "0")
     try:
-        curve = float(value)
+        number = float(value)
     except ValueError:
-        curve = -1.0
-    if not 0.0 <= curve <= 1.0:
-        raise InputError(f"{text!r}: curve is {value!r}; it must be 0 (linear) to 1 (square)")
-    return curve
+        number = least - 1.0
+    if not least <= number <= most:
+        raise InputError(f"{text!r}: {name} is {value!r}; it must be {limits}")
+    return number

@@ -117,6 +117,9 @@ class Vehicle(ABC):
         like a slow line, and shifts the clocks by half of its wait.
         """
 
+    def pre_warm(self) -> None:  # noqa: B027 - a firmware without a codec of ours has nothing to warm
+        """Run the codec once on made-up messages right before a tick, so that its code is in the caches; sends nothing."""
+
     @abstractmethod
     def fileno(self) -> int:
         """File descriptor to wait on; -1 while the device is away."""

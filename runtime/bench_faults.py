@@ -14,6 +14,7 @@ import math
 import resource
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -32,7 +33,8 @@ from .predictor import Predictor, advance
 from .reference import FigureEight
 from .ring import RingProducer
 from .state_check import StateLimits
-from .tick import PLAN_SHARE, SEND_SHARE, Guidance, Instant, SetpointLimits, Tick, TickSettings
+from .tick import Tick
+from .tick_types import PLAN_SHARE, SEND_SHARE, Guidance, Instant, SetpointLimits, TickSettings
 
 FAULTS = ("missing", "frozen", "not a number", "late", "reordered", "clock step", "link error", "planner failure", "slow disk")
 RATE = 0.004
@@ -41,6 +43,8 @@ LONGEST_TICKS = 40
 FAILSAFE_S = 0.5
 """Set-points missing for this long make the flight controller's failsafe act [s]."""
 RECORD_TICKS = 4096
+PIECE_TICKS = 100_000
+"""Ticks of a piece; each has its own seed, and its counts are kept when a later one is cut off."""
 WIND_M_S2 = 0.4
 
 
@@ -202,7 +206,7 @@ class FullRing:
         self._decisions.commit()
 
 
-def run_faults(on_board: OnBoard, count: int, seed: int, *, progress: bool = True) -> dict[str, object]:
+def run_faults(on_board: OnBoard, count: int, seed: int, *, progress: bool = True) -> dict[str, Any]:
     """Run ticks with faults.
 
     Args:
@@ -267,24 +271,68 @@ def run_faults(on_board: OnBoard, count: int, seed: int, *, progress: bool = Tru
     }  # fmt: skip
 
 
+def add_up(pieces: list[dict[str, Any]]) -> dict[str, Any]:
+    """The counts of several pieces as of one run; memory's growth is the largest of a piece."""
+    total: dict[str, Any] = {"ticks": 0, "outside": 0, "first_outside": [], "silent": 0, "failsafes": 0, "overruns": 0}
+    tables = {name: Counter[str]() for name in ("faults", "verdicts", "failures")}
+    for piece in pieces:
+        for name in total:
+            total[name] += piece[name]
+        for name, counts in tables.items():
+            counts.update(piece[name])
+    growth = max((piece["memory_growth_kb"] for piece in pieces), default=0)
+    return {**total, **{name: dict(counts) for name, counts in tables.items()}, "memory_growth_kb": growth}
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `tubepilot bench faults`."""
     parser.add_argument("bundle", type=Path, nargs="?", default=Path("demo/bundle"), help="bundle directory")
     parser.add_argument("--keys", type=Path, default=Path("demo/keys"), help="directory of trusted public keys")
     parser.add_argument("--ticks", type=int, default=1_000_000, help="number of ticks")
-    parser.add_argument("--seed", type=int, default=0, help="of faults and noise")
-    parser.add_argument("--json", type=Path, default=None, help="write the counts to this file")
+    parser.add_argument("--seed", type=int, default=0, help="of faults and noise in the first piece; each further piece has the next")
+    parser.add_argument(
+        "--json", type=Path, default=None,
+        help="write the counts to this file after every piece, and go on after the pieces that it holds already",
+    )  # fmt: skip
+
+
+def _held(path: Path | None, settings: dict[str, object]) -> list[dict[str, Any]]:
+    """Pieces of an earlier run with the same settings.
+
+    Raises:
+        InputError: the file is of something else.
+    """
+    if path is None or not path.exists():
+        return []
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+        if known["settings"] == settings:
+            return list(known["pieces"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is not a file of `bench faults`: {error}; give another --json") from error
+    raise InputError(f"{path} holds {known['settings']}, this run is {settings}; give another --json")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run, print the counts; status 1 if a set-point was outside its limits, or none was sent in silence."""
     if arguments.ticks < 1:
         raise InputError(f"--ticks is {arguments.ticks}, must be at least 1")
-    found = run_faults(load_on_board(arguments.bundle, arguments.keys), arguments.ticks, arguments.seed)
+    digest = load_on_board(arguments.bundle, arguments.keys).meta["bundle_sha256"]
+    settings = {"bundle_sha256": digest, "ticks": arguments.ticks, "seed": arguments.seed}
+    pieces = _held(arguments.json, settings)
+    wanted = [min(PIECE_TICKS, arguments.ticks - start) for start in range(0, arguments.ticks, PIECE_TICKS)]
+    for number in range(len(pieces), len(wanted)):
+        fresh = load_on_board(arguments.bundle, arguments.keys)  # so that a piece is the same whether or not one ran before it
+        pieces.append(run_faults(fresh, wanted[number], arguments.seed + number))
+        print(f"piece {number + 1} of {len(wanted)}: outside {pieces[-1]['outside']}, silent {pieces[-1]['silent']}", flush=True)
+        if arguments.json is not None:
+            content = {"settings": settings, "total": add_up(pieces), "pieces": pieces}
+            beside = arguments.json.with_name(arguments.json.name + ".part")
+            beside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+            beside.replace(arguments.json)
+    found = add_up(pieces)
     for name, value in found.items():
         print(f"{name:<18} {value}")
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     held = found["outside"] == 0 and found["silent"] == 0
     print("held" if held else "NOT held: a set-point was outside its limits, or none was sent and the tick did not say so")
     print("next: `tubepilot bench tick --hz 100` for the same tick in real time")

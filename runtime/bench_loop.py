@@ -36,12 +36,15 @@ from .predictor import Predictor
 from .recorder import Recorder
 from .reference import straight
 from .state_check import StateLimits
-from .tick import PLAN_SHARE, SEND_SHARE, WAIT_SHARE, Guidance, Instant, Tick, TickSettings
+from .tick import Tick
+from .tick_types import PLAN_SHARE, SEND_SHARE, WAIT_SHARE, Guidance, Instant, TickSettings
 
 PERCENTILES = {"p50": 50.0, "p99": 99.0, "p999": 99.9, "max": 100.0}
 ENGAGE_EVERY = 40
 """Ticks after which the shield is engaged anew: before it would give the vehicle on the ground up."""
 SETTLE_TICKS = 100
+MEMORY_FROM_S = 10.0
+"""Resident memory counts from here, or from half of a shorter run: buffers of bounded length are full by then."""
 LINK_TIMEOUT_S = 30.0
 SIM_FC_PRIORITY = 40
 BACK_TO_BACK_RUNS = 400
@@ -171,20 +174,20 @@ def _ticks(tick: Tick, vehicle: Vehicle, on_board: OnBoard, hz: float, seconds: 
             time.sleep(duration_s)
 
     count = max(1, round(seconds * hz)) + SETTLE_TICKS
-    times = np.zeros((count, 5))
-    missed = np.zeros(count, bool)
+    times, missed = np.full((count, 5), np.nan), np.full(count, True)  # written now, so that their pages are no growth later
     path = straight(np.zeros(3), np.array([0.0, 0.0, 0.01]), 0.1)
     ticker = realtime.Ticker(
         round(1e9 / hz), sleep=sleep, warm=on_board.planner.pre_warm if pre_warm else None,
         warm_ns=min(on_board.planner.pre_warm_ns, round(1e9 / hz * PRE_WARM_SHARE)),
     )  # fmt: skip
     skipped, before_kb = 0, 0
+    memory_from = SETTLE_TICKS + round(min(MEMORY_FROM_S * hz, 0.5 * (count - SETTLE_TICKS)))
     for number in tqdm(range(count), desc=f"{hz:g} Hz", unit="tick", leave=False, mininterval=1.0):
         nominal_ns, late_ns, lost = ticker.wait()
         if number % ENGAGE_EVERY == 0:
             tick.engaged = False
         outcome = tick.run(Instant(nominal_ns, late_ns, lost), Guidance(Phase.TRACK, path, 0.0, 0.0, shielded=True))
-        if number == SETTLE_TICKS:
+        if number == memory_from:
             before_kb = _resident_kb()
         if number >= SETTLE_TICKS:
             skipped += lost
@@ -202,9 +205,15 @@ def _resident_kb() -> int:
 
 
 def run_rates(
-    bundle: Path, keys: Path | None, rates_hz: list[float], seconds: float, core: int | None, pre_warm: bool
+    bundle: Path,
+    keys: Path | None,
+    rates_hz: list[float],
+    seconds: float,
+    core: int | None,
+    pre_warm: bool,
+    loads: tuple[str, ...] = ("alone", "loaded"),
 ) -> dict[str, object]:
-    """All rates, alone and loaded; prints a table and returns the figures for JSON."""
+    """All rates with each of `loads`, alone and loaded; prints a table and returns the figures for JSON."""
     on_board = load_on_board(bundle, keys)
     cores = sorted(os.sched_getaffinity(0))
     own = cores[-1] if core is None else core
@@ -218,7 +227,8 @@ def run_rates(
     for hz in rates_hz:
         alone_us = back_to_back_us(on_board, PLAN_SHARE / hz)
         entry: dict[str, object] = {"back_to_back_us": {k: float(np.percentile(alone_us, v)) for k, v in PERCENTILES.items()}}
-        for label, load in (("alone", None), ("loaded", other)):
+        for label in loads:
+            load = other if label == "loaded" else None
             with tempfile.TemporaryDirectory() as folder, busy(load), simulator(Path(folder), other) as link:
                 times = run_loop(on_board, link, hz, seconds, Path(folder) / "log.mcap", pre_warm)
             figures = times.figures()

@@ -20,7 +20,7 @@ from .flight_log import TICK_DTYPE, read_flight
 from .phases import PLANNED, Phase
 from .planner import Planner
 from .reference import FigureEight, rows
-from .tick import PLAN_SHARE, SEND_SHARE
+from .tick_types import PLAN_SHARE, SEND_SHARE
 
 QUANTITIES = {
     "late_us": "wake-up lateness [us]",
@@ -115,6 +115,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--hz", type=_rates, default=None, help="rates at which the whole tick runs against sim-fc, like 100,250,500 [Hz]"
     )
     parser.add_argument("--seconds", type=float, default=60.0, help="how long every rate is run [s]")
+    parser.add_argument(
+        "--loads", nargs="+", choices=("alone", "loaded"), default=["alone", "loaded"], help="with the other core idle, and kept busy"
+    )
     parser.add_argument("--no-pre-warm", action="store_true", help="sleep until the tick instead of running the planner right before")
     parser.add_argument("--duration-s", type=float, default=10.0, help="how long a bundle is run without --hz [s]")
     parser.add_argument("--core", type=int, default=None, help="processor core to stay on, for a bundle")
@@ -127,7 +130,13 @@ def _run_rates(arguments: argparse.Namespace) -> int:
     if not arguments.seconds > 0.0:
         raise InputError(f"--seconds is {arguments.seconds:g}, must be above 0")
     figures = run_rates(
-        arguments.source, arguments.keys, arguments.hz, arguments.seconds, arguments.core, not arguments.no_pre_warm
+        arguments.source,
+        arguments.keys,
+        arguments.hz,
+        arguments.seconds,
+        arguments.core,
+        not arguments.no_pre_warm,
+        tuple(arguments.loads),
     )
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")

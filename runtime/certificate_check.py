@@ -16,6 +16,7 @@ import math
 import tomllib
 import zipfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,16 +25,18 @@ import numpy.typing as npt
 from tubepilot.firmware_bridge.errors import CertificateError
 
 from .bundle import Bundle
+from .check_admission import check_shield
 from .check_arithmetic import Claimed, Found, Numbers, disturbances, facet_values, flint, rounding, tube_values
-from .check_graphs import BACKUP, SHIELD, check_graph
+from .check_graphs import BACKUP, check_graph, shield_expected
 
 AXES = ("horizontal", "vertical")
 LIMITS = ("position_m", "velocity_m_s", "acceleration_m_s2", "jerk_m_s3", "feedback_m_s3", "slope_m_s4")
 ERRORS = ("position_error_m", "velocity_error_m_s", "attitude_error_rad", "rate_error_rad_s")
-TABLES = {"assumptions", "limits", "lasting_limits", "backup", "proof", "set", "tube", "disturbance", "graphs", "format", "statement"}
-FORMAT = 3
-JUDGED = 8
-"""Stages that the shield graph judges."""
+TABLES = {
+    "assumptions", "limits", "lasting_limits", "backup", "proof", "set", "tube", "disturbance", "graphs", "levels", "format",
+    "statement",
+}  # fmt: skip
+FORMAT = 4
 SINGLE = 2.0**-23
 """Relative accuracy asked of the float32 constants of the backup graph: two roundings."""
 
@@ -59,24 +62,25 @@ def recheck_files(files: Mapping[str, bytes]) -> list[str]:
     claim, gains, offsets = _claims(table, arrays)
     backup = check_graph(files["backup.onnx"], BACKUP)
     _check_backup(backup, claim, table)
-    shield = check_graph(files["shield.onnx"], SHIELD)
-    _check_shield(shield, arrays)
+    check_shield(check_graph(files["shield.onnx"], shield_expected(len(table["levels"]))), claim, arrays)
     found = disturbances(claim, claim.limits[0])  # the widest: they cover every stage
     needed = _check_disturbances(found, claim, table, gains)
-    _check_stages(claim)
+    _cover(claim)
     _check_setpoints(found, claim, table, gains, offsets)
     lines = [
-        "graphs: the backup policy and the sets are the certified ones, bit for bit",
+        "graphs: the backup policy, the sets and the admission box are the certified ones, bit for bit",
         f"disturbance: at most w {_two(found.w)} m/s^2, r {_two(found.r)} m/s^3 in {claim.limits.shape[0]} stages, "
         f"rounding {needed:.1e} of {claim.rounding:.1e} m/s^3",
     ]
     for axis, name in enumerate(AXES):
-        largest = _check_axis(axis, name, claim, table, arrays)
+        tubes = [_pair(table, "tube", key)[axis] for key in LIMITS[:4]]
+        largest = _check_axis(axis, "", claim, _numbers(table, "proof", "largest_facet", 2)[axis], tubes, arrays)
         count = arrays[f"{name}_facets"].shape[0]
         lines.append(
-            f"{name}: {count} facet pairs lead every {1e3 * claim.step:g} ms into the next of {claim.limits.shape[0]} stages, the last "
-            f"into itself; the largest at {largest:.9f} of 1"
+            f"{name}: {count} facet pairs hold after every {1e3 * claim.step:g} ms, each of {claim.limits.shape[0]} stages leads into "
+            f"the next, the last into itself; the largest at {largest:.9f} of 1"
         )
+    lines += [_check_level(n, entry, claim, table, gains, arrays) for n, entry in enumerate(table["levels"])]
     _check_reach(table, arrays, claim.gravity)
     _check_at_once(table, arrays, claim.gravity)
     lines.append("tube: strictly inside the limits at all times; set-points never cut")
@@ -166,11 +170,14 @@ def _claims(table: dict[str, Any], arrays: dict[str, Numbers]) -> tuple[Claimed,
         raise CertificateError(f"certificate.toml: step or substeps = {substeps} out of range; certify again")
     stages = int(min(one("proof", "stages"), 10_000))
     shapes: dict[str, tuple[int, ...]] = {"gain": (2, 3), "anchor": (2, 3), "limits": (stages, 6, 2), "bounds": (stages, 2, 2)}
-    for name, count in zip(AXES, _numbers(table, "proof", "facets", 2), strict=True):
-        n = int(count)
-        shapes |= {f"{name}_facets": (n, 4), f"{name}_facet_multipliers": (n, n), f"{name}_tube": (stages, 6)}
-        shapes[f"{name}_offsets"] = (stages, n)
-        shapes[f"{name}_tube_multipliers"] = (6, substeps + 1, n)
+    groups = [("", table["proof"]), *((f"level{n}_", entry) for n, entry in enumerate(_levels(table)))]
+    for prefix, entry in groups:
+        for name, count in zip(AXES, _numbers({"": entry}, "", "facets", 2), strict=True):
+            n = int(count)
+            of = 1 if prefix else stages
+            shapes |= {f"{prefix}{name}_facets": (n, 4), f"{prefix}{name}_offsets": (of, n), f"{prefix}{name}_tube": (of, 6)}
+            shapes[f"{prefix}{name}_facet_multipliers"] = (n, n)
+            shapes[f"{prefix}{name}_tube_multipliers"] = (6, substeps + 1, n)
     if set(arrays) != set(shapes):
         odd = sorted(set(arrays) ^ set(shapes))
         raise CertificateError(f"certificate.npz: arrays {odd} missing or unknown; certify again")
@@ -195,6 +202,7 @@ def _claims(table: dict[str, Any], arrays: dict[str, Numbers]) -> tuple[Claimed,
         thrust_lag=one("assumptions", "thrust_lag_s"),
         drag=_pair(table, "assumptions", "drag_1_s"),
         gravity=one("assumptions", "gravity_m_s2"),
+        rate_error=one("assumptions", "rate_error_rad_s"),
         limits=arrays["limits"],
         gain=arrays["gain"],
         rounding=one("proof", "rounding_m_s3"),
@@ -218,17 +226,8 @@ def _check_limits(claim: Claimed, table: dict[str, Any]) -> None:
     if not (np.diff(claim.limits, axis=0) <= 0).all() or not (claim.bounds >= 0).all():
         raise CertificateError("certificate.npz: the limits of a stage exceed those of the one before; certify again")
     for part, limits in (("limits", claim.limits[0]), ("lasting_limits", claim.limits[-1])):
-        if [list(_pair(table, part, key)) for key in LIMITS] != limits.tolist():
+        if _limits(table[part]).tolist() != limits.tolist():
             raise CertificateError(f"certificate.toml: [{part}] are not those of certificate.npz; certify again")
-
-
-def _check_stages(claim: Claimed) -> None:
-    """The bounds of each stage cover what is found over its limits."""
-    for stage, (limits, bounds) in enumerate(zip(claim.limits, claim.bounds, strict=True)):
-        found = disturbances(claim, limits)
-        for axis in (0, 1):
-            _require(found.w[axis], float(bounds[axis, 0]), f"disturbance w of stage {stage}, {AXES[axis]}")
-            _require(found.r[axis], float(bounds[axis, 1]), f"disturbance r of stage {stage}, {AXES[axis]}")
 
 
 def _check_backup(found: dict[str, npt.NDArray[Any]], claim: Claimed, table: dict[str, Any]) -> None:
@@ -264,37 +263,6 @@ def _check_backup(found: dict[str, npt.NDArray[Any]], claim: Claimed, table: dic
             raise CertificateError(
                 f"backup.onnx: constant {name} is {value.tolist()}, the law needs {wanted.tolist()}; certify again"
             )
-
-
-def _check_shield(found: dict[str, npt.NDArray[Any]], arrays: dict[str, Numbers]) -> None:
-    """Facets bit for bit; the magnitudes not below them; each column of inverse offsets not below those of one stage; the constant
-    not above 1."""
-    for name in AXES:
-        facets, size = arrays[f"{name}_facets"], found[f"size_{name}"]
-        if found[f"facets_{name}"].tobytes() != facets.tobytes() or found[f"facets_{name}"].shape != facets.shape:
-            raise CertificateError(f"shield.onnx: facets_{name} are not those of certificate.npz; certify again")
-        if size.shape != facets.shape or not (size >= np.abs(facets)).all():
-            raise CertificateError(f"shield.onnx: size_{name} is below the facets' magnitude; certify again")
-    columns = found["inverse_horizontal"].shape[-1:]
-    for name in AXES:
-        if found[f"inverse_{name}"].shape != (arrays[f"{name}_facets"].shape[0], *columns) or columns != (JUDGED,):
-            raise CertificateError(f"shield.onnx: inverse_{name} has another shape; certify again")
-    for column in range(JUDGED):
-        if not any(_covers(found, arrays, column, stage) for stage in range(arrays["limits"].shape[0])):
-            raise CertificateError(f"shield.onnx: column {column} of the inverse offsets is that of no stage; certify again")
-    one = found["one"]
-    if one.shape != () or not 0.0 < float(one) <= 1.0 - 1e-10:
-        raise CertificateError(f"shield.onnx: constant one is {one.tolist()}, must be just below 1; certify again")
-    if found["last"].tolist() != [2] or found["middle"].tolist() != [1]:
-        raise CertificateError("shield.onnx: sums or maxima run over another axis; certify again")
-
-
-def _covers(found: dict[str, npt.NDArray[Any]], arrays: dict[str, Numbers], column: int, stage: int) -> bool:
-    """Whether a column of inverse offsets is at least one over the offsets of a stage, of both axes."""
-    return all(
-        (np.nextafter(found[f"inverse_{name}"][:, column] * arrays[f"{name}_offsets"][stage], -np.inf) >= 1.0).all()
-        for name in AXES
-    )
 
 
 def _check_disturbances(found: Found, claim: Claimed, table: dict[str, Any], gains: list[float]) -> float:
@@ -333,8 +301,56 @@ def _check_setpoints(
     _require(-(found.thrust_low - found.setpoint_lead) / gain * arb(1 - 1e-5), -low, "smallest thrust set-point, negated")
 
 
-def _check_axis(axis: int, name: str, claim: Claimed, table: dict[str, Any], arrays: dict[str, Numbers]) -> float:
-    """Facets and tube of one axis; returns the largest facet."""
+def _cover(claim: Claimed, name: str = "") -> None:
+    """The bounds of the disturbances of each stage are not below what is found over its limits."""
+    for stage, (limits, bounds) in enumerate(zip(claim.limits, claim.bounds, strict=True)):
+        found = disturbances(claim, limits)
+        for axis in (0, 1):
+            _require(found.w[axis], float(bounds[axis, 0]), f"{name}disturbance w of stage {stage}, {AXES[axis]}")
+            _require(found.r[axis], float(bounds[axis, 1]), f"{name}disturbance r of stage {stage}, {AXES[axis]}")
+
+
+def _check_level(
+    n: int, entry: dict[str, Any], claim: Claimed, table: dict[str, Any], gains: list[float], arrays: dict[str, Numbers]
+) -> str:
+    """A set inside S: proven like S, within smaller limits; returns a line to print."""
+    w, r = (_pair({"": entry}, "", key) for key in ("acceleration_m_s2", "jerk_m_s3"))
+    own = replace(claim, limits=_limits(entry["limits"])[None], bounds=np.array([w, r]).T[None])
+    if not ((own.limits > 0).all() and (own.limits[0] <= claim.limits[0]).all()):
+        raise CertificateError(f"level {n}: a limit is 0 or above that of the whole set; certify again")
+    _cover(own, f"level {n}: ")
+    tubes, most = _pair({"": entry}, "", "position_m"), _numbers({"": entry}, "", "largest_facet", 2)
+    largest = [_check_axis(axis, f"level{n}_", own, most[axis], [tubes[axis]], arrays) for axis in (0, 1)]
+    return f"level {n}: stays within {tubes[0]:.2f}/{tubes[1]:.2f} m of the anchor, the largest facet at {max(largest):.9f} of 1"
+
+
+def _levels(table: dict[str, Any]) -> list[dict[str, Any]]:
+    """The entries of [[levels]], their keys checked."""
+    entries = table["levels"]
+    known = {"limits", "acceleration_m_s2", "jerk_m_s3", "facets", "largest_facet", "position_m"}
+    if not isinstance(entries, list) or len(entries) > 9 or not all(isinstance(e, dict) and set(e) == known for e in entries):
+        raise CertificateError(f"certificate.toml: levels must be at most 9 tables with {sorted(known)}; certify again")
+    return entries
+
+
+def _limits(table: Any) -> Numbers:
+    return np.array([_pair({"": table}, "", key) for key in LIMITS])
+
+
+def _check_axis(
+    axis: int, prefix: str, claim: Claimed, stated: float, tubes: Sequence[float], arrays: dict[str, Numbers]
+) -> float:
+    """Facets and tube of one axis; returns the largest facet.
+
+    Args:
+        axis: 0 horizontal, 1 vertical.
+        prefix: Of the names of its arrays.
+        claim: Of this set.
+        stated: Largest facet after a step, by the certificate.
+        tubes: Tube of position, and as far as stated velocity, acceleration and jerk, by certificate.toml.
+        arrays: Of the certificate.
+    """
+    name = f"{prefix}{AXES[axis]}"
     facets, offsets = arrays[f"{name}_facets"], arrays[f"{name}_offsets"]
     for k in range(4):
         if not facets[k, k] > 0 or np.any(np.delete(facets[k], k) != 0):
@@ -355,12 +371,11 @@ def _check_axis(axis: int, name: str, claim: Claimed, table: dict[str, Any], arr
                 raise CertificateError(
                     f"{name}: the tube of stage {stage} reaches {LIMITS[i]} {tube[stage, i]:.5f}, not inside {least:.5f}"
                 )
-            if i < 4 and _pair(table, "tube", LIMITS[i])[axis] < tube[stage, i]:
-                raise CertificateError(f"certificate.toml: [tube] {LIMITS[i]} is below the proven {name} tube; certify again")
-    stated = _numbers(table, "proof", "largest_facet", 2)[axis]
+            if i < len(tubes) and tubes[i] < tube[stage, i]:
+                raise CertificateError(f"certificate.toml: {LIMITS[i]} is below the proven {name} tube; certify again")
     _require(largest, stated, f"{name}: largest facet")
     if not stated < 1.0:
-        raise CertificateError(f"certificate.toml: [proof] largest_facet {stated} is not below 1; certify again")
+        raise CertificateError(f"certificate.toml: largest_facet {stated} is not below 1; certify again")
     return float(largest)
 
 

@@ -34,6 +34,7 @@ class Claimed:
     Attributes:
         position_error, velocity_error, attitude_error: E of the predicted state.
         acceleration, estimate: W, and the largest disturbance estimate.
+        rate_error: E of the body rates, per axis.
         rate_residual, yaw_rate, thrust_scale: Other bounds of the vehicle.
         tick, missed, window: Control period; ticks that may be missed; largest distance of a rate set-point from the instant
             that it was computed for.
@@ -49,6 +50,7 @@ class Claimed:
     position_error: float
     velocity_error: float
     attitude_error: float
+    rate_error: float
     acceleration: tuple[float, float]
     estimate: tuple[float, float]
     rate_residual: float
@@ -67,6 +69,12 @@ class Claimed:
     bounds: Numbers
     step: float
     substeps: int
+
+
+    @property
+    def r(self) -> tuple[float, float]:
+        """The largest bound of r, horizontal and vertical."""
+        return float(self.bounds[:, 0, 1].max()), float(self.bounds[:, 1, 1].max())
 
 
 @dataclass(frozen=True, slots=True)

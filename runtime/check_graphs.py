@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ class Expected:
         dtype: Of ports and constants.
         constants: Names of all constants; those in `integers` are int64.
         integers: See `constants`.
+        kinds: Element type of the ports that have another one.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Expected:
     dtype: str
     constants: frozenset[str]
     integers: frozenset[str] = frozenset()
+    kinds: Mapping[str, str] = field(default_factory=dict)
 
 
 BACKUP = Expected(
@@ -72,40 +75,130 @@ BACKUP = Expected(
             "from_nu", "from_slope", "thrust_inverse", "decay", "keep", "low", "high",
         )),
 )
-SHIELD = Expected(
-    name="shield.onnx",
-    nodes=(
-        "MatMul(facets_horizontal, horizontal) -> value_horizontal",
-        "Mul(value_horizontal, value_horizontal) -> square",
-        "ReduceSum(square, last) -> norm_squared keepdims=1",
-        "Sqrt(norm_squared) -> norm_horizontal",
-        "MatMul(size_horizontal, radius_horizontal) -> slack_horizontal",
-        "Add(norm_horizontal, slack_horizontal) -> used_horizontal",
-        "MatMul(facets_vertical, vertical) -> value_vertical",
-        "Abs(value_vertical) -> size_value_vertical",
-        "MatMul(size_vertical, radius_vertical) -> slack_vertical",
-        "Add(size_value_vertical, slack_vertical) -> used_vertical",
-        "Mul(used_horizontal, inverse_horizontal) -> share_horizontal",
-        "ReduceMax(share_horizontal, middle) -> most_horizontal keepdims=0",
-        "Mul(used_vertical, inverse_vertical) -> share_vertical",
-        "ReduceMax(share_vertical, middle) -> most_vertical keepdims=0",
-        "Max(most_horizontal, most_vertical) -> largest",
-        "Sub(one, largest) -> margin",
-    ),
-    inputs={
-        "horizontal": (16, 4, 2),
-        "vertical": (16, 4, 1),
-        "radius_horizontal": (16, 4, 1),
-        "radius_vertical": (16, 4, 1),
-    },
-    outputs={"margin": (16, 8)},
-    dtype="float64",
-    constants=frozenset((
-            "facets_horizontal", "facets_vertical", "size_horizontal", "size_vertical", "inverse_horizontal",
-            "inverse_vertical", "one", "last", "middle",
-        )),
-    integers=frozenset({"last", "middle"}),
+SHIELD_NODES = (
+    "Sub(states, held) -> z",
+    "Mul(z, gain) -> z_gain",
+    "ReduceSum(z_gain, axis_3) -> nu keepdims=0",
+    "Gather(states, row_2) -> acceleration axis=3",
+    "Add(acceleration, weight) -> force",
+    "Gather(states, row_3) -> jerk axis=3",
+    "Mul(force, force) -> force_square",
+    "ReduceSum(force_square, axis_0) -> force_squared keepdims=1",
+    "Sqrt(force_squared) -> force_size",
+    "Mul(jerk, jerk) -> jerk_square",
+    "ReduceSum(jerk_square, axis_0) -> jerk_squared keepdims=1",
+    "Sqrt(jerk_squared) -> jerk_size",
+    "Div(force, force_size) -> up",
+    "Mul(up, nu) -> up_nu",
+    "ReduceSum(up_nu, axis_0) -> along keepdims=1",
+    "Mul(along, up) -> along_vector",
+    "Sub(nu, along_vector) -> across",
+    "Sub(across, wanted) -> off",
+    "Gather(shares, instants) -> share axis=0",
+    "Mul(off, share) -> change",
+    "Mul(change, change) -> change_square",
+    "ReduceSum(change_square, axis_0) -> change_squared keepdims=1",
+    "Sqrt(change_squared) -> change_size",
+    "Mul(up, jerk) -> up_jerk",
+    "ReduceSum(up_jerk, axis_0) -> along_jerk keepdims=1",
+    "Mul(along_jerk, slower) -> slowed",
+    "Sub(along, slowed) -> slope",
+    "Abs(slope) -> late",
+    "Concat(ones, force_size, jerk_size, spread) -> of_instant axis=0",
+    "Expand(of_instant, all_options) -> of_option",
+    "Concat(of_option, change_size, late) -> terms axis=0",
+    "Transpose(terms) -> terms_last perm=[1, 2, 0]",
+    "Gather(box, instants) -> coefficients axis=0",
+    "MatMul(terms_last, coefficients) -> radii",
+    "Concat(radii, radii) -> radii_twice axis=0",
+    "Split(radii_twice, halves) -> radius_horizontal, radius_vertical axis=2",
+    "Unsqueeze(change, axis_3) -> change_column",
+    "Mul(change_column, jerk_row) -> moved",
+    "Add(z, moved) -> other",
+    "Concat(z, other) -> points axis=1",
+    "Split(points, plane) -> horizontal, vertical_plane axis=0",
+    "Squeeze(vertical_plane, axis_0) -> vertical",
 )
+SHIELD_CONSTANTS = (
+    "gain", "weight", "shares", "slower", "box", "ones", "jerk_row", "one", "least", "nowhere", "row_2", "row_3", "axis_0", "axis_2",
+    "axis_3", "all_options", "halves", "plane", "inverse_horizontal", "inverse_vertical",
+)  # fmt: skip
+SHIELD_INTEGERS = frozenset(("row_2", "row_3", "axis_0", "axis_2", "axis_3", "all_options", "halves", "plane"))
+SETS = ("facets_horizontal", "facets_vertical", "size_horizontal", "size_vertical", "tube")
+"""Constants of each set; those of the levels inside S end in _1, _2, from the largest to the smallest."""
+
+
+def _membership(s: str) -> tuple[str, ...]:
+    """Largest facet of a set at each state of each anchor; `s` is the ending of its names. Of S, without one, at each stage."""
+
+    def most(name: str) -> tuple[str, ...]:
+        if s:
+            return (f"ReduceMax(used_{name}{s}, axis_2) -> most_{name}{s} keepdims=0",)
+        return (
+            f"Unsqueeze(used_{name}, axis_3) -> column_{name}",
+            f"Mul(column_{name}, inverse_{name}) -> share_{name}",
+            f"ReduceMax(share_{name}, axis_2) -> most_{name} keepdims=0",
+        )
+
+    return (
+        f"MatMul(horizontal, facets_horizontal{s}) -> value_horizontal{s}",
+        f"Mul(value_horizontal{s}, value_horizontal{s}) -> square{s}",
+        f"ReduceSum(square{s}, axis_0) -> squared{s} keepdims=0",
+        f"Sqrt(squared{s}) -> size_value_horizontal{s}",
+        f"MatMul(radius_horizontal, size_horizontal{s}) -> slack_horizontal{s}",
+        f"Add(size_value_horizontal{s}, slack_horizontal{s}) -> used_horizontal{s}",
+        *most("horizontal"),
+        f"MatMul(vertical, facets_vertical{s}) -> value_vertical{s}",
+        f"Abs(value_vertical{s}) -> size_value_vertical{s}",
+        f"MatMul(radius_vertical, size_vertical{s}) -> slack_vertical{s}",
+        f"Add(size_value_vertical{s}, slack_vertical{s}) -> used_vertical{s}",
+        *most("vertical"),
+        f"Max(most_horizontal{s}, most_vertical{s}) -> most{s}",
+    )
+
+
+def shield_expected(levels: int) -> Expected:
+    """The shield graph of a certificate with so many levels inside S."""
+    inside = []
+    for n in range(1, levels + 1):
+        wider = "outer_room" if n == 1 else f"room_{n - 1}"
+        inside += [
+            *_membership(f"_{n}"),
+            f"Sub(one, most_{n}) -> margin_{n}",
+            f"ReduceMin(margin_{n}, axis_0) -> worst_{n} keepdims=1",
+            f"Greater(worst_{n}, least) -> inside_{n}",
+            f"Where(inside_{n}, tube_{n}, {wider}) -> room_{n}",
+        ]
+    same = "Identity(outer_room) -> kept; gives kept"
+    then = f"{'; '.join(inside)}; gives room_{levels}" if levels else same
+    return Expected(
+        name="shield.onnx",
+        nodes=(
+            *SHIELD_NODES,
+            *_membership(""),
+            "Sub(one, most) -> margins",
+            "Mul(margins, least) -> nothing",
+            "ReduceSum(nothing, axis_0) -> nothing_of_stages keepdims=1",
+            "ReduceMin(margins, axis_0) -> least_of_stages keepdims=1",
+            "Add(least_of_stages, nothing_of_stages) -> margins_of_stages",
+            "ReduceMax(margins_of_stages, axis_2) -> margin keepdims=0",
+            "Greater(margin, least) -> inside",
+            "Where(inside, tube, nowhere) -> outer_room",
+            f"If(near) -> room else_branch={{{same}}} then_branch={{{then}}}",
+        ),
+        inputs={"states": (3, 2, 1, 4), "held": (3, 1, 4, 4), "wanted": (3, 1, 1), "spread": (1, 2, 1), "instants": (2,), "near": (1,)},
+        outputs={"margin": (1, 4), "radii": (2, 4, 8), "room": (2, 4)},
+        dtype="float64",
+        constants=frozenset((*SHIELD_CONSTANTS, *(f"{name}{_ending(n)}" for n in range(levels + 1) for name in SETS))),
+        integers=SHIELD_INTEGERS,
+        kinds={"instants": "int64", "near": "bool"},
+    )
+
+
+def _ending(n: int) -> str:
+    return f"_{n}" if n else ""
+
+
 OPSET = 18
 
 
@@ -142,7 +235,9 @@ def check_graph(content: bytes, expected: Expected) -> dict[str, npt.NDArray[Any
     if len(nodes) != len(expected.nodes):
         raise differs(f"{len(nodes)} nodes, must be {len(expected.nodes)}")
     for ports, shapes in ((graph.input, expected.inputs), (graph.output, expected.outputs)):
-        if [_port(onnx, port) for port in ports] != [(name, expected.dtype, shape) for name, shape in shapes.items()]:
+        if [_port(onnx, port) for port in ports] != [
+            (name, expected.kinds.get(name, expected.dtype), shape) for name, shape in shapes.items()
+        ]:
             raise differs(f"inputs or outputs are {[port.name for port in ports]} or have other shapes")
     if graph.sparse_initializer or graph.quantization_annotation:
         raise differs("sparse or quantized constants")
@@ -162,10 +257,20 @@ def check_graph(content: bytes, expected: Expected) -> dict[str, npt.NDArray[Any
 
 
 def _text(onnx: Any, node: Any) -> str:
-    """A node as one line of `Expected.nodes`."""
-    attributes = "".join(f" {a.name}={onnx.helper.get_attribute_value(a)}" for a in node.attribute)
+    """A node as one line of `Expected.nodes`; a branch as its nodes and what it gives."""
+    attributes = "".join(f" {a.name}={_value(onnx, a)}" for a in node.attribute)
     prefix = f"{node.domain}::" if node.domain else ""
     return f"{prefix}{node.op_type}({', '.join(node.input)}) -> {', '.join(node.output)}{attributes}"
+
+
+def _value(onnx: Any, attribute: Any) -> str:
+    value = onnx.helper.get_attribute_value(attribute)
+    if not isinstance(value, onnx.GraphProto):
+        return str(value)
+    if value.input or value.initializer or value.sparse_initializer or value.quantization_annotation:
+        return "{a branch with inputs or constants of its own}"
+    lines = "; ".join(_text(onnx, node) for node in value.node)
+    return f"{{{lines}; gives {', '.join(port.name for port in value.output)}}}"
 
 
 def _port(onnx: Any, port: Any) -> tuple[str, str, tuple[int, ...]]:

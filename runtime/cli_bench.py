@@ -1,8 +1,9 @@
 """Measure: how close the vehicle tracks (`track`), how evenly it ticks (`tick`), what its link costs (`link`), how fast it decides
-(`planner`), whether faults get through (`faults`), what the reachability engine decides (`reach`), what a certificate is worth
-(`certificate`), how well tasks are flown (`control`), what payload and wind beyond training do (`unseen`), how well real flights are
-predicted (`prediction`), what bounds and disagreement of the model
-are worth (`calibration`), how tasks without a physical state are learned (`latent`).
+(`planner`) and whether that can be told beforehand (`cost`), whether faults get through (`faults`), whether an adversary does
+(`shield`), what the shield costs (`shield-tasks`), what the reachability engine decides (`reach`), what a certificate is worth
+(`certificate`), how well tasks are flown (`control`), what payload and wind beyond training do (`unseen`), how well real flights
+are predicted (`prediction`), what bounds and disagreement of the model are worth (`calibration`), how tasks without a physical
+state are learned (`latent`).
 
 `tubepilot bench NAME --help` states the options of each.
 """
@@ -17,7 +18,10 @@ BENCHES: dict[str, tuple[str, str]] = {
     "tick": ("tubepilot.runtime.bench_tick", "timing of the ticks of a recorded flight, or of a bundle run live"),
     "link": ("tubepilot.runtime.bench_link", "codec, share of a core and round trip of the serial link"),
     "planner": ("tubepilot.export.bench_planner", "one decision beside jax2onnx, JAX, MPPI, nonlinear MPC and the FLOP limit"),
+    "cost": ("tubepilot.export.bench_cost", "what the cost model predicts of planners that it was not calibrated on"),
     "faults": ("tubepilot.runtime.bench_faults", "the tick through seeded faults on a clock that does not wait"),
+    "shield": ("tubepilot.runtime.bench_shield", "an adversary that asks for the worst admissible set-point, flown by the hundred"),
+    "shield-tasks": ("tubepilot.export.bench_shield_tasks", "tasks with the shield and without: ticks replaced, tracking error"),
     "reach": ("tubepilot.train.bench_reach", "closed loops with neural networks, verified, timed, compared with simulation"),
     "control": ("tubepilot.train.bench_control", "tasks under gradient planner, policy, MPPI, CEM and the simulator's controller"),
     "unseen": ("tubepilot.train.bench_unseen", "payload and wind that training never saw: does it fly, does the disagreement rise"),

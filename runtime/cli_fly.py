@@ -11,14 +11,16 @@ import platform
 import time
 from pathlib import Path
 
+import numpy as np
 import onnxruntime
 
-from tubepilot.firmware_bridge.errors import InputError, LinkError, VehicleRefusedError
+from tubepilot.firmware_bridge.errors import BundleError, InputError, LinkError, VehicleRefusedError
 from tubepilot.firmware_bridge.vehicle import Vehicle, open_vehicle
 
 from . import realtime, tasks
 from .flight import Flight, FlightSettings, StopSwitch
 from .flight_summary import FlightSummary
+from .keep_clear_file import read_keep_clear
 from .local_frame import LocalFrame
 from .notify import Notifier
 from .observer import DisturbanceObserver
@@ -38,34 +40,48 @@ from .preflight import (
 )
 from .recorder import Recorder
 from .reference import check_limits
+from .slots import begin_start, end_start
+from .slots_pointer import target_of
 from .state_check import StateLimits
-from .tick import PLAN_SHARE, SEND_SHARE, WAIT_SHARE, Tick, TickSettings
+from .surroundings import Surroundings
+from .tick import Tick
+from .tick_types import PLAN_SHARE, SEND_SHARE, WAIT_SHARE, TickSettings
 
 PRE_WARM_SHARE = 0.3
 """Largest share of the tick period that is spent on bringing the planner back into the caches."""
+LINK_WARM_NS = 200_000
+"""Besides, for the link's codec: its time when cold [ns]."""
 SAMPLE_S = 1.5
 HURRIED_SAMPLE_S = 0.2
 """How long the state stream is watched on the ground, and when a flying vehicle waits to be taken over [s]."""
 STREAM_ATTEMPTS = 10
 """A stream that is too slow or too old is watched again so often: streams start up, and busy machines calm down."""
 CONNECT_S = 10.0
+PATH_POINTS = 1000
+"""Points of a task's path that are compared with the obstacles before take-off."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `tubepilot fly`."""
-    parser.add_argument("bundle", type=Path, help="bundle directory")
+    parser.add_argument("bundle", type=Path, help="bundle directory, or the directory of slots that `tubepilot flash` filled")
     parser.add_argument("--link", required=True, help="flight controller, e.g. px4:///dev/ttyACM0?baud=921600")
     tasks.add_arguments(parser)
     parser.add_argument("--keys", type=Path, default=None, help="directory of trusted public keys")
     parser.add_argument("--log", type=Path, default=None, help="flight log to write (MCAP); named by time if absent")
+    parser.add_argument(
+        "--keep-clear",
+        type=Path,
+        default=None,
+        metavar="FILE",
+        help="TOML file of obstacles, geofence, walls and greatest speed [m, m/s] for planner and shield, keys as in the task files; a "
+        "fence of 30 m around the start if not given",
+    )
     parser.add_argument("--core", type=int, default=None, help="processor core to stay on")
     parser.add_argument("--resume", action="store_true", help="after a take-over in the air, fly the task, then land")
     parser.add_argument("--check-only", action="store_true", help="do the pre-flight checks and end")
 
 
-def preflight(
-    vehicle: Vehicle, on_board: OnBoard, settings: TickSettings, core: int | None
-) -> tuple[list[Finding], StateSample, bool]:
+def preflight(vehicle: Vehicle, on_board: OnBoard, settings: TickSettings, core: int | None) -> tuple[list[Finding], StateSample, bool]:
     """Check everything that can be checked on the ground.
 
     Returns:
@@ -88,9 +104,7 @@ def preflight(
     findings = [*check_link(vehicle), *stream]
     if not in_air:
         findings.append(check_attitude(sample))
-        findings += [
-            Finding(check.name, Level.PASS if check.ok else Level.FAIL, check.text) for check in vehicle.preflight()
-        ]
+        findings += [Finding(check.name, Level.PASS if check.ok else Level.FAIL, check.text) for check in vehicle.preflight()]
     return [*findings, *machine], sample, in_air
 
 
@@ -101,6 +115,34 @@ def _frame(sample: StateSample, in_air: bool) -> LocalFrame:
     frame = LocalFrame.at(sample.states[-1])
     frame.origin_m[2] = 0.0
     return frame
+
+
+def _keep_clear(path: Path | None, on_board: OnBoard, frame: LocalFrame, task: tasks.TaskSettings) -> Surroundings | None:
+    """Tell shield and planner what to keep clear of; says what the task's own path comes too near to.
+
+    Raises:
+        InputError: the file is not usable, or the bundle's planner has too few rows for it.
+        VehicleRefusedError: the task would begin or end within an obstacle or outside the fence.
+    """
+    if path is None:
+        return None
+    around = read_keep_clear(path).seen_from(frame)
+    obstacles, faces = around.for_planner()
+    on_board.shield.keep_clear(around.for_shield())
+    on_board.planner.keep_clear(obstacles, faces, around.speed_m_s)
+    reference = task.reference()
+    points = reference.derivatives(np.linspace(0.0, reference.duration_s, PATH_POINTS), 3)[:, 0, :]
+    inside, beyond = around.depth(points)
+    bad = (inside > 0.0) | (beyond > 0.0)
+    if bad[0] or bad[-1]:
+        raise VehicleRefusedError(
+            f"not flown: {task.height_m:g} m above the take-off point lies within an obstacle of {path} or outside its fence; "
+            f"move the vehicle, or give another --height-m"
+        )
+    print(f"keeps clear of {len(obstacles)} obstacles and {len(faces)} faces, at most {around.speed_m_s:g} m/s")
+    if bad.any():
+        print(f"note: {100.0 * bad.mean():.0f} % of the path leads through them; plans leave the path there")
+    return around
 
 
 def _meta(link: str, on_board: OnBoard, settings: TickSettings) -> dict[str, str | float | int]:
@@ -154,6 +196,7 @@ def fly(
     if arguments.check_only:
         return None
     frame = _frame(sample, in_air)
+    around = _keep_clear(arguments.keep_clear, on_board, frame, task)
     link_s = 0.5e-3 * vehicle.status().link.timesync.rtt_ms
     predictor = Predictor(on_board.physics, on_board.delay_s + link_s)
     tick = Tick(vehicle, on_board.planner, on_board.shield, predictor, DisturbanceObserver(), settings, frame)
@@ -162,10 +205,10 @@ def fly(
     ticker = realtime.Ticker(
         round(1e9 * period_s),
         sleep=lambda seconds: _listen(vehicle, seconds, notifier),
-        warm=on_board.planner.pre_warm,
-        warm_ns=min(on_board.planner.pre_warm_ns, round(1e9 * period_s * PRE_WARM_SHARE)),
+        warm=lambda until_ns: _warm(vehicle, on_board, until_ns),
+        warm_ns=min(on_board.planner.pre_warm_ns + LINK_WARM_NS, round(1e9 * period_s * PRE_WARM_SHARE)),
     )
-    meta = {**task.meta(frame), **_meta(arguments.link, on_board, settings)}
+    meta = {**task.meta(frame), **_meta(arguments.link, on_board, settings), **({} if around is None else around.meta())}
     with Recorder(arguments.log, meta, on_board.planner.horizon) as recorder:
         for finding in findings:
             recorder.event(finding.line().strip())
@@ -203,8 +246,52 @@ def _listen(vehicle: Vehicle, seconds: float, notifier: Notifier) -> None:
         time.sleep(seconds)
 
 
+def _warm(vehicle: Vehicle, on_board: OnBoard, until_ns: int) -> None:
+    """Planner first: the link's codec is what the tick begins with."""
+    on_board.planner.pre_warm(until_ns - LINK_WARM_NS)
+    vehicle.pre_warm()
+
+
 def _say(line: str) -> None:
     print(line, flush=True)
+
+
+def load(path: Path, keys: Path | None) -> OnBoard:
+    """Load the bundle to fly; in slots, one on trial that does not come up gives way to the last good one.
+
+    Args:
+        path: Bundle directory, or a directory of slots or its `active`.
+        keys: Directory of trusted public keys; the default one if None.
+
+    Raises:
+        BundleError: it does not pass its checks or does not plan in time; the text says what is active then.
+        InputError: a directory of slots holds nothing, or cannot be written.
+    """
+    target = target_of(path)
+    if target is None:
+        return load_on_board(path, keys)
+    try:
+        slot, said = begin_start(target)
+    except OSError as error:
+        raise InputError(f"{target} cannot be written: {error.strerror}; fly as the user who flashes") from error
+    if said:
+        print(said, flush=True)
+    came_up = False
+    try:
+        on_board = load_on_board(slot, keys)
+        period_s = 1.0 / on_board.tick_hz
+        finding = warm_up(on_board.planner, PLAN_SHARE * period_s, SEND_SHARE * period_s)
+        if finding.level is Level.FAIL:
+            raise BundleError(f"{slot}: the planner does not fit its tick, {finding.text}")
+        came_up = True
+    except KeyboardInterrupt:
+        came_up = True  # the user's wish says nothing about the bundle
+        raise
+    finally:
+        said = end_start(target, came_up)
+        if said:
+            print(said, flush=True)
+    return on_board
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -214,7 +301,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.log = Path(time.strftime("flight-%Y%m%d-%H%M%S.mcap"))
     if arguments.log.exists():
         raise InputError(f"{arguments.log} exists and a flight log is never overwritten; give another --log name")
-    on_board = load_on_board(arguments.bundle, arguments.keys)
+    on_board = load(arguments.bundle, arguments.keys)
     check_limits(task.reference(), on_board.speed_m_s, on_board.acceleration_m_s2)
     stop = StopSwitch()
     vehicle = open_vehicle(arguments.link, on_board.thrust_scale_m_s2)

@@ -1,26 +1,30 @@
-"""Keys of bundles: make a signing key, trust a public key, list what is trusted.
+"""Keys: make a signing key for bundles, trust a public key, list what is trusted; make a key for signed MAVLink frames.
 
 `new` makes a signing key and prints its fingerprint; its public half lies beside it and is trusted on this machine. `trust` adds a
 public key file, of which the fingerprint is shown: compare it with the signer's over a channel you trust. `list` shows
-the keys whose bundles `verify`, `flash` and `fly` accept.
+the keys whose bundles `verify`, `flash` and `fly` accept. `signing` makes the secret that companion and flight controller share
+to sign their MAVLink frames; it has nothing to do with bundles.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import secrets
 from pathlib import Path
 
 from nacl.signing import VerifyKey
 
 from tubepilot.firmware_bridge.errors import InputError
+from tubepilot.firmware_bridge.signing import KEY_SIZE
 
 from . import keys
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `tubepilot keys`."""
-    parser.add_argument("action", choices=("new", "trust", "list"), help="what to do")
-    parser.add_argument("file", type=Path, nargs="?", default=None, help="signing key to make, or public key to trust")
+    parser.add_argument("action", choices=("new", "trust", "list", "signing"), help="what to do")
+    parser.add_argument("file", type=Path, nargs="?", default=None, help="key to make, or public key to trust")
     parser.add_argument("--keys", type=Path, default=keys.default_folder(), metavar="DIR", help="folder of trusted public keys")
 
 
@@ -56,6 +60,17 @@ def _trust(path: Path, folder: Path) -> None:
     print("compare the fingerprint with the signer's; to take it back, remove that file")
 
 
+def _signing(path: Path) -> None:
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise InputError(f"{path} cannot be made: {error.strerror}; a key is never overwritten, give another name") from error
+    with os.fdopen(descriptor, "w", encoding="ascii") as stream:
+        stream.write(secrets.token_hex(KEY_SIZE) + "\n")
+    print(f"key for MAVLink signing  {path}   whoever has it can fly the vehicle")
+    print(f"next, over a cable: tubepilot link URI --setup-signing {path}; then add ?signing={path.absolute()} to the URI")
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Do it.
 
@@ -67,6 +82,8 @@ def run(arguments: argparse.Namespace) -> int:
         _new(_file(arguments), folder)
     elif arguments.action == "trust":
         _trust(_file(arguments), folder)
+    elif arguments.action == "signing":
+        _signing(_file(arguments))
     else:
         paths = sorted(folder.glob(f"*{keys.SUFFIX}")) if folder.is_dir() else []
         for key in keys.load_trusted(folder) if paths else ():

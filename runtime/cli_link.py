@@ -1,6 +1,7 @@
 """Show a link to a flight controller, live: rates per message, gaps, CRC errors, ages, round trip, mode, arming state.
 
 Nothing is sent but heartbeats, time sync and requests for streams: no set-point, no mode, no arming. Ctrl-C ends it.
+With --setup-signing the flight controller is given a key first: use a cable, it crosses in the clear.
 """
 
 from __future__ import annotations
@@ -11,8 +12,11 @@ import math
 import sys
 import time
 from dataclasses import asdict
+from pathlib import Path
 
 from tubepilot.firmware_bridge.errors import InputError
+from tubepilot.firmware_bridge.mavlink_vehicle import MavlinkVehicle
+from tubepilot.firmware_bridge.signing import read_key
 from tubepilot.firmware_bridge.vehicle import Vehicle, open_vehicle
 
 ANY_SCALE_M_S2 = 20.0
@@ -27,6 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--duration-s", type=float, default=None, help="end by itself after this time [s]")
     parser.add_argument("--timeout-s", type=float, default=10.0, help="how long to wait for the flight controller [s]")
     parser.add_argument("--json", action="store_true", help="one line of JSON per report, for scripts")
+    parser.add_argument(
+        "--setup-signing", type=Path, default=None, metavar="FILE",
+        help="give the flight controller this key for signed MAVLink frames (made by `tubepilot keys signing FILE`), then end",
+    )  # fmt: skip
 
 
 def report(vehicle: Vehicle, before: dict[str, int], period_s: float) -> dict[str, object]:
@@ -81,6 +89,21 @@ def text(found: dict[str, object]) -> str:
     return "\n".join(lines)
 
 
+def setup_signing(vehicle: Vehicle, uri: str, path: Path) -> None:
+    """Hand a key over, a few times since nobody acknowledges it.
+
+    Raises:
+        InputError: the firmware has no signing, or the key cannot be read.
+    """
+    if not isinstance(vehicle, MavlinkVehicle):
+        raise InputError(f"{uri}: only MAVLink frames can be signed; leave out --setup-signing")
+    key = read_key(path)
+    for _ in range(3):
+        vehicle.setup_signing(key)
+        vehicle.wait_until(time.monotonic_ns() + 100_000_000)
+    print(f"key sent. next: tubepilot link '{uri}{'&' if '?' in uri else '?'}signing={path.absolute()}'")
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Report until the time is over; 0 if it was connected at the end.
 
@@ -94,6 +117,9 @@ def run(arguments: argparse.Namespace) -> int:
     connected = False
     try:
         vehicle.connect(arguments.timeout_s)
+        if arguments.setup_signing is not None:
+            setup_signing(vehicle, arguments.uri, arguments.setup_signing)
+            return 0
         vehicle.request_streams(arguments.rate_hz)
         end_s = math.inf if arguments.duration_s is None else time.monotonic() + arguments.duration_s
         while time.monotonic() < end_s:

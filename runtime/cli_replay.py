@@ -21,6 +21,7 @@ from .flight_log import read_flight
 from .planner import Planner
 from .replay import BOUND_M_S2, BOUND_RAD_S, replay
 from .shield import Shield
+from .surroundings import from_meta
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +44,12 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(
             f"the log was flown with the bundle {wanted[:16]}, this one is {bundle.manifest_sha256[:16]}: give --bundle of the flight"
         )
-    found = replay(Planner(bundle), Shield.from_bundle(bundle), decisions)
+    planner, shield = Planner(bundle), Shield.from_bundle(bundle)
+    around = from_meta(flight.meta)
+    if around is not None:
+        shield.keep_clear(around.for_shield())
+        planner.keep_clear(*around.for_planner(), around.speed_m_s)
+    found = replay(planner, shield, decisions)
     then = f"{flight.meta.get('onnxruntime', '?')} on {flight.meta.get('machine', '?')}"
     now = f"{onnxruntime.__version__} on {platform.machine()}"
     cut = "" if flight.complete else "; the log was cut off, this is all of it"

@@ -23,13 +23,15 @@ def decision_dtype(horizon: int) -> np.dtype[Any]:
     """Layout of a record for plans of `horizon` steps.
 
     `planned`: the planner was asked; `ok`: it gave a plan; `ranked`: it was ranked; `tick`: row of the noise table; `share`: of
-    the shifted plan, 0 after a reset. `planned_setpoint`, `candidate`, `sent`: rates (3) [rad/s] and thrust [m/s^2], not a
+    the shifted plan, 0 after a reset; `origin`: first row of the reference, from which the planner's positions count [m].
+    `planned_setpoint`, `candidate`, `sent`: rates (3) [rad/s] and thrust [m/s^2], not a
     number if there is none. `engaged`: the shield was engaged in this tick; `judged`: it was asked; `seen`: it had a state.
     """
     return np.dtype(
         [
             ("t_ns", "<i8"), ("planned", "u1"), ("ok", "u1"), ("ranked", "u1"), ("steps", "u1"), ("tick", "<i8"),
-            ("share", "<f4"), ("state", "<f4", (14,)), ("reference", "<f4", (horizon + 1, 9)), ("disturbance", "<f4", (3,)),
+            ("share", "<f4"), ("origin", "<f8", (3,)),
+            ("state", "<f4", (14,)), ("reference", "<f4", (horizon + 1, 9)), ("disturbance", "<f4", (3,)),
             ("previous_action", "<f4", (4,)), ("planned_setpoint", "<f8", (4,)), ("candidate", "<f8", (4,)),
             ("engaged", "u1"), ("judged", "u1"), ("seen", "u1"), ("ahead", "<f8", (14,)), ("estimate", "<f8", (3,)),
             ("decide_ns", "<i8"), ("verdict", "u1"), ("reason", "u1"), ("margin", "<f8"), ("sent", "<f8", (4,)),

@@ -23,8 +23,9 @@ from .flight_summary import FlightSummary, Tally
 from .phases import PLANNED, SILENT, TRANSITIONS, FlightEvent, Phase, next_phase
 from .realtime import Ticker
 from .reference import Move, Reference, brake, straight
-from .tick import Guidance, Instant, Outcome, Tick, level
+from .tick import Tick, level
 from .tick_interfaces import EventLog, Status, VehicleControl
+from .tick_types import Guidance, Instant, Outcome
 
 REQUEST_PERIOD_S = 0.5
 """A request that the heartbeat does not confirm is repeated after this long [s]."""

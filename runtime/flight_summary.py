@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .phases import PLANNED, Phase
-from .tick import SHIELD_OFF, Outcome
+from .tick_types import SHIELD_OFF, Outcome
 
 CAPACITY = 360_000
 """Ticks of which the duration is kept: one hour at 100 Hz; later ones overwrite the first."""

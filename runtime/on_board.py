@@ -15,7 +15,7 @@ from .predictor import PhysicsParameters
 from .reference import Pair
 from .self_test import require, self_test
 from .shield import Shield
-from .tick import SetpointLimits
+from .tick_types import SetpointLimits
 
 STATE_AGE_S = 0.05
 """Oldest state estimate that the tick uses; the shield has its own, certified limit [s]."""

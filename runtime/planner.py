@@ -29,6 +29,8 @@ RISE, FALL, SKIPPED = 1.25, 0.95, 0.99
 """A stage's estimated duration follows the measured one, by at most these factors per run: it settles near the 80th
 percentile, and a single spike costs few refinement steps. The last is for a tick without any run: a stage that was
 once too slow is tried again some time."""
+COLD = 2.0
+"""A graph takes this many times as long when the caches have gone cold."""
 FILE = "planner.npz"
 WARM_UP_RUNS = 50
 
@@ -134,6 +136,7 @@ class Planner:
         self._plan = np.zeros(shape[1:], np.float32)
         self._disagreement = np.zeros(1, np.float32)
         self._relative = np.zeros((shape[1] + 1, 9))
+        self._origin = np.zeros(3)
         self._nothing = np.zeros(shape[1:], np.float32)
 
     def _make_stages(self, bundle: Bundle) -> None:
@@ -223,21 +226,26 @@ class Planner:
             self.plan(state, rows, disturbance, self._clock_ns() + 10**9)
         self.reset()
 
-    def pre_warm(self) -> None:
-        """Run one of each graph on whatever the buffers hold, right before a tick: what it needs is in the caches then.
+    def pre_warm(self, until_ns: int) -> None:
+        """Run each of the graphs on whatever the buffers hold, right before a tick: what it needs is in the caches then.
 
         It changes nothing that a tick reads: everything that the graphs write is written anew before it is used.
+
+        Args:
+            until_ns: The tick's instant, by the planner's clock: no graph is begun that may not end before it [ns].
         """
         try:
-            for stage in (self._rollout, self._refine[0], self._rank[1]):
+            for name, stage in (("rollout", self._rollout), ("refine", self._refine[0]), ("rank", self._rank[1])):
+                if self._clock_ns() + COLD * self._estimate_ns[name] > until_ns:
+                    return
                 stage.run()
         except ORT_ERRORS:
             return  # the tick will meet it too, and say so
 
     @property
     def pre_warm_ns(self) -> int:
-        """How long before a tick `pre_warm` should begin: twice what its graphs take when warm, at most 2 ms [ns]."""
-        return min(2_000_000, round(2.0 * sum(self._estimate_ns.values())))
+        """How long before a tick `pre_warm` should begin: what its graphs take when cold, at most 2 ms [ns]."""
+        return min(2_000_000, round(COLD * sum(self._estimate_ns.values())))
 
     def applied(self, setpoint: Setpoint) -> None:
         """Tell what was really sent in this tick; the next plan's smoothness starts from it."""
@@ -292,7 +300,8 @@ class Planner:
         self._state[0, 0:3] = state[0:3] - reference[0, 0:3]
         self._state[0, 6:10] = state[6:10] / norm
         np.copyto(self._disturbance[0], disturbance, casting="same_kind")
-        self.limits.load(reference[0, 0:3])
+        np.copyto(self._origin, reference[0, 0:3])
+        self.limits.load(self._origin)
         return ""
 
     def _run(self, tick: int, deadline_ns: int) -> Plan:
@@ -337,7 +346,7 @@ class Planner:
         record["planned"], record["ok"], record["tick"] = True, plan.ok, plan.tick
         record["steps"], record["ranked"], record["share"] = plan.steps, plan.best >= 0, self._share[0]
         record["state"], record["reference"], record["disturbance"] = self._state[0], self._reference, self._disturbance[0]
-        record["previous_action"] = self._previous_action[0]
+        record["previous_action"], record["origin"] = self._previous_action[0], self._origin
         record["planned_setpoint"][:3], record["planned_setpoint"][3] = plan.setpoint.rates_rad_s, plan.setpoint.thrust_m_s2
 
     def replay(self, record: Any) -> Plan:
@@ -347,6 +356,7 @@ class Planner:
             return self._failed("as recorded", tick)
         self._state[0], self._reference[:], self._disturbance[0] = record["state"], record["reference"], record["disturbance"]
         self._previous_action[0] = record["previous_action"]
+        self.limits.load(record["origin"])
         self._have_previous = float(record["share"]) > 0.0
         self.rollout(tick)
         for _ in range(int(record["steps"])):

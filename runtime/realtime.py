@@ -137,8 +137,8 @@ class Ticker:
         clock_ns: CLOCK_MONOTONIC [ns].
         sleep: Sleeps about that many seconds.
         spin_ns: Awake before the instant [ns].
-        warm: Called once before every instant, when `warm_ns` are left: it brings code and data back into the caches, which a
-            sleep lets go cold (docs/architecture.md). None: nothing is done.
+        warm: Called once before every instant, when `warm_ns` are left, with that instant [ns], by which it must be done: it brings
+            code and data back into the caches, which a sleep lets go cold (docs/architecture.md). None: nothing is done.
         warm_ns: How long before the instant `warm` is called: its own time, with room [ns].
     """
 
@@ -148,7 +148,7 @@ class Ticker:
         clock_ns: Callable[[], int] = time.monotonic_ns,
         sleep: Callable[[float], None] = _sleep,
         spin_ns: int = SPIN_NS,
-        warm: Callable[[], None] | None = None,
+        warm: Callable[[int], None] | None = None,
         warm_ns: int = 0,
     ) -> None:
         self.period_ns = period_ns
@@ -176,8 +176,8 @@ class Ticker:
         nominal_ns = self._next_ns + skipped * self.period_ns
         if self._warm is not None:
             self._sleep_until(nominal_ns - self._warm_ns)
-            if nominal_ns - self._clock_ns() > self._warm_ns // 2:  # woken up in time for it
-                self._warm()
+            if self._clock_ns() < nominal_ns:
+                self._warm(nominal_ns)
         left_ns = self._sleep_until(nominal_ns)
         self._next_ns = nominal_ns + self.period_ns
         return nominal_ns, -left_ns, skipped

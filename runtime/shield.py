@@ -23,6 +23,7 @@ import numpy as np
 from tubepilot.firmware_bridge.types import Setpoint
 
 from .bundle import Bundle
+from .keep_clear import KeepClear
 from .shield_assumed import Assumed, Triple, assumed_from
 from .shield_backup import BackupPolicy
 from .shield_decision import Decision, Reason, Verdict
@@ -46,15 +47,15 @@ class Shield:
     Args:
         backup, shield: ONNX bytes, hashes checked.
         assumed: Numbers of the certificate.
-        fence_m: Horizontal distance from where the shield was engaged that the tube around the anchor may reach [m].
+        clear: What the vehicle must stay clear of; a fence of 30 m around where the shield is engaged if None.
 
     Raises:
         BundleError: a graph does not load or has other inputs.
     """
 
-    def __init__(self, backup: bytes, shield: bytes, assumed: Assumed, fence_m: float = 30.0) -> None:
+    def __init__(self, backup: bytes, shield: bytes, assumed: Assumed, clear: KeepClear | None = None) -> None:
         self.assumed = assumed
-        self._set = CertifiedSet(shield, assumed, fence_m)
+        self._set = CertifiedSet(shield, assumed, KeepClear() if clear is None else clear)
         self._backup = BackupPolicy(backup)
         self._prediction = Prediction(assumed)
         self._monitor = Monitor(assumed)
@@ -64,10 +65,10 @@ class Shield:
         self._forget()
 
     @classmethod
-    def from_bundle(cls, bundle: Bundle, fence_m: float = 30.0) -> Shield:
+    def from_bundle(cls, bundle: Bundle, clear: KeepClear | None = None) -> Shield:
         """Shield of a bundle, which was checked when it was read."""
         files = bundle.files
-        return cls(files["backup.onnx"], files["shield.onnx"], assumed_from(files["certificate.toml"]), fence_m)
+        return cls(files["backup.onnx"], files["shield.onnx"], assumed_from(files["certificate.toml"]), clear)
 
     @property
     def lead_s(self) -> float:
@@ -81,6 +82,10 @@ class Shield:
         self._last: Setpoint | None = None
         self._acting: tuple[Command, ...] = ()  # the set-points of the last two ticks, newest first
         self._thrust: float | None = None
+
+    def keep_clear(self, clear: KeepClear) -> None:
+        """Say what the vehicle must stay clear of, before the shield is engaged; in the frame of the states."""
+        self._set.clear = clear
 
     def engage(self, predicted: Sequence[float]) -> None:
         """Start to judge; the geofence is measured from here.
@@ -146,7 +151,7 @@ class Shield:
         reason, held, margin = self._admit(now, d, command)
         if reason is Reason.OK:
             return reason, held, margin, candidate
-        if reason is Reason.GEOFENCE:
+        if reason in (Reason.GEOFENCE, Reason.OBSTACLE):
             return reason, None, margin, None
         for blend in self._blends(now, d, command):
             milder, held, margin = self._admit(now, d, blend)
@@ -155,7 +160,7 @@ class Shield:
         return reason, None, margin, None
 
     def _admit(self, now: Present, d: Triple, command: Command) -> tuple[Reason, Held | None, float]:
-        """Whether the states that a set-point can lead to lie in S for a fenced anchor; the best one, and its margin."""
+        """Whether the states that a set-point can lead to lie in S for an anchor with room to stop; the best one, and its margin."""
         a, most = self.assumed, self._rate_limit
         if not a.thrust_min_m_s2 <= command[3] <= a.thrust_max_m_s2:
             return Reason.SETPOINT_LIMIT, None, math.nan
@@ -165,15 +170,14 @@ class Shield:
         states, wanted = prediction.ahead(now, command, self._set.limited(d)), prediction.turn(now, command)
         spread = prediction.spread(now, wanted, self._acting)
         options = self._set.anchors(states[1], d, self._held)
-        groups = [prediction.judged(states, spread, wanted, held.anchor, held.disturbance) for held in options]
-        best: Held | None = None
-        best_margin = math.nan
-        for held, margin in zip(options, self._set.margins(groups, options), strict=True):
-            if (best is None or margin > best_margin) and self._set.fenced(held):
-                best, best_margin = held, margin
-        if best is None:
-            return Reason.GEOFENCE, None, math.nan
-        return Reason.OK if best_margin > 0.0 else Reason.WOULD_LEAVE_SET, best, best_margin
+        margins = self._set.admitted(states, wanted, spread, options)
+        best, blocked = max(margins), Reason.WOULD_LEAVE_SET
+        for number in _ranked(margins):
+            if margins[number] > 0.0:
+                blocked = self._set.blocked(number, options[number])
+                if blocked is Reason.OK:
+                    return Reason.OK, options[number], margins[number]
+        return blocked, None, best
 
     def _blends(self, now: Present, d: Triple, command: Command) -> list[Command]:
         """The set-point, cut to its limits and drawn towards the backup policy's; each is judged like any other."""
@@ -201,12 +205,13 @@ class Shield:
 
     def _fall_back(self, x: list[float], now: Present, d: Triple, reason: Reason) -> Decision:
         """The backup policy towards the anchor held last; from outside S it is sent all the same, but not for long."""
-        held, margin = self._best(now, [self._held] if self._held is not None else self._set.anchors(now.flat, d, None))
+        options = [self._held] if self._held is not None else self._set.anchors(now.flat, d, None)
+        held, margin, _ = self._best(now, options)
         if margin <= 0.0:
             # Another anchor only if it is better for sure: the one held stays covered though the margin, which takes off
             # the estimate's errors, and the ticks between two steps of the proof may show it slightly outside.
-            other, other_margin = self._best(now, self._set.anchors(now.flat, d, self._held))
-            if other_margin > 0.0:
+            other, other_margin, has_room = self._best(now, self._set.anchors(now.flat, d, self._held))
+            if has_room:
                 held, margin = other, other_margin
         outside = margin <= 0.0
         if self._monitor.count(Reason.OUTSIDE_SET, outside) > OUTSIDE_TICKS:
@@ -219,11 +224,15 @@ class Shield:
         self._keep(x, setpoint)
         return Decision(setpoint, Verdict.BACKUP, Reason.OUTSIDE_SET if outside else reason, margin)
 
-    def _best(self, now: Present, options: list[Held]) -> tuple[Held, float]:
-        """The anchor for which the present state has the largest margin, and that margin; the first of equal ones."""
-        margins = self._set.margins([[(now.flat, self._prediction.present(now.flat))]] * len(options), options)
-        margin = max(margins)
-        return options[margins.index(margin)], margin
+    def _best(self, now: Present, options: list[Held]) -> tuple[Held, float, bool]:
+        """The anchor with the largest margin for the present state among those with room to stop, else among all; its margin, and
+        whether there is room from a state inside S."""
+        margins = self._set.present(now.flat, options)
+        ranked = _ranked(margins)
+        for number in ranked:
+            if margins[number] > 0.0 and self._set.blocked(number, options[number]) is Reason.OK:
+                return options[number], margins[number], True
+        return options[ranked[0]], margins[ranked[0]], False
 
     def _blind(self, reason: Reason) -> Decision:
         """No usable state: the last set-point once more, for `BLIND_TICKS` at most, then nothing."""
@@ -284,6 +293,11 @@ def _usable_command(setpoint: Setpoint) -> Command | None:
     roll, pitch, yaw = setpoint.rates_rad_s.tolist()
     command = (roll, pitch, yaw, float(setpoint.thrust_m_s2))
     return command if all(map(math.isfinite, command)) else None
+
+
+def _ranked(margins: Sequence[float]) -> list[int]:
+    """Places of the margins from the largest to the smallest; of equal ones the first comes first."""
+    return sorted(range(len(margins)), key=lambda number: -margins[number])
 
 
 def _cut(value: float, most: float) -> float:

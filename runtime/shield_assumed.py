@@ -17,9 +17,6 @@ Triple = tuple[float, float, float]
 class Assumed:
     """Numbers of the certificate that the shield needs; pairs are (horizontal, vertical)."""
 
-    position_error_m: float
-    velocity_error_m_s: float
-    attitude_error_rad: float
     rate_error_rad_s: float
     acceleration_m_s2: Pair
     disturbance_estimate_m_s2: Pair
@@ -33,15 +30,12 @@ class Assumed:
     drag_1_s: Pair
     thrust_gain: float
     gravity_m_s2: float
-    jerk_disturbance_m_s3: Pair
     rate_gain: Triple
     rate_offset_rad_s: Triple
     rate_limit_rad_s: Triple
     thrust_min_m_s2: float
     thrust_max_m_s2: float
-    tube_m: Pair
     anchor: tuple[Triple, Triple]
-    gain: tuple[Triple, Triple]
 
     @property
     def admitted_rates_rad_s(self) -> Triple:
@@ -85,11 +79,7 @@ def assumed_from(certificate: bytes) -> Assumed:
     try:
         e, backup = table["assumptions"], table["backup"]
         horizontal, vertical = table["set"]["anchor"]
-        gain_horizontal, gain_vertical = backup["gain"]
         return Assumed(
-            position_error_m=_number(e["position_error_m"]),
-            velocity_error_m_s=_number(e["velocity_error_m_s"]),
-            attitude_error_rad=_number(e["attitude_error_rad"]),
             rate_error_rad_s=_number(e["rate_error_rad_s"]),
             acceleration_m_s2=_pair(e["acceleration_m_s2"]),
             disturbance_estimate_m_s2=_pair(e["disturbance_estimate_m_s2"]),
@@ -103,15 +93,12 @@ def assumed_from(certificate: bytes) -> Assumed:
             drag_1_s=_pair(e["drag_1_s"]),
             thrust_gain=_number(backup["thrust_gain"]),
             gravity_m_s2=_number(e["gravity_m_s2"]),
-            jerk_disturbance_m_s3=_pair(table["disturbance"]["jerk_m_s3"]),
             rate_gain=_triple(backup["rate_gain"]),
             rate_offset_rad_s=_triple(backup["rate_offset_rad_s"]),
             rate_limit_rad_s=_triple(backup["rate_limit_rad_s"]),
             thrust_min_m_s2=_number(backup["thrust_min_m_s2"]),
             thrust_max_m_s2=_number(backup["thrust_max_m_s2"]),
-            tube_m=_pair(table["tube"]["position_m"]),
             anchor=(_triple(horizontal), _triple(vertical)),
-            gain=(_triple(gain_horizontal), _triple(gain_vertical)),
         )
     except KeyError as error:
         raise BundleError(f"certificate.toml lacks {error}; run `tubepilot certify` again") from error

@@ -31,6 +31,7 @@ class Reason(IntEnum):
     RATE_RESIDUAL = 9
     MISSED_TICKS = 10
     SOFTENED = 11
+    OBSTACLE = 12
 
 
 @dataclass(frozen=True, slots=True)

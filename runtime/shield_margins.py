@@ -1,6 +1,7 @@
-"""Membership in the certified set S: margins by the shield graph, the anchors that are tried, and the geofence.
+"""Membership in the certified set S by the shield graph, the anchors that are tried, and whether there is room to stop.
 
-Docs: docs/certificate.md, section 6. The graph (float64) holds the facets and takes 1e-9 off for rounding.
+Docs: docs/certificate.md, section 6. The graph (float64) holds the tables of the certificate: the one-tick admission box, the
+facets, and the tubes in which the vehicle stops. It takes 1e-9 off for rounding.
 """
 
 from __future__ import annotations
@@ -11,13 +12,20 @@ from dataclasses import dataclass
 
 from tubepilot.firmware_bridge.errors import BundleError
 
+from .keep_clear import KeepClear
 from .session import bind, buffers, open_session
 from .shield_assumed import Assumed, Triple
-from .shield_states import Flat, Radii, dot
+from .shield_decision import Reason
+from .shield_states import Flat, dot
 
 ANCHORS = (0.7, 1.0, 1.3)
 """Multiples of the best position from the anchor that are tried; the fourth candidate is the anchor held last."""
-INPUTS = {"horizontal", "vertical", "radius_horizontal", "radius_vertical"}
+OPTIONS = 4
+INPUTS = {"states", "held", "wanted", "spread", "instants", "near"}
+OUTPUTS = {"margin", "radii", "room"}
+PRESENT, TAKE_OVER = (0, 0), (1, 2)
+"""Rows of the admission box: the present state; the first and last instant at which the backup can have taken over."""
+STILL: Triple = (0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,31 +42,31 @@ class CertifiedSet:
     Args:
         graph: Bytes of shield.onnx, hash checked.
         assumed: Numbers of the certificate.
-        fence_m: Horizontal distance from home that the tube around an anchor may reach [m].
+        clear: What the vehicle must stay clear of.
 
     Raises:
         BundleError: the graph does not load or has other inputs.
     """
 
-    def __init__(self, graph: bytes, assumed: Assumed, fence_m: float) -> None:
+    def __init__(self, graph: bytes, assumed: Assumed, clear: KeepClear) -> None:
         self._session = open_session(graph, "shield.onnx")
         self._in, self._out = buffers(self._session, "shield.onnx")
-        if set(self._in) != INPUTS or set(self._out) != {"margin"}:
+        if set(self._in) != INPUTS or set(self._out) != OUTPUTS:
             raise BundleError("shield.onnx has other inputs or outputs than this version; export the bundle again")
         self._binding = bind(self._session, self._in, self._out)
-        self._horizontal = self._in["horizontal"].reshape(-1)
-        self._vertical = self._in["vertical"].reshape(-1)
-        self._radius_horizontal = self._in["radius_horizontal"].reshape(-1)
-        self._radius_vertical = self._in["radius_vertical"].reshape(-1)
-        self._margin = self._out["margin"]
+        self._states, self._held = self._in["states"].reshape(-1), self._in["held"].reshape(-1)
+        self._wanted, self._spread = self._in["wanted"].reshape(-1), self._in["spread"].reshape(-1)
+        self._instants, self._near = self._in["instants"], self._in["near"]
+        self._margin, self._room = self._out["margin"], self._out["room"]
         self._map = assumed.anchor
         self._limit = assumed.estimate_limit_m_s2
-        self._tube_m, self._fence_m = assumed.tube_m[0], fence_m
-        self._home: tuple[float, float] = (0.0, 0.0)
+        self.clear = clear
+        self._rooms: list[list[float]] = [[math.inf] * OPTIONS] * 2
+        self._is_near = False
 
     def engage(self, position_m: Sequence[float]) -> None:
         """Measure the geofence from here."""
-        self._home = (float(position_m[0]), float(position_m[1]))
+        self.clear.engage(position_m)
 
     def limited(self, disturbance: Triple) -> Triple:
         """The disturbance estimate, cut to its limits per axis [m/s^2]."""
@@ -76,41 +84,63 @@ class CertifiedSet:
         result = [Held((px - share * best_x, py - share * best_y, pz - share * best_z), d) for share in ANCHORS]
         return [*result, held if held is not None else result[1]]
 
-    def margins(self, groups: Sequence[Sequence[tuple[Flat, Radii]]], options: Sequence[Held]) -> list[float]:
-        """For each option, the least margin of its states to the edge of S, all errors within their radii: to that stage of S for
-        which it is largest.
+    def admitted(self, states: Sequence[Flat], wanted: Triple, spread: float, options: Sequence[Held]) -> list[float]:
+        """For each anchor, the least margin of the states in which the backup policy can take over from a set-point.
 
         Args:
-            groups: For each option its states with their radii, as many for each.
-            options: So many that options times states are no more than the points of the graph.
+            states: Where it leads nominally, at the first and the last instant of a take-over.
+            wanted: What it asks of the jerk, see `Prediction.turn` [m/s^3].
+            spread: See `Prediction.spread` [m/s^3].
+            options: `OPTIONS` anchors.
 
         Returns:
             Positive: every state lies in S. Minus infinity: a margin was not a finite number.
         """
-        horizontal: list[float] = []
-        vertical: list[float] = []
-        off_horizontal: list[float] = []
-        off_vertical: list[float] = []
-        for held, group in zip(options, groups, strict=True):
-            (qx, qy, qz), (dx, dy, dz) = held.anchor, held.disturbance
-            for flat, radii in group:
-                (px, py, pz), (vx, vy, vz), (ax, ay, az) = flat.position, flat.velocity, flat.acceleration
-                jx, jy, jz = flat.jerk
-                horizontal += (px - qx, py - qy, vx, vy, ax + dx, ay + dy, jx, jy)
-                vertical += (pz - qz, vz, az + dz, jz)
-                off_horizontal += radii.horizontal
-                off_vertical += radii.vertical
-        size = len(vertical)
-        self._horizontal[: 2 * size] = horizontal
-        self._vertical[:size] = vertical
-        self._radius_horizontal[:size] = off_horizontal
-        self._radius_vertical[:size] = off_vertical
-        self._session.run_with_iobinding(self._binding)
-        # All states of an option must lie in one and the same stage; numpy's least and largest of a nan is nan.
-        found = self._margin[: size // 4].reshape(len(options), len(groups[0]), -1).min(axis=1).max(axis=1)
-        return [margin if math.isfinite(margin) else -math.inf for margin in found.tolist()]
+        return self._margins(states, wanted, spread, TAKE_OVER, options)
 
-    def fenced(self, held: Held) -> bool:
-        """Whether the tube around an anchor stays within the geofence."""
-        x, y = held.anchor[0] - self._home[0], held.anchor[1] - self._home[1]
-        return math.sqrt(x * x + y * y) + self._tube_m <= self._fence_m
+    def present(self, flat: Flat, options: Sequence[Held]) -> list[float]:
+        """For each of up to `OPTIONS` anchors, the margin of the present state, its estimate's errors taken off."""
+        filled = [*options, *[options[0]] * (OPTIONS - len(options))]
+        return self._margins((flat, flat), STILL, 0.0, PRESENT, filled)[: len(options)]
+
+    def _margins(
+        self, states: Sequence[Flat], wanted: Triple, spread: float, instants: tuple[int, int], options: Sequence[Held]
+    ) -> list[float]:
+        first, last = states
+        columns: list[float] = []
+        taken: list[float] = []
+        for axis in (0, 1, 2):
+            for flat in (first, last):
+                columns += (flat.position[axis], flat.velocity[axis], flat.acceleration[axis], flat.jerk[axis])
+            for held in options:
+                taken += (held.anchor[axis], 0.0, -held.disturbance[axis], 0.0)
+        self._states[:], self._held[:] = columns, taken
+        self._wanted[:], self._spread[:], self._instants[:] = wanted, spread, instants
+        self._run(near=False)
+        found: list[list[float]] = self._margin.tolist()
+        return [_least(column) for column in zip(*found, strict=True)]
+
+    def _run(self, near: bool) -> None:
+        self._near[0] = self._is_near = near
+        self._session.run_with_iobinding(self._binding)
+        self._rooms = self._room.tolist()
+
+    def blocked(self, number: int, held: Held) -> Reason:
+        """Whether the vehicle, stopping at an anchor, could leave the fence or touch an obstacle; OK if not.
+
+        The tube of the whole set decides if it is clear; else the graph looks for the smallest one that holds the states.
+
+        Args:
+            number: Which of the anchors of the last margins it is; its margin is positive.
+            held: That anchor.
+        """
+        found = self.clear.blocked(held.anchor, self._rooms[0][number], self._rooms[1][number])
+        if found is Reason.OK or self._is_near:
+            return found
+        self._run(near=True)
+        return self.clear.blocked(held.anchor, self._rooms[0][number], self._rooms[1][number])
+
+
+def _least(margins: Sequence[float]) -> float:
+    """The smallest; minus infinity if one is not a finite number."""
+    return min(margins) if all(map(math.isfinite, margins)) else -math.inf

@@ -1,4 +1,4 @@
-"""States in the coordinates of S, where a set-point leads them, and by how much the true ones can be off.
+"""States in the coordinates of S, and where a set-point leads them.
 
 Docs: docs/certificate.md, sections 2 and 6. Plain floats: at three components numpy costs ten times more, and the order of
 every sum is the one written here, on every machine. What float64 rounds in it is far below the 1e-9 that the shield graph
@@ -51,14 +51,6 @@ class Present:
 
 
 @dataclass(frozen=True, slots=True)
-class Radii:
-    """By how much position, velocity, acceleration and jerk can be off: Euclidean in the horizontal plane, and vertically."""
-
-    horizontal: tuple[float, float, float, float]
-    vertical: tuple[float, float, float, float]
-
-
-@dataclass(frozen=True, slots=True)
 class _Instant:
     """What one of the judged instants needs, none of it dependent on the state.
 
@@ -67,20 +59,12 @@ class _Instant:
         rate_share: How far the rates have gone towards their set-point.
         mean_share: The same on average since the instant of the tick.
         thrust_decay: What is left of the thrust's distance from its target.
-        old_share: How far a set-point that acts too long, or the judged one that acts too early, may have drawn the rates.
-        new_share: How far the rate set-point of the backup policy may have.
-        late_share: How far the thrust of the backup policy may have, beyond the period of the judged one.
-        early_s: How long the backup's rate set-point can have acted [s].
     """
 
     t_s: float
     rate_share: float
     mean_share: float
     thrust_decay: float
-    old_share: float
-    new_share: float
-    late_share: float
-    early_s: float
 
 
 def dot(a: Triple, b: Triple) -> float:
@@ -124,7 +108,7 @@ class Prediction:
     """Where set-points lead within the window, and how sure that is.
 
     A set-point is judged where the backup policy can have taken over in full: a period after s_k at the earliest, and at the
-    latest after the missed ticks too, or at s_k + window. Between the two the curvature bound is taken off.
+    latest after the missed ticks too, or at s_k + window. By how much the states there can be off is in the shield graph.
 
     Args:
         assumed: Numbers of the certificate.
@@ -132,28 +116,15 @@ class Prediction:
 
     def __init__(self, assumed: Assumed) -> None:
         self._assumed = a = assumed
-        lead_s = max(a.window_s - a.tick_s, 0.0)  # how long before s_k the backup's rates can begin to act
         last_s = max((1 + a.missed_ticks) * a.tick_s, a.window_s)
-        self._instants = self._instant(a.tick_s, 0.0, lead_s), self._instant(last_s, lead_s, lead_s)
-        self._bend = (last_s - a.tick_s) ** 2 / 8.0
-        self._rate_error = math.sqrt(2.0)
-        self._slower = 1.0 - a.rate_lag_s / a.thrust_lag_s
+        self._instants = self._instant(a.tick_s), self._instant(last_s)
 
-    def _instant(self, t_s: float, late_s: float, lead_s: float) -> _Instant:
-        """Shares at an instant, the backup's thrust acting for `late_s` at most, and its rates for `lead_s` more than a period."""
-        a = self._assumed
-        lag = a.rate_lag_s
+    def _instant(self, t_s: float) -> _Instant:
+        """Shares at an instant."""
+        lag = self._assumed.rate_lag_s
         share = 1.0 - math.exp(-t_s / lag)
-        early_s = a.tick_s + late_s + lead_s
         return _Instant(
-            t_s=t_s,
-            rate_share=share,
-            mean_share=1.0 - share * lag / t_s,
-            thrust_decay=math.exp(-t_s / a.thrust_lag_s),
-            old_share=max(share, (1.0 - math.exp(-a.window_s / lag)) * math.exp(-t_s / lag)),
-            new_share=1.0 - math.exp(-early_s / lag),
-            late_share=1.0 - math.exp(-late_s / lag),
-            early_s=early_s,
+            t_s=t_s, rate_share=share, mean_share=1.0 - share * lag / t_s, thrust_decay=math.exp(-t_s / self._assumed.thrust_lag_s)
         )
 
     def turn(self, now: Present, command: Command) -> Triple:
@@ -220,71 +191,3 @@ class Prediction:
             difference = (turn[0] - wanted[0], turn[1] - wanted[1], turn[2] - wanted[2])
             largest = max(largest, math.sqrt(dot(difference, difference)))
         return largest
-
-    def judged(
-        self, states: Sequence[Flat], spread: float, wanted: Triple, anchor: Triple, disturbance: Triple
-    ) -> list[tuple[Flat, Radii]]:
-        """The states in which the backup policy can have taken over in full, and what each can be off by.
-
-        Its rate set-point replaces the judged one somewhere within the window, its thrust set-point a period after s_k. So each
-        nominal state stands here twice: as if the judged rates acted throughout, and as if the backup's had replaced them as
-        early as they can; S is convex, so what lies between lies in it too (docs/certificate.md, section 6).
-
-        Args:
-            states: From `ahead`.
-            spread: See `spread` [m/s^3].
-            wanted: What the judged set-point asks of the jerk, see `turn` [m/s^3].
-            anchor, disturbance: What the backup would hold [m], [m/s^2].
-        """
-        result = []
-        for flat, instant in zip(states, self._instants, strict=True):
-            asked = self.feedback(flat, anchor, disturbance)
-            c = flat.thrust or math.nan
-            (ax, ay, az), (jx, jy, jz), share = flat.acceleration, flat.jerk, instant.new_share
-            up = ax / c, ay / c, (az + self._assumed.gravity_m_s2) / c
-            along = dot(up, asked)
-            cx = share * (asked[0] - along * up[0] - wanted[0])
-            cy = share * (asked[1] - along * up[1] - wanted[1])
-            cz = share * (asked[2] - along * up[2] - wanted[2])
-            change = math.sqrt(cx * cx + cy * cy + cz * cz)
-            thrust = abs(along - self._slower * dot(up, flat.jerk))
-            other = Flat(flat.position, flat.velocity, flat.acceleration, (jx + cx, jy + cy, jz + cz), flat.thrust)
-            radii = self._radii(flat, instant, spread, change, thrust)
-            result += [(flat, radii), (other, radii)]
-        return result
-
-    def feedback(self, flat: Flat, anchor: Triple, disturbance: Triple) -> Triple:
-        """The feedback nu of the backup policy, world [m/s^3]; arguments as in `judged`."""
-        (px, py, pz), (vx, vy, vz), (ax, ay, az) = flat.position, flat.velocity, flat.acceleration
-        horizontal, vertical = self._assumed.gain
-        return (
-            dot(horizontal, (px - anchor[0], vx, ax + disturbance[0])),
-            dot(horizontal, (py - anchor[1], vy, ay + disturbance[1])),
-            dot(vertical, (pz - anchor[2], vz, az + disturbance[2])),
-        )
-
-    def present(self, flat: Flat) -> Radii:
-        """What the state at the instant of the tick can be off by: the error E of the estimate."""
-        a = self._assumed
-        jerk = self._rate_error * flat.thrust * a.rate_error_rad_s + math.sqrt(dot(flat.jerk, flat.jerk)) * a.attitude_error_rad
-        row = (a.position_error_m, a.velocity_error_m_s, flat.thrust * a.attitude_error_rad, jerk)
-        return Radii(row, row)
-
-    def _radii(self, flat: Flat, instant: _Instant, spread: float, change: float, thrust: float) -> Radii:
-        """What a state of `judged` can be off by, given how far set-points that act too long or too early, the backup's rates
-        and its thrust slope are from the judged ones [m/s^3]."""
-        a, t, late_s = self._assumed, instant.t_s, instant.early_s
-        turn = math.sqrt(dot(flat.jerk, flat.jerk))
-        start = self._rate_error * flat.thrust * a.rate_error_rad_s
-        known = turn * a.attitude_error_rad + instant.old_share * spread + instant.late_share * thrust
-        rows = []
-        for axis in (0, 1):
-            other = a.jerk_disturbance_m_s3[axis]
-            # straight lines between the instants: gap^2 / 8 times the largest second derivative
-            bend = self._bend * (turn + spread + change + thrust + other) / a.rate_lag_s**2
-            moved = known + instant.rate_share * other + bend
-            acceleration = flat.thrust * a.attitude_error_rad + t * (start + moved) + late_s * change
-            velocity = a.velocity_error_m_s + t * (a.acceleration_m_s2[axis] + acceleration)
-            jerk = start * (1.0 - instant.rate_share) + moved
-            rows.append((a.position_error_m + t * velocity, velocity, acceleration, jerk))
-        return Radii(rows[0], rows[1])

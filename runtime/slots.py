@@ -23,9 +23,9 @@ from pathlib import Path
 from tubepilot.firmware_bridge.errors import BundleError, InputError, TubepilotError
 
 from .slot_check import SlotFacts, examine
+from .slots_pointer import SLOTS, read_active, sync_directory, write_active
 
-SLOTS = ("slot-a", "slot-b")
-ACTIVE, TRIAL, FLOOR = "active", "trial.json", "floor.json"
+TRIAL, FLOOR = "trial.json", "floor.json"
 INCOMING = "incoming"
 
 
@@ -48,14 +48,6 @@ class Status:
     floor: int
 
 
-def _sync_directory(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
 def _write(path: Path, value: dict[str, object]) -> None:
     """Write a small JSON file so that its name always stands for a whole one."""
     temporary = path.with_name(f".{path.name}.new")
@@ -64,7 +56,7 @@ def _write(path: Path, value: dict[str, object]) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     os.replace(temporary, path)
-    _sync_directory(path.parent)
+    sync_directory(path.parent)
 
 
 def _read(path: Path) -> dict[str, object]:
@@ -77,14 +69,6 @@ def _read(path: Path) -> dict[str, object]:
     return value if isinstance(value, dict) else {}
 
 
-def _link(target: Path, slot: str) -> None:
-    temporary = target / f".{ACTIVE}.new"
-    temporary.unlink(missing_ok=True)
-    temporary.symlink_to(slot)
-    os.replace(temporary, target / ACTIVE)
-    _sync_directory(target)
-
-
 def status(target: Path) -> Status:
     """What the target holds now.
 
@@ -94,10 +78,7 @@ def status(target: Path) -> Status:
     Raises:
         InputError: `active` is not a link to one of the slots.
     """
-    link = target / ACTIVE
-    active = os.readlink(link) if link.is_symlink() else None
-    if (active is None and link.exists()) or (active is not None and active not in SLOTS):
-        raise InputError(f"{link} must be a link to {' or '.join(SLOTS)}; move what is there and flash again")
+    active = read_active(target)
     inactive = SLOTS[1] if active == SLOTS[0] else SLOTS[0]
     trial = _read(target / TRIAL)
     on_trial = active is not None and trial.get("slot") == active
@@ -160,8 +141,8 @@ def sync(folder: Path) -> None:
         if entry.is_file() and not entry.is_symlink():
             with entry.open("rb") as stream:
                 os.fsync(stream.fileno())
-    _sync_directory(folder)
-    _sync_directory(folder.parent)
+    sync_directory(folder)
+    sync_directory(folder.parent)
 
 
 def admit(target: Path, keys: Path | None, allow_rollback: bool = False) -> SlotFacts:
@@ -208,7 +189,7 @@ def place(target: Path) -> str:
     slot = status(target).inactive
     clear(target / slot)
     os.rename(target / INCOMING, target / slot)
-    _sync_directory(target)
+    sync_directory(target)
     return slot
 
 
@@ -226,7 +207,7 @@ def activate(target: Path, slot: str, facts: SlotFacts) -> None:
     if facts.version >= now.floor:
         _write(target / FLOOR, {"version": facts.version, "manifest_sha256": facts.manifest_sha256})
     _write(target / TRIAL, {"slot": slot, "previous": now.active})
-    _link(target, slot)
+    write_active(target, slot)
 
 
 def install(target: Path, keys: Path | None, allow_rollback: bool = False) -> int:
@@ -297,7 +278,7 @@ def mark_good(target: Path, keys: Path | None) -> int:
         raise InputError(f"{target} holds no bundle; flash one first")
     version = examine(target / now.active, keys).version
     (target / TRIAL).unlink(missing_ok=True)
-    _sync_directory(target)
+    sync_directory(target)
     return version
 
 
@@ -316,37 +297,55 @@ def fall_back(target: Path) -> str:
     now = status(target)
     if not now.trial or now.previous is None:
         raise InputError(f"{target} has no slot on trial with another to fall back to; flash the bundle you want")
-    _link(target, now.previous)
+    write_active(target, now.previous)
     (target / TRIAL).unlink(missing_ok=True)
-    _sync_directory(target)
+    sync_directory(target)
     return now.previous
 
 
-def flyable(target: Path, keys: Path | None) -> Path:
-    """The slot to fly: the active one, or the last good one if the active one is on trial and fails its checks.
+def begin_start(target: Path) -> tuple[Path, str]:
+    """Choose the slot to start, and note that a slot on trial is being started.
+
+    The note stays if the start dies with it; the next start then goes back to the last good slot.
 
     Args:
         target: Target directory.
-        keys: Folder of trusted public keys; the default one if None.
 
     Returns:
-        The slot's directory.
+        The slot's directory, and what the user must know; empty if nothing.
 
     Raises:
         InputError: the target holds no bundle.
-        BundleError: no slot passes its checks.
     """
-    now = status(target)
+    now, said = status(target), ""
     if now.active is None:
         raise InputError(f"{target} holds no bundle; flash one first")
-    try:
-        examine(target / now.active, keys)
-    except BundleError:
-        if now.previous is None:
-            raise
-        examine(target / now.previous, keys)
-        return target / fall_back(target)
-    return target / now.active
+    if now.trial and now.previous is not None and _read(target / TRIAL).get("starting") is True:
+        said = f"{now.active} was started on trial and never came up; back to {now.previous}, the last good slot"
+        fall_back(target)
+        now = status(target)
+    elif now.trial:
+        _write(target / TRIAL, {"slot": now.active, "previous": now.previous, "starting": True})
+    return target / str(now.active), said
+
+
+def end_start(target: Path, came_up: bool) -> str:
+    """Take the note of `begin_start` back; a slot on trial that did not come up gives way to the last good one.
+
+    Args:
+        target: Target directory.
+        came_up: The bundle was loaded, passed its self-test, and plans in time.
+
+    Returns:
+        What the user must know; empty if nothing.
+    """
+    now = status(target)
+    if not now.trial:
+        return ""
+    if not came_up and now.previous is not None:
+        return f"{now.active} was on trial and does not come up: {target} is back at {fall_back(target)}, the last good slot"
+    _write(target / TRIAL, {"slot": now.active, "previous": now.previous})
+    return ""
 
 
 def _arguments() -> argparse.ArgumentParser:

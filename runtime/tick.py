@@ -2,8 +2,8 @@
 
 Nothing escapes from a tick. A stage that fails counts as failed and hands on "nothing"; with no plan, or one that came
 too late, the shield sends its backup set-point; with no state, it decides what that means. The two deadlines of a tick
-are `TickSettings.plan_by_s` (no refinement step starts later) and `TickSettings.send_by_s` (a plan later than this is
-not used and the tick counts as an overrun).
+are `TickSettings.plan_by_s` (no refinement step starts later; given to the planner in `Tick._plan`) and `TickSettings.send_by_s`
+(a plan later than this is not used, `Tick._plan`; a set-point that leaves later counts as an overrun, `Tick.run`).
 """
 
 from __future__ import annotations
@@ -11,184 +11,23 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from enum import IntEnum
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
-from tubepilot.firmware_bridge.types import GRAVITY_M_S2, FlightMode, Setpoint, Vector, VehicleState
+from tubepilot.firmware_bridge.types import GRAVITY_M_S2, Setpoint, Vector, VehicleState
 
 from .local_frame import LocalFrame
 from .observer import DisturbanceObserver
-from .phases import Phase
 from .predictor import Predictor
 from .reference import Reference, rows
-from .state_check import Fault, StateLimits, check
-from .tick_interfaces import (
-    DecisionLike,
-    DecisionLogLike,
-    NotingPlanner,
-    PlanLike,
-    PlannerLike,
-    RecorderLike,
-    ShieldLike,
-    Status,
-    VehicleLink,
-)
+from .state_check import Fault, check
+from .tick_interfaces import DecisionLogLike, NotingPlanner, PlannerLike, RecorderLike, ShieldLike, VehicleLink
+from .tick_record import note_decision, record_setpoint, record_tick
+from .tick_types import SHIELD_OFF, Guidance, Instant, Outcome, Stage, TickSettings, Work
 from .trim import Trim
 
-PLAN_SHARE, SEND_SHARE = 0.6, 0.85
-"""Shares of the tick period at which the last refinement step must be done, and after which a plan is not used."""
-
-WAIT_SHARE = 0.25
-"""Share of the tick period for which a state that is too old is waited for."""
-
-SHIELD_OFF = 255
-"""Verdict in the flight log while the shield is not engaged."""
-
-_MODES = {mode: index for index, mode in enumerate(FlightMode)}
 _T = TypeVar("_T")
-
-
-class Stage(IntEnum):
-    """The stages of a tick, in order."""
-
-    STATE = 0
-    OBSERVE = 1
-    PREDICT = 2
-    PLAN = 3
-    SHIELD = 4
-    SEND = 5
-    RECORD = 6
-
-
-@dataclass(frozen=True, slots=True)
-class SetpointLimits:
-    """What a set-point may ask: magnitude of each body rate [rad/s], least and greatest thrust [m/s^2]."""
-
-    rate_rad_s: tuple[float, float, float] = (math.inf, math.inf, math.inf)
-    thrust_min_m_s2: float = 0.0
-    thrust_max_m_s2: float = math.inf
-
-    def clip(self, setpoint: Setpoint) -> Setpoint:
-        """The nearest set-point within the limits; the same object if it is within."""
-        asked = setpoint.rates_rad_s.tolist()
-        rates = [min(max(rate, -most), most) for rate, most in zip(asked, self.rate_rad_s, strict=True)]
-        thrust = min(max(setpoint.thrust_m_s2, self.thrust_min_m_s2), self.thrust_max_m_s2)
-        return setpoint if rates == asked and thrust == setpoint.thrust_m_s2 else Setpoint(np.array(rates), thrust)
-
-
-@dataclass(frozen=True, slots=True)
-class TickSettings:
-    """Deadlines and limits of a tick.
-
-    Attributes:
-        plan_by_s: After the nominal instant: no refinement step starts later [s].
-        send_by_s: After the nominal instant: a plan that comes later is not used [s].
-        period_s: Tick period [s].
-        blind_ticks: Ticks in a row without a usable state, shield not engaged, until streaming ends.
-        state: When a state estimate is refused.
-        wait_s: After the nominal instant: until then, a state that is too old is waited for (after a stall the next
-            one is on its way) [s].
-        setpoint: A plan's set-point is clipped to these before the shield judges it.
-    """
-
-    plan_by_s: float
-    send_by_s: float
-    period_s: float = 0.01
-    blind_ticks: int = 20
-    state: StateLimits = field(default_factory=StateLimits)
-    wait_s: float = 0.0
-    setpoint: SetpointLimits = field(default_factory=SetpointLimits)
-
-
-@dataclass(frozen=True, slots=True)
-class Instant:
-    """When a tick is: its nominal instant [ns], how late the loop woke up [ns], ticks skipped before it."""
-
-    nominal_ns: int
-    late_ns: int = 0
-    skipped: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Guidance:
-    """What the tick shall do.
-
-    Attributes:
-        phase: For the log.
-        reference: Path to plan along; None: send `fixed` instead.
-        path_s: Time along the path at the nominal instant [s].
-        pace: How fast time along the path runs against real time: 1 on schedule, 0 standing still.
-        pace_change_1_s: Its derivative [1/s].
-        fixed: Set-point when there is no path; None: send nothing.
-        shielded: Whether the shield decides (and is engaged if it is not yet).
-    """
-
-    phase: Phase
-    reference: Reference | None = None
-    path_s: float = 0.0
-    pace: float = 1.0
-    pace_change_1_s: float = 0.0
-    fixed: Setpoint | None = None
-    shielded: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a tick did.
-
-    Attributes:
-        fault: What was wrong with the state estimate.
-        state: Newest usable estimate in the take-off frame; None if not usable.
-        reference: Reference at the instant at which the set-point acts, shape (9,), NaN if no path.
-        predicted: State at that instant, 14 numbers; None if not usable.
-        error_m: Position minus reference at the nominal instant, shape (3,) [m]; None if either is missing.
-        sent: Set-point sent; None if nothing was.
-        verdict: Verdict of the shield, `SHIELD_OFF` if not engaged.
-        give_up: True if streaming must end: the shield is void, or no state for too long without it.
-        overrun: True if the set-point left after `send_by_s`, or ticks were skipped before.
-        tick_us: From reading the state to sending [us].
-        solve_us: Of that, the planner [us].
-        steps: Refinement steps done; 0 without a plan.
-        status: The flight controller's newest word of itself; None if it could not be read.
-    """
-
-    fault: Fault
-    state: VehicleState | None
-    reference: Vector
-    predicted: list[float] | None
-    error_m: Vector | None
-    sent: Setpoint | None
-    verdict: int
-    give_up: bool
-    overrun: bool
-    tick_us: float
-    status: Status | None
-    solve_us: float = 0.0
-    steps: int = 0
-
-
-@dataclass(slots=True)
-class _Work:
-    """What the stages of one tick hand on."""
-
-    measured: VehicleState | None = None
-    fault: Fault = Fault.MISSING
-    state: VehicleState | None = None
-    at_tick: list[float] | None = None
-    predicted: list[float] | None = None
-    act_ns: int = 0
-    plan: PlanLike | None = None
-    candidate: Setpoint | None = None
-    solve_ns: int = 0
-    late_plan: bool = False
-    decision: DecisionLike | None = None
-    sent: Setpoint | None = None
-    sent_ns: int = 0
-    status: Status | None = None
-    record: Any = None
 
 
 class Tick:
@@ -251,7 +90,7 @@ class Tick:
         Returns:
             What it did.
         """
-        work, start_ns = _Work(), self._clock_ns()
+        work, start_ns = Work(), self._clock_ns()
         self._guard(Stage.STATE, lambda: self._read_state(work, instant), None)
         if work.state is not None:
             self._guard(Stage.OBSERVE, lambda: self._observe(work), None)
@@ -299,7 +138,7 @@ class Tick:
 
     # --- the stages -----------------------------------------------------------------------------------------
 
-    def _read_state(self, work: _Work, instant: Instant) -> None:
+    def _read_state(self, work: Work, instant: Instant) -> None:
         """Newest measurement, judged; into the take-off frame if it may be used."""
         # After a blind spell a jump is accepted: the last good state says nothing any more.
         last = self._last_measured if self._blind == 0 else None
@@ -316,7 +155,7 @@ class Tick:
         self._blind, self._last_measured = 0, work.measured
         work.state = self.frame.to_local(work.measured)
 
-    def _observe(self, work: _Work) -> None:
+    def _observe(self, work: Work) -> None:
         """Compare the change of velocity since the last measurement with the model's."""
         if work.state is None or work.state.t_ns <= self._last_x_ns:
             return
@@ -327,7 +166,7 @@ class Tick:
             self.observer.update(x[3:6], change, 1e-9 * (work.state.t_ns - self._last_x_ns))
         self._last_x, self._last_x_ns = x, work.state.t_ns
 
-    def _predict(self, work: _Work, instant: Instant) -> None:
+    def _predict(self, work: Work, instant: Instant) -> None:
         """Carry the state to the tick, and on to the instant at which this tick's set-point will act."""
         if work.state is None:
             return
@@ -339,7 +178,7 @@ class Tick:
         if all(map(math.isfinite, predicted)):
             work.at_tick, work.predicted = at_tick, predicted
 
-    def _plan(self, work: _Work, instant: Instant, guidance: Guidance) -> None:
+    def _plan(self, work: Work, instant: Instant, guidance: Guidance) -> None:
         """Plan until the first deadline; drop what comes after the second."""
         if work.predicted is None or guidance.reference is None:
             return
@@ -372,7 +211,7 @@ class Tick:
             self._rows[:, 6:9] += guidance.pace_change_1_s * self._rows[:, 3:6]
             self._rows[:, 3:6] *= pace
 
-    def _decide(self, work: _Work, guidance: Guidance) -> None:
+    def _decide(self, work: Work, guidance: Guidance) -> None:
         """Let the shield decide; without it, the candidate, or level flight if there is none."""
         disturbance = self.observer.disturbance_m_s2
         ahead = None
@@ -391,13 +230,13 @@ class Tick:
                 work.record["engaged"], work.record["judged"], work.record["decide_ns"] = newly, True, now_ns
                 work.record["seen"], work.record["ahead"] = ahead is not None, math.nan if ahead is None else ahead
                 work.record["estimate"] = disturbance
-                _record_setpoint(work.record, "candidate", work.candidate)
+                record_setpoint(work.record, "candidate", work.candidate)
             work.decision = self.shield.decide(ahead, disturbance, work.candidate, now_ns)
             return
         if work.candidate is None and guidance.reference is not None and work.state is not None:
             work.candidate = level(work.state, GRAVITY_M_S2 / self.predictor.physics.thrust_gain)
 
-    def _send(self, work: _Work, guidance: Guidance) -> None:
+    def _send(self, work: Work, guidance: Guidance) -> None:
         """Send what was decided; if the shield itself failed, nothing is sent."""
         shield_failed = self.engaged and guidance.reference is not None and work.decision is None
         setpoint = work.candidate if work.decision is None else work.decision.setpoint
@@ -409,66 +248,33 @@ class Tick:
         if guidance.reference is not None:
             self.planner.applied(setpoint)
 
-    def _must_give_up(self, work: _Work, guidance: Guidance) -> bool:
+    def _must_give_up(self, work: Work, guidance: Guidance) -> bool:
         """Streaming ends when the shield says so (or fails), or after too many blind ticks without it."""
         if self.engaged and guidance.reference is not None:
             return work.decision is None or work.decision.setpoint is None
         return self._blind >= self.settings.blind_ticks
 
-    def _error_m(self, work: _Work, guidance: Guidance) -> Vector | None:
+    def _error_m(self, work: Work, guidance: Guidance) -> Vector | None:
         if work.at_tick is None or guidance.reference is None:
             return None
         return np.array(work.at_tick[0:3]) - self._rows[0, 0:3]
 
-    def _record(self, work: _Work, instant: Instant, guidance: Guidance, overrun: bool, tick_us: float) -> None:
-        """Fill the log's record in place, in world ENU."""
+    def _record(self, work: Work, instant: Instant, guidance: Guidance, overrun: bool, tick_us: float) -> None:
+        """Fill the log's records in place."""
         if self.recorder is None:
             return
         record = self.recorder.tick()
-        record["t_ns"], record["late_us"] = instant.nominal_ns, 1e-3 * instant.late_ns
-        record["solve_us"], record["tick_us"] = 1e-3 * work.solve_ns, tick_us
-        record["phase"], record["overrun"] = guidance.phase, overrun
         record["disturbance"] = self._to_world @ np.array(self.observer.disturbance_m_s2)
-        record["state"] = record["reference"] = record["measured"] = record["state_age_ms"] = math.nan
-        if work.at_tick is not None:
-            record["state"] = self.frame.state_to_world(work.at_tick)
-        if guidance.reference is not None and work.predicted is not None:
-            record["reference"] = (self._rows[0].reshape(3, 3) @ self._to_world.T).reshape(9)
-            record["reference"][:3] += self.frame.origin_m
-        if work.measured is not None:
-            m = work.measured
-            record["measured"] = np.concatenate((m.position_m, m.velocity_m_s, m.quaternion_wxyz, m.rates_rad_s))
-            record["state_age_ms"] = 1e-6 * (instant.nominal_ns + instant.late_ns - m.t_ns)
-        _record_setpoint(record, "sent", work.sent)
-        _record_setpoint(record, "planned", None if work.plan is None else work.plan.setpoint)
-        if work.plan is not None:
-            record["steps"], record["disagreement"] = work.plan.steps, work.plan.disagreement
-            record["return_before"], record["return_after"] = work.plan.return_before, work.plan.return_after
-        record["verdict"], record["margin"] = SHIELD_OFF, math.nan
-        if work.decision is not None:
-            record["verdict"], record["reason"] = work.decision.verdict, work.decision.reason
-            record["margin"] = work.decision.margin
-        if work.status is not None:
-            record["vehicle_mode"], record["armed"] = _MODES[work.status.mode], work.status.armed
+        record_tick(record, work, instant, guidance, self.frame, self._rows[0])
+        record["overrun"], record["tick_us"] = overrun, tick_us
         self.recorder.commit()
         if self.decisions is not None and work.record is not None:
-            noted = work.record
-            noted["t_ns"], noted["verdict"] = instant.nominal_ns, record["verdict"]
-            noted["reason"], noted["margin"] = record["reason"], math.nan if work.decision is None else work.decision.margin
-            _record_setpoint(noted, "sent", work.sent)
+            note_decision(work.record, work, instant)
             self.decisions[0].commit_decision()
 
 
 def _is_finite(setpoint: Setpoint) -> bool:
     return math.isfinite(setpoint.thrust_m_s2) and bool(np.isfinite(setpoint.rates_rad_s).all())
-
-
-def _record_setpoint(record: Any, name: str, setpoint: Setpoint | None) -> None:
-    if setpoint is None:
-        record[name] = math.nan
-        return
-    record[name][:3] = setpoint.rates_rad_s
-    record[name][3] = setpoint.thrust_m_s2
 
 
 def level(state: VehicleState, thrust_m_s2: float, gain_1_s: float = 4.0) -> Setpoint:

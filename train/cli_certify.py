@@ -214,6 +214,12 @@ def _report(certificate, seconds: float) -> None:  # type: ignore[no-untyped-def
         f"  T: {tube[0][0]:.2f} / {tube[1][0]:.2f} m from the anchor, {tube[0][1]:.2f} / {tube[1][1]:.2f} m/s, "
         f"{tube[0][2]:.2f} / {tube[1][2]:.2f} m/s^2 (horizontal / vertical)"
     )
+    for level in certificate.levels:
+        rooms, speeds = [axis.tube_bound[0] for axis in level.axes], [axis.tube_bound[1] for axis in level.axes]
+        print(
+            f"  level inside S: stays within {rooms[0]:.2f} / {rooms[1]:.2f} m of the anchor, for states of up to "
+            f"{speeds[0]:.2f} / {speeds[1]:.2f} m/s"
+        )
     print(f"  float32 rounding of the backup graph: {certificate.rounding_m_s3:.1e} m/s^3 of feedback, inside the bound")
     print("  what uses up the jerk disturbance [m/s^3] (horizontal / vertical):")
     for name, (h, v) in certificate.disturbance.parts.items():

@@ -131,8 +131,8 @@ def preset(
     Args:
         name: `paper` (N=5, H=3, K=1, plain gradient step of 0.1, rho=0.1, lambda=0.01; arXiv:2605.04568) or
             `quadrotor` (N=5, H=12, K=4, preconditioned) or `long` (the same with N=2, H=20: fewer candidates that look
-            further, 400 evaluations of the model instead of 600; it holds the path four times as firmly, leans less on the
-            policy's value, and blends in less of the last plan).
+            further, 400 evaluations of the model instead of 600; it holds the path four times as firmly, so obstacles weigh more
+            as well, leans less on the policy's value, and blends in less of the last plan).
         dt_plan_s: Length of a plan step [s].
         tick_hz: Control rate [Hz].
         horizon: Steps of a plan; the preset's own if None.
@@ -159,6 +159,6 @@ def preset(
     if name == "long":
         return replace(
             preset("quadrotor", dt_plan_s=dt_plan_s, tick_hz=tick_hz, horizon=horizon or 20, candidates=candidates or 2),
-            preset=name, reuse=0.1, position=4.0, value=0.2,
+            preset=name, reuse=0.1, position=4.0, value=0.2, obstacle=2400.0,
         )
     raise InputError(f"planner preset {name!r} is unknown; the presets are: paper, quadrotor, long")

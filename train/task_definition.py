@@ -13,10 +13,10 @@ import numpy as np
 
 from tubepilot.firmware_bridge.errors import InputError
 from tubepilot.firmware_bridge.simulator import FACTOR_RANGE
+from tubepilot.firmware_bridge.toml_table import TomlTable
 from tubepilot.firmware_bridge.types import Vector
 
 from .task_path import SPAN_M, SPEED_MAX_M_S, GoalPath, TaskPath, read_path
-from .toml_table import TomlTable
 
 TASKS = (
     "hover_in_wind",

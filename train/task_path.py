@@ -12,9 +12,8 @@ import numpy as np
 from scipy.interpolate import CubicSpline
 from scipy.optimize import brentq
 
+from tubepilot.firmware_bridge.toml_table import TomlTable
 from tubepilot.firmware_bridge.types import Vector
-
-from .toml_table import TomlTable
 
 SPAN_M = 100.0
 """Greatest coordinate of a task [m]: float32 positions are still exact to 8 micrometres there."""

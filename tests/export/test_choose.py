@@ -34,6 +34,6 @@ def test_what_does_not_fit_is_refused_and_said_in_the_table(monkeypatch: pytest.
     monkeypatch.setattr(choose_module, "TABLE_WIDTHS", (8,))
     monkeypatch.setattr(choose_module, "LADDER", LADDER[-2:])
     board = Device("board", 30.0, 1.0, 30.0)
-    with pytest.raises(InputError, match="at 500 Hz a decision may take 800 us on board"):
+    with pytest.raises(InputError, match=f"at 500 Hz a decision may take {1e6 * SHARE / 500.0:.0f} us on board"):
         choose(MODEL, SETTINGS, 500.0, board)
     assert "does not fit" in table(MODEL, SETTINGS, board)

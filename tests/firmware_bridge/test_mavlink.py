@@ -20,7 +20,7 @@ from tubepilot.firmware_bridge.mavlink import RATE_LIMIT_RAD_S, Parser, crc, enc
 from tubepilot.firmware_bridge.mavlink_crc_extra import CRC_EXTRA
 
 BOUNDS = {"b": (-128, 127), "B": (0, 255), "h": (-32768, 32767), "H": (0, 65535)}
-BOUNDS |= {"i": (-(2**31), 2**31 - 1), "I": (0, 2**32 - 1), "q": (-(2**63), 2**63 - 1)}
+BOUNDS |= {"i": (-(2**31), 2**31 - 1), "I": (0, 2**32 - 1), "q": (-(2**63), 2**63 - 1), "Q": (0, 2**64 - 1)}
 SIGNED_KEY = bytes(range(32))
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tubepilot.firmware_bridge import msp_messages as mm
-from tubepilot.firmware_bridge.betaflight import enu_of_nwu, flag_names, throttle_of
+from tubepilot.firmware_bridge.betaflight import enu_of_nwu, flag_names
 from tubepilot.firmware_bridge.betaflight_rates import AxisRates, RatesType, RateTable, rate_deg_s
 from tubepilot.firmware_bridge.errors import InputError
 from tubepilot.firmware_bridge.msp import FROM_FC, MAX_PAYLOAD, MspParser, crc8, encode
@@ -125,11 +125,7 @@ def test_a_rate_beyond_the_profile_is_refused(rate: float) -> None:
         table.channel_us(rate)
 
 
-def test_frames_and_thrust_curve() -> None:
+def test_world_frame() -> None:
     # Nose to the north, level: heading 90 degrees in ENU.
     w, x, y, z = enu_of_nwu(1.0, 0.0, 0.0, 0.0)
     assert math.atan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z)) == pytest.approx(math.pi / 2)
-    for curve in (0.0, 0.3, 1.0):
-        for share in (0.0, 0.25, 0.5, 1.0):
-            u = throttle_of(share, curve)
-            assert (1.0 - curve) * u + curve * u * u == pytest.approx(share)

@@ -1,6 +1,7 @@
 """Real Betaflight around the simulator's physics: arm, hover under rate control in wind, turn, land, disarm; and our death.
 
-Needs TUBEPILOT_BETAFLIGHT. Figures are printed (`pytest -s`).
+Needs TUBEPILOT_BETAFLIGHT; `TUBEPILOT_BUNDLE` and `TUBEPILOT_KEYS` name another bundle than the hand-made one for the flights with the
+planner. Figures are printed (`pytest -s`).
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.betaflight_firmware import BetaflightFirmware, missing
+from helpers.flight_figures import Bundle, figures, fly, named_bundle
 
 from tubepilot.firmware_bridge.betaflight import heading_rad
 from tubepilot.firmware_bridge.types import GRAVITY_M_S2, FlightMode, Setpoint, Vector, VehicleState
 from tubepilot.firmware_bridge.vehicle import Vehicle, open_vehicle
+from tubepilot.runtime.flight_log import read_flight
 
 pytestmark = [
     pytest.mark.slow,
@@ -28,6 +31,8 @@ pytestmark = [
 ]
 THRUST_SCALE_M_S2 = 19.17
 FAILSAFE_S = 1.0
+CALIBRATION_S = 12.0
+"""Its gyro is calibrated and its boot grace time over by then [s]."""
 IDLE = Setpoint(np.zeros(3), 0.0)
 TURN_RAD = 0.8
 
@@ -157,4 +162,56 @@ def test_silence_disarms(craft: Vehicle) -> None:
         craft.wait_until(time.monotonic_ns() + 5_000_000)
     print(json.dumps({"silence_to_disarmed_s": round(seen_s, 3), "failsafe_delay_s": FAILSAFE_S}))
     # The status is asked for ten times a second.
+    assert FAILSAFE_S - 0.05 < seen_s < FAILSAFE_S + 0.5
+
+
+@pytest.fixture
+def firmware(tmp_path: Path) -> Iterator[BetaflightFirmware]:
+    running = BetaflightFirmware(tmp_path / "betaflight")
+    time.sleep(CALIBRATION_S)
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return named_bundle(tmp_path_factory.mktemp("bundle"))
+
+
+def address(firmware: BetaflightFirmware) -> str:
+    return f"betaflight://{firmware.device}?pose={firmware.pose}&curve=1"
+
+
+def test_fly_hovers_with_the_planner(bundle: Bundle, firmware: BetaflightFirmware, tmp_path: Path) -> None:
+    log = tmp_path / "flight.mcap"
+    process = fly(bundle, address(firmware), log, "--task", "hover", "--hover-s", "10", "--height-m", "1")
+    words = process.communicate(timeout=120.0)[0]
+    print(words)
+    found = figures(read_flight(log))
+    print(json.dumps(found))
+    assert process.returncode == 0, words
+    assert "LAND -> DONE: disarmed, by heartbeat" in words
+    assert found["setpoints_hz"] > 98.0
+    assert found["tracking_rmse_m"] < 0.25
+
+
+def test_fly_killed_in_the_air(bundle: Bundle, firmware: BetaflightFirmware, tmp_path: Path) -> None:
+    process = fly(bundle, address(firmware), tmp_path / "flight.mcap", "--task", "hover", "--hover-s", "60", "--height-m", "1")
+    for line in process.stdout or ():
+        print(line, end="")
+        if "-> TRACK" in line:
+            break
+    time.sleep(1.0)
+    killed_s = time.monotonic()
+    process.kill()
+    process.communicate()
+    watcher = open_vehicle(f"betaflight://{firmware.device}", THRUST_SCALE_M_S2)
+    watcher.connect(10.0)
+    armed_at_first = watcher.status().armed
+    while watcher.status().armed and time.monotonic() - killed_s < 5.0:
+        watcher.wait_until(time.monotonic_ns() + 5_000_000)
+    seen_s = time.monotonic() - killed_s
+    watcher.close()
+    print(json.dumps({"killed_to_disarmed_s": round(seen_s, 3), "failsafe_delay_s": FAILSAFE_S}))
+    assert armed_at_first
     assert FAILSAFE_S - 0.05 < seen_s < FAILSAFE_S + 0.5

@@ -1,6 +1,7 @@
 """Real PX4 in its own simulation, flown over a pseudo-terminal by the `tubepilot` command; needs TUBEPILOT_PX4.
 
-`TUBEPILOT_BUNDLE` and `TUBEPILOT_KEYS` name another bundle than the hand-made one. Every figure is printed (`pytest -s`).
+`TUBEPILOT_BUNDLE` and `TUBEPILOT_KEYS` name another bundle than the hand-made one; `TUBEPILOT_BUNDLE_250` and
+`TUBEPILOT_KEYS_250` one that ticks at 250 Hz. Every figure is printed (`pytest -s`).
 """
 
 from __future__ import annotations
@@ -8,93 +9,55 @@ from __future__ import annotations
 import json
 import os
 import select
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
-from helpers.flyable import make_certified_bundle
+from helpers.flight_figures import Bundle, fast_bundle, fly, fly_figure_eight, named_bundle
 from helpers.px4_firmware import Px4Firmware, missing
 
 from tubepilot.firmware_bridge import mavlink_messages as m
 from tubepilot.firmware_bridge.mavlink import Parser
 from tubepilot.firmware_bridge.px4 import mode_of
 from tubepilot.firmware_bridge.types import FlightMode
-from tubepilot.runtime.flight_log import Flight, read_flight
-from tubepilot.runtime.phases import Phase
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.realtime,
     pytest.mark.skipif(missing() is not None, reason=str(missing())),
 ]
-COMMAND = (sys.executable, "-m", "tubepilot.runtime.cli")
 LOSS_S = 0.5
 SETTLE_S = 8.0
 """The estimator takes the motion capture within this time [s]."""
+FAST = {"IMU_INTEG_RATE": 250, "EKF2_PREDICT_US": 4000}
+"""An estimate at every sample of the simulation's gyro, 250 a second; PX4's own are 200 attitudes and 100 positions."""
 
 
 @pytest.fixture
-def px4(tmp_path: Path) -> Iterator[Px4Firmware]:
-    running = Px4Firmware(tmp_path / "px4", {"COM_OF_LOSS_T": LOSS_S})
+def px4(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Px4Firmware]:
+    running = Px4Firmware(tmp_path / "px4", {"COM_OF_LOSS_T": LOSS_S, **getattr(request, "param", {})})
     time.sleep(SETTLE_S)
     yield running
     running.stop()
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    if "TUBEPILOT_BUNDLE" in os.environ:
-        return Path(os.environ["TUBEPILOT_BUNDLE"]), Path(os.environ["TUBEPILOT_KEYS"])
-    return make_certified_bundle(tmp_path_factory.mktemp("bundle"))
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return named_bundle(tmp_path_factory.mktemp("bundle"))
 
 
-def fly(bundle: tuple[Path, Path], px4: Px4Firmware, log: Path, *options: str) -> subprocess.Popen[str]:
-    link = ("--link", f"px4://{px4.device}", "--keys", str(bundle[1]), "--log", str(log))
-    return subprocess.Popen(
-        [*COMMAND, "fly", str(bundle[0]), *link, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+def test_figure_eight(bundle: Bundle, px4: Px4Firmware, tmp_path: Path) -> None:
+    fly_figure_eight(bundle, f"px4://{px4.device}", tmp_path / "flight.mcap", 98.0, 75.0)
 
 
-def figures(flight: Flight) -> dict[str, float]:
-    """State rate, set-point rate, age and tracking error over the task."""
-    ticks = flight.ticks[flight.ticks["phase"] == int(Phase.TRACK)]
-    duration_s = 1e-9 * float(ticks["t_ns"][-1] - ticks["t_ns"][0])
-    fresh = np.any(np.diff(ticks["measured"], axis=0) != 0.0, axis=1)
-    error_m = np.linalg.norm(ticks["state"][:, 0:3] - ticks["reference"][:, 0:3], axis=1)
-    return {
-        "task_s": round(duration_s, 2),
-        "new_states_hz": round(float(fresh.sum()) / duration_s, 1),
-        "setpoints_hz": round(float(np.isfinite(ticks["sent"][:, 3]).sum()) / duration_s, 1),
-        "state_age_p50_ms": round(float(np.nanmedian(ticks["state_age_ms"])), 2),
-        "state_age_p99_ms": round(float(np.nanpercentile(ticks["state_age_ms"], 99.0)), 2),
-        "tracking_rmse_m": round(float(np.sqrt(np.nanmean(error_m**2))), 4),
-        "overruns": int(ticks["overrun"].sum()),
-    }
+@pytest.mark.parametrize("px4", [FAST], indirect=True, ids=["fast"])
+def test_figure_eight_at_250_hz(px4: Px4Firmware, tmp_path: Path) -> None:
+    fly_figure_eight(fast_bundle(), f"px4://{px4.device}", tmp_path / "flight.mcap", 245.0, 188.0)
 
 
-def test_figure_eight(bundle: tuple[Path, Path], px4: Px4Firmware, tmp_path: Path) -> None:
-    """Connect, read parameters back, arm, take off, a minute of figure-eight at 100 Hz, land, disarm."""
-    log = tmp_path / "flight.mcap"
-    process = fly(bundle, px4, log, "--task", "figure-eight", "--laps", "5")
-    words = process.communicate(timeout=200.0)[0]
-    print(words)
-    found = figures(read_flight(log))
-    print(json.dumps(found))
-    if found["state_age_p99_ms"] > 50.0:
-        pytest.skip(f"this machine does not let PX4 run in real time now: {found}")
-    assert process.returncode == 0, words
-    assert "LAND -> DONE: disarmed, by heartbeat" in words
-    assert found["task_s"] > 40.0
-    assert found["setpoints_hz"] > 98.0
-    assert found["tracking_rmse_m"] < 0.5
-
-
-def test_killed_in_the_air_px4_lands_by_itself(bundle: tuple[Path, Path], px4: Px4Firmware, tmp_path: Path) -> None:
-    process = fly(bundle, px4, tmp_path / "first.mcap", "--task", "hover", "--hover-s", "60", "--height-m", "2")
+def test_killed_in_the_air_px4_lands_by_itself(bundle: Bundle, px4: Px4Firmware, tmp_path: Path) -> None:
+    process = fly(bundle, f"px4://{px4.device}", tmp_path / "first.mcap", "--task", "hover", "--hover-s", "60", "--height-m", "2")
     for line in process.stdout or ():
         print(line, end="")
         if "-> TRACK" in line:

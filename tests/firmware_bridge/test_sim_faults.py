@@ -14,8 +14,9 @@ from tubepilot.firmware_bridge.errors import InputError
 from tubepilot.firmware_bridge.frames import swap_world
 from tubepilot.firmware_bridge.mavlink import Parser, encode
 from tubepilot.firmware_bridge.sim_events import Mishap, TimedMishap, parse_mishap
-from tubepilot.firmware_bridge.sim_firmware import SimulatedFirmware
+from tubepilot.firmware_bridge.sim_firmware import FirmwareSettings
 from tubepilot.firmware_bridge.sim_line import FaultyLine, LinkFaults
+from tubepilot.firmware_bridge.sim_px4 import SimulatedPx4
 from tubepilot.firmware_bridge.simulator import SimulatedQuadrotor
 from tubepilot.firmware_bridge.state import Refusal, StateMerger
 
@@ -76,11 +77,12 @@ def test_faults_out_of_range_are_refused(name: str, value: float) -> None:
 # --- inside the firmware -------------------------------------------------------------------------------------
 
 
-def estimates(mishap: TimedMishap, seconds: float = 3.0) -> tuple[list[m.Message], SimulatedFirmware, StateMerger]:
+def estimates(mishap: TimedMishap, seconds: float = 3.0) -> tuple[list[m.Message], SimulatedPx4, StateMerger]:
     """Messages of a vehicle on the ground, and what our merger made of them."""
     vehicle = SimulatedQuadrotor()
     vehicle.reset()
-    firmware, parser, merger = SimulatedFirmware(vehicle, mishaps=(mishap,), boot_offset_ns=10**10), Parser(), StateMerger()
+    firmware = SimulatedPx4(vehicle, FirmwareSettings(mishaps=(mishap,), boot_offset_ns=10**10))
+    parser, merger = Parser(), StateMerger()
     said: list[m.Message] = []
     for _ in range(round(300 * seconds)):
         firmware.step(1.0 / 300.0)

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tubepilot.firmware_bridge import transport as transport_module
+from tubepilot.firmware_bridge import transport_serial
 from tubepilot.firmware_bridge.errors import LinkError
-from tubepilot.firmware_bridge.transport import WRITE_BACKLOG_LIMIT, SerialTransport
+from tubepilot.firmware_bridge.transport import WRITE_BACKLOG_LIMIT
+from tubepilot.firmware_bridge.transport_serial import SerialTransport
 from tubepilot.firmware_bridge.uri import VehicleUri
 
 
@@ -86,7 +87,7 @@ def test_no_permission_says_which_group(link: Path, tmp_path: Path) -> None:
     error = PermissionError(13, "Permission denied")
     file = tmp_path / "device"
     file.touch()
-    assert "dialout" in transport_module._remedy(str(file), error)
+    assert "dialout" in transport_serial._remedy(str(file), error)
     if os.geteuid() != 0:
         file.chmod(0)
         with pytest.raises(LinkError, match="dialout"):

@@ -16,6 +16,10 @@ from tubepilot.firmware_bridge.vehicle import open_vehicle
         ("px4:///dev/ttyUSB0?baud=57600", VehicleUri("px4", "/dev/ttyUSB0", 57600)),
         ("ardupilot:///dev/serial/by-id/a%20b", VehicleUri("ardupilot", "/dev/serial/by-id/a b", 921600)),
         ("betaflight:///dev/ttyACM0?pose=/run/pose&curve=0.7", VehicleUri("betaflight", "/dev/ttyACM0", 921600, "/run/pose", 0.7)),
+        ("px4+udp://127.0.0.1:14540", VehicleUri("px4", "127.0.0.1:14540", carrier="udp")),
+        ("ardupilot+tcp://sim.local:5760/?curve=0.6", VehicleUri("ardupilot", "sim.local:5760", curve=0.6, carrier="tcp")),
+        ("px4+udp://[::1]:14540", VehicleUri("px4", "[::1]:14540", carrier="udp")),
+        ("ardupilot:///dev/x?signing=/k&full_v=16.8", VehicleUri("ardupilot", "/dev/x", signing="/k", full_v=16.8)),
     ],
 )
 def test_reads(text: str, expected: VehicleUri) -> None:
@@ -36,6 +40,16 @@ def test_reads(text: str, expected: VehicleUri) -> None:
         ("px4:///dev/x?baud=", "baud is ''"),
         ("px4:///dev/x?baud=9599", "9600..12000000"),
         ("px4:///dev/x?baud=-1", "9600..12000000"),
+        ("px4+quic://localhost:1", "cannot be reached over 'quic'"),
+        ("crazyflie+udp://localhost:1", "cannot be reached over 'udp'"),
+        ("px4+udp://localhost", "no host and port"),
+        ("px4+udp://:14540", "no host and port"),
+        ("px4+tcp://localhost:99999", "no host and port"),
+        ("px4+tcp://me@localhost:1", "no host and port"),
+        ("px4+tcp:///dev/ttyACM0", "no host and port"),
+        ("px4:///dev/x?signing=key", "absolute path of a key file"),
+        ("betaflight:///dev/x?signing=/key", "unknown option 'signing'"),
+        ("px4:///dev/x?full_v=nan", "0 .no compensation. to 100 V"),
     ],
 )
 def test_refuses(text: str, part: str) -> None:

@@ -22,6 +22,7 @@ from pymavlink.dialects.v20 import ardupilotmega as ap
 from tubepilot.firmware_bridge.errors import InputError, LinkError
 from tubepilot.firmware_bridge.types import FlightMode, Setpoint, VehicleState
 from tubepilot.firmware_bridge.vehicle import Vehicle, open_vehicle
+from tubepilot.runtime.cli import main
 
 SCALE_M_S2 = 19.16666667
 GRAVITY_M_S2 = 9.81
@@ -166,7 +167,7 @@ def test_flight_failsafe_landing_and_return_to_offboard(tmp_path: Path) -> None:
 
     # By the flight controller's own clock, from the truth: LAND follows the last set-point within the failsafe time.
     truth = np.load(sim.truth)
-    landing = truth["mode"] == (4 << 8 | 6)
+    landing = truth["mode"] == (4 << 16 | 6 << 24)
     starts = np.flatnonzero(landing[1:] & ~landing[:-1]) + 1
     assert len(starts) >= 2
     assert f"failsafes {len(starts)}" in said
@@ -245,13 +246,16 @@ class ArduPilotPeer:
         self.uri = f"ardupilot://{os.ttyname(self.slave)}"
         self.autopilot, self.mode, self.armed = autopilot, 0, False
         self.parameters = {b"GUID_OPTIONS": 0.0, b"ATC_ANGLE_BOOST": 1.0, b"GUID_TIMEOUT": 3.0}
+        self.healthy = False
+        self.link = ap.MAVLink(None, srcSystem=1, srcComponent=1)
+        self.link.robust_parsing = True
         self.received: list[ap.MAVLink_message] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
-        link = ap.MAVLink(None, srcSystem=1, srcComponent=1)
+        link = self.link
         os.set_blocking(self.master, False)
         next_s, count = 0.0, 0
         while not self._stop.is_set():
@@ -283,6 +287,14 @@ class ArduPilotPeer:
             self.mode = int(message.param2)
         elif kind == "COMMAND_LONG" and message.command == 400:
             self.armed = message.param1 == 1.0
+        elif kind == "COMMAND_LONG" and message.command == 401:
+            health = 0x10000000 if self.healthy else 0
+            self._send(ap.MAVLink_sys_status_message(0, 0, health, 0, 12_600, -1, -1, 0, 0, 0, 0, 0, 0).pack(link))
+            if not self.healthy:
+                self._send(ap.MAVLink_statustext_message(2, b"PreArm: Compass not calibrated").pack(link))
+        elif kind == "SETUP_SIGNING":
+            link.signing.secret_key, link.signing.sign_outgoing = bytes(message.secret_key), True
+            link.signing.timestamp = message.initial_timestamp
 
     def _send(self, data: bytes) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -310,6 +322,8 @@ def test_ardupilot_by_an_independent_codec(peer: ArduPilotPeer) -> None:
     assert not any(check.ok for check in checks.values())
     assert "param set GUID_OPTIONS 8" in checks["GUID_OPTIONS"].text
     assert "param set ATC_ANGLE_BOOST 0" in checks["ATC_ANGLE_BOOST"].text
+    assert "PreArm: Compass not calibrated" in checks["pre-arm checks"].text
+    peer.healthy = True
     peer.parameters = {b"GUID_OPTIONS": 9.0, b"ATC_ANGLE_BOOST": 0.0, b"GUID_TIMEOUT": 0.5}
     assert all(check.ok for check in vehicle.preflight())
 
@@ -348,6 +362,26 @@ def test_ardupilot_by_an_independent_codec(peer: ArduPilotPeer) -> None:
         vehicle.send(Setpoint(np.array([0.0, float("nan"), 0.0]), 5.0))
     assert vehicle.status().link.setpoints == sent
     vehicle.close()
+
+
+def test_signed_with_an_independent_codec(peer: ArduPilotPeer, tmp_path: Path) -> None:
+    """The key crosses once in the clear; then who has it talks, and who does not is deaf and dumb."""
+    key = tmp_path / "key"
+    assert main(["keys", "signing", str(key)]) == 0
+    assert main(["link", peer.uri, "--timeout-s", "60", "--setup-signing", str(key)]) == 0
+    with pytest.raises(LinkError, match="frames are signed; give the key"):
+        open_vehicle(peer.uri, SCALE_M_S2).connect(0.7)
+    vehicle = open_vehicle(f"{peer.uri}?signing={key}", SCALE_M_S2)
+    vehicle.connect(60.0)
+    peer.received.clear()
+    vehicle.send(Setpoint(np.array([1.0, 2.0, 3.0]), 0.25 * SCALE_M_S2))
+    assert until(lambda: any(x.get_type() == "SET_ATTITUDE_TARGET" and x.get_signed() for x in list(peer.received)), 5.0)
+    assert stream(vehicle, None, lambda: vehicle.state() is not None, 60.0)
+    vehicle.close()
+    other = tmp_path / "other"
+    assert main(["keys", "signing", str(other)]) == 0
+    with pytest.raises(LinkError, match="signed with another key"):
+        open_vehicle(f"{peer.uri}?signing={other}", SCALE_M_S2).connect(0.7)
 
 
 def test_the_wrong_firmware_and_silence_are_named(tmp_path: Path) -> None:

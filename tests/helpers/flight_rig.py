@@ -16,8 +16,9 @@ from tubepilot.runtime.observer import DisturbanceObserver
 from tubepilot.runtime.predictor import PhysicsParameters, Predictor
 from tubepilot.runtime.realtime import Ticker
 from tubepilot.runtime.reference import Hover, Reference
-from tubepilot.runtime.tick import Tick, TickSettings, level
+from tubepilot.runtime.tick import Tick, level
 from tubepilot.runtime.tick_interfaces import PlannerLike, ShieldLike
+from tubepilot.runtime.tick_types import TickSettings
 
 PERIOD_NS = 10_000_000
 HEIGHT_M = 0.6

@@ -11,7 +11,9 @@ from tubepilot.export import samples
 from tubepilot.export.bundle import Export, write_bundle
 from tubepilot.export.certificate import read_certificate
 from tubepilot.export.cli_export import build_graphs, planner_model
+from tubepilot.export.constraint_graph import ConstraintSize
 from tubepilot.export.curvature import inverse_curvature
+from tubepilot.export.planner_graphs import NO_CONSTRAINTS
 from tubepilot.firmware_bridge.types import GRAVITY_M_S2
 from tubepilot.runtime import keys
 from tubepilot.train.checkpoint import ARRAYS, Checkpoint, Limits, ResidualBounds, Settings, load, save
@@ -82,7 +84,7 @@ def flyable_checkpoint(horizon: int = 12) -> Checkpoint:
     )
 
 
-def make_certified_bundle(folder: Path) -> tuple[Path, Path]:
+def make_certified_bundle(folder: Path, constraints: ConstraintSize = NO_CONSTRAINTS) -> tuple[Path, Path]:
     """Write a signed bundle of the checkpoint with the proven certificate of `proven`, a vehicle of the same lags.
 
     Returns:
@@ -96,14 +98,14 @@ def make_certified_bundle(folder: Path) -> tuple[Path, Path]:
     digest = hashlib.sha256((folder / "checkpoint" / ARRAYS).read_bytes()).hexdigest()
     settings = preset("quadrotor", dt_plan_s=0.04, tick_hz=100.0)
     model = planner_model(checkpoint)
-    built = build_graphs(model, settings, inverse_curvature(model, settings), {"checkpoint_sha256": digest})
+    built = build_graphs(model, settings, inverse_curvature(model, settings), {"checkpoint_sha256": digest}, constraints)
     export = Export(
         checkpoint=checkpoint,
         checkpoint_sha256=digest,
         settings=settings,
         graphs={name: proto.SerializeToString() for name, (_, proto) in built.items()},
         certificate=read_certificate(folder / "certificate"),
-        samples=samples.draw(settings, 4, 0),
+        samples=samples.draw(settings, 4, 0, constraints),
         parity=[],
         version=1,
         seed=0,

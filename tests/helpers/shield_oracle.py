@@ -15,6 +15,7 @@ import numpy as np
 from tubepilot.firmware_bridge.types import Setpoint, Vector
 from tubepilot.runtime.session import bind, buffers, open_session
 from tubepilot.runtime.shield import Assumed, Decision, Reason, Verdict
+from tubepilot.train.invariance.shield_graph import JUDGED, ROUNDING, Tables
 
 ANCHORS = (0.7, 1.0, 1.3)
 BLENDS = (1.0, 0.5, 0.2)
@@ -43,12 +44,10 @@ class _Held:
 class OracleShield:
     """Takes and gives what `tubepilot.runtime.shield.Shield` does."""
 
-    def __init__(self, backup: bytes, shield: bytes, assumed: Assumed, fence_m: float = 30.0) -> None:
-        self.assumed, self.fence_m = assumed, fence_m
-        self._set, self._backup = open_session(shield, "shield.onnx"), open_session(backup, "backup.onnx")
-        self._set_in, self._set_out = buffers(self._set, "shield.onnx")
+    def __init__(self, backup: bytes, tables: Tables, assumed: Assumed, fence_m: float = 30.0, floor_m: float = -math.inf) -> None:
+        self.assumed, self.fence_m, self.floor_m, self.tables = assumed, fence_m, floor_m, tables
+        self._backup = open_session(backup, "backup.onnx")
         self._backup_in, self._backup_out = buffers(self._backup, "backup.onnx")
-        self._set_binding = bind(self._set, self._set_in, self._set_out)
         self._backup_binding = bind(self._backup, self._backup_in, self._backup_out)
         self._home: Vector = np.zeros(3)
         self._held: _Held | None = None
@@ -125,7 +124,6 @@ class OracleShield:
         times = (a.tick_s, max((1 + a.missed_ticks) * a.tick_s, a.window_s))
         ahead = [self._ahead(now, candidate, t, d) for t in times]
         spread = self._spread(now, candidate)
-        best: tuple[float, _Held] | None = None
         holds = self._anchors(ahead[-1], d)
         points = []
         for held in holds:
@@ -133,15 +131,11 @@ class OracleShield:
                 late = 0.0 if flat is ahead[0] else max(a.window_s - a.tick_s, 0.0)  # the backup's thrust acts for so long
                 wanted = self._turn(now, candidate)
                 points += [(one, held, radii) for one, radii in self._judged(flat, t, late, held, wanted, spread)]
-        for i, held in enumerate(holds):
-            part = self._margins(points)[4 * i : 4 * i + 4].min(axis=0).max()  # all of them in one stage
-            if (best is None or part > best[0]) and self._fenced(held):
-                best = (float(part), held)
-        if best is None:
-            return Reason.GEOFENCE, None, math.nan
-        if best[0] <= 0.0:
-            return Reason.WOULD_LEAVE_SET, None, best[0]
-        return Reason.OK, best[1], best[0]
+        worst = self._margins(points, 4)
+        for n in np.argsort(-worst[0], kind="stable"):
+            if worst[0, n] > 0.0 and self._has_room(holds[n], worst[:, n]):
+                return Reason.OK, holds[n], float(worst[0, n])
+        return Reason.GEOFENCE if worst[0].max() > 0.0 else Reason.WOULD_LEAVE_SET, None, float(worst[0].max())
 
     def _blends(self, now: _Flat, d: Vector, candidate: Setpoint) -> list[Setpoint]:
         """The candidate, cut to its limits and drawn towards the backup policy's set-point; each is judged like any other."""
@@ -210,7 +204,7 @@ class OracleShield:
     ) -> list[tuple[_Flat, Vector]]:
         """A nominal state, and the same with the backup's rates acting as early as they can, each with its radii (4, 2)."""
         a = self.assumed
-        horizontal, vertical = (np.array(row) for row in a.gain)
+        horizontal, vertical = self.tables.gain
         z = flat.rows[:3].copy()
         z[0] -= held.anchor
         z[2] += held.disturbance
@@ -232,21 +226,22 @@ class OracleShield:
         old = max(share(t), share(a.window_s) * math.exp(-t / a.rate_lag_s))
         radii = np.empty((4, 2))
         for axis in (0, 1):
-            other = a.jerk_disturbance_m_s3[axis]
-            moved = turn * a.attitude_error_rad + old * spread + share(late) * thrust + share(t) * other
+            other = self.tables.admission.jerk[axis]
+            moved = turn * self.tables.admission.errors[2] + old * spread + share(late) * thrust + share(t) * other
             # straight lines between the instants: gap^2 / 8 times the largest second derivative
             moved += gap * gap / 8.0 * (turn + spread + size + thrust + other) / a.rate_lag_s**2
             jerk = start * math.exp(-t / a.rate_lag_s) + moved
-            acceleration = flat.thrust * a.attitude_error_rad + t * (start + moved) + early * size
-            velocity = a.velocity_error_m_s + t * (a.acceleration_m_s2[axis] + acceleration)
-            radii[:, axis] = (a.position_error_m + t * velocity, velocity, acceleration, jerk)
+            acceleration = flat.thrust * self.tables.admission.errors[2] + t * (start + moved) + early * size
+            velocity = self.tables.admission.errors[1] + t * (a.acceleration_m_s2[axis] + acceleration)
+            radii[:, axis] = (self.tables.admission.errors[0] + t * velocity, velocity, acceleration, jerk)
         return [(flat, radii), (_Flat(rows, flat.thrust, flat.slope, flat.rotation), radii)]
 
     def _still(self, now: _Flat) -> Vector:
         """Radii (4, 2) of the present state."""
         a = self.assumed
-        jerk = math.sqrt(2.0) * now.thrust * a.rate_error_rad_s + float(np.linalg.norm(now.rows[3])) * a.attitude_error_rad
-        column = np.array([a.position_error_m, a.velocity_error_m_s, now.thrust * a.attitude_error_rad, jerk])
+        position, velocity, attitude, _ = self.tables.admission.errors
+        jerk = math.sqrt(2.0) * now.thrust * a.rate_error_rad_s + float(np.linalg.norm(now.rows[3])) * attitude
+        column = np.array([position, velocity, now.thrust * attitude, jerk])
         return np.stack([column, column], axis=1)
 
     def _anchors(self, flat: _Flat, d: Vector) -> list[_Held]:
@@ -263,41 +258,45 @@ class OracleShield:
         high = np.array([h / math.sqrt(2.0), h / math.sqrt(2.0), v])
         return -high, high
 
-    def _margins(self, points: list[tuple[_Flat, _Held, Vector]]) -> Vector:
-        """Margin of each point (row) to each stage (column), all errors within the radii; not a number counts as outside."""
-        for i, (flat, held, radii) in enumerate(points):
-            z = flat.rows.copy()
-            z[0] -= held.anchor
-            z[2] += held.disturbance
-            self._set_in["horizontal"][i] = z[:, :2]
-            self._set_in["vertical"][i, :, 0] = z[:, 2]
-            self._set_in["radius_horizontal"][i, :, 0] = radii[:, 0]
-            self._set_in["radius_vertical"][i, :, 0] = radii[:, 1]
-        self._set.run_with_iobinding(self._set_binding)
-        margins: Vector = np.array(self._set_out["margin"][: len(points)], dtype=np.float64)
-        return np.where(np.isfinite(margins), margins, -np.inf)
+    def _margins(self, points: list[tuple[_Flat, _Held, Vector]], group: int = 1) -> Vector:
+        """Margin of each group of points to the edge of S, in the stage that holds all of the group best, and of the levels, all
+        errors within the radii, shape (sets, groups)."""
+        rows = np.stack([flat.rows for flat, _, _ in points])
+        rows[:, 0] -= np.stack([held.anchor for _, held, _ in points])
+        rows[:, 2] += np.stack([held.disturbance for _, held, _ in points])
+        radii = np.stack([radius for _, _, radius in points])
+        result = []
+        judged = np.linspace(0, self.tables.offsets[0].shape[0] - 1, JUDGED).round().astype(int)
+        for number, (horizontal, vertical) in enumerate(self.tables.sets):
+            level = np.linalg.norm(horizontal @ rows[:, :, :2], axis=2) + radii[:, :, 0] @ np.abs(horizontal).T
+            upright = np.abs(rows[:, :, 2] @ vertical.T) + radii[:, :, 1] @ np.abs(vertical).T
+            if number == 0:
+                across, up = (offsets[judged] for offsets in self.tables.offsets)
+            else:
+                across, up = np.ones((1, level.shape[1])), np.ones((1, upright.shape[1]))
+            shares = np.maximum((level[:, None] / across).max(axis=2), (upright[:, None] / up).max(axis=2))  # points, stages
+            margins = np.where(np.isfinite(shares), 1.0 - ROUNDING - shares, -np.inf)
+            result.append(margins.reshape(-1, group, shares.shape[1]).min(axis=1).max(axis=1))
+        return np.array(result)
 
-    def _fenced(self, held: _Held) -> bool:
+    def _has_room(self, held: _Held, margins: Vector) -> bool:
+        """Whether the smallest tube that holds a state of these margins, one for each set, lies within fence and floor."""
+        smallest = max(n for n, margin in enumerate(margins) if margin > 0.0)
+        across, high = (size + 0.01 for size in self.tables.tubes[smallest])
         away = held.anchor[:2] - self._home[:2]
-        return math.sqrt(float(away @ away)) + self.assumed.tube_m[0] <= self.fence_m
+        return math.sqrt(float(away @ away)) + across <= self.fence_m and held.anchor[2] - high >= self.floor_m
 
     # --- BACKUP ----------------------------------------------------------------------------------------------
 
     def _fall_back(self, x: Vector, now: _Flat, d: Vector, reason: Reason) -> Decision:
         """The backup policy towards the anchor held last; from outside S it is sent all the same, but not for long."""
-        still = [(now, self._still(now))]
-        holds = [self._held] if self._held is not None else self._anchors(now, d)
-        margins = self._margins([(point, held, radius) for held in holds for point, radius in still]).max(axis=1)
-        chosen = int(np.argmax(margins))
-        margin, held = float(margins[chosen]), holds[chosen]
+        held, margin, _ = self._best(now, [self._held] if self._held is not None else self._anchors(now, d))
         if margin <= 0.0:
             # Another anchor only if it is better for sure: the one held stays covered though the margin, which takes off
             # the estimate's errors, and the ticks between two steps of the proof may show it slightly outside.
-            options = self._anchors(now, d)
-            margins = self._margins([(point, option, radius) for option in options for point, radius in still]).max(axis=1)
-            chosen = int(np.argmax(margins))
-            if margins[chosen] > 0.0:
-                margin, held = float(margins[chosen]), options[chosen]
+            other, better, has_room = self._best(now, self._anchors(now, d))
+            if has_room:
+                held, margin = other, better
         self._broken[Reason.OUTSIDE_SET] = self._broken[Reason.OUTSIDE_SET] + 1 if margin <= 0.0 else 0
         if self._broken[Reason.OUTSIDE_SET] > 2 * PATIENCE:
             return Decision(None, Verdict.VOID, Reason.OUTSIDE_SET, margin)
@@ -308,6 +307,16 @@ class OracleShield:
         self._along = now.slope + (slope - now.slope) / (1.0 - math.exp(-self.assumed.tick_s / self.assumed.rate_lag_s))
         self._keep(x, setpoint)
         return Decision(setpoint, Verdict.BACKUP, Reason.OUTSIDE_SET if margin <= 0.0 else reason, margin)
+
+    def _best(self, now: _Flat, options: list[_Held]) -> tuple[_Held, float, bool]:
+        """The anchor with the largest margin of those with room, else of all, its margin, and whether it has room."""
+        still = self._still(now)
+        margins = self._margins([(now, held, still) for held in options])
+        order = np.argsort(-margins[0], kind="stable")
+        for n in order:
+            if margins[0, n] > 0.0 and self._has_room(options[n], margins[:, n]):
+                return options[n], float(margins[0, n]), True
+        return options[order[0]], float(margins[0, order[0]]), False
 
     def _policy(self, now: _Flat, held: _Held) -> tuple[Setpoint | None, float]:
         """Run the backup graph."""

@@ -13,8 +13,9 @@ import numpy as np
 import tomli_w
 
 from tubepilot.firmware_bridge.types import Setpoint
+from tubepilot.train.invariance.admission import Admission
 from tubepilot.train.invariance.backup import BackupLaw
-from tubepilot.train.invariance.shield_graph import shield_graph
+from tubepilot.train.invariance.shield_graph import Tables, shield_graph
 
 TICK_NS = 10_000_000
 THRUST_M_S2, RATES_RAD_S = (7.5, 13.5), (1.5, 1.25, 0.28)
@@ -69,7 +70,7 @@ HORIZONTAL = np.array(
 VERTICAL = np.array(
     [[1 / 3.5, 0, 0, 0], [0, 1 / 1.5, 0, 0], [0, 0, 1 / 2.4, 0], [0, 0, 0, 1 / 40], [0.3, 0.4, 0.05, 0.0], [0.05, 0.3, 0.3, 0.01]]
 )
-OFFSETS = (np.array([[1.5, 1.6, 2.0, 1.3, 1.1, 0.9], [1.0] * 6]), np.array([[1.2, 1.3, 1.4, 1.0, 0.9, 1.2], [1.0] * 6]))
+OFFSETS = (np.array([[1.02, 1.03, 1.05, 1.02, 1.01, 0.97], [1.0] * 6]), np.array([[1.03, 1.02, 1.04, 1.0, 0.97, 1.02], [1.0] * 6]))
 """Of a first and a last stage: neither holds the other."""
 HOVER = [0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 9.80665]
 CALM = [0.0, 0.0, 0.0]
@@ -83,10 +84,29 @@ def certificate(**changes: tuple[str, Any]) -> bytes:
     return tomli_w.dumps(table).encode()
 
 
+LEVEL = 2.0
+"""The level inside the set has facets so many times larger."""
+LEVEL_TUBE_M = (3.75, 1.625)
+
+
+def tables(delay_s: float = 0.005, missed: int = 1) -> Tables:
+    """What the shield graph is made of."""
+    e = CERTIFICATE["assumptions"]
+    errors = (e["position_error_m"], e["velocity_error_m_s"], e["attitude_error_rad"], e["rate_error_rad_s"])
+    window = 0.5 * ((1 + missed) * e["tick_s"] + delay_s)
+    admission = Admission(
+        errors, tuple(e["acceleration_m_s2"]), tuple(CERTIFICATE["disturbance"]["jerk_m_s3"]), e["tick_s"], window, missed,
+        e["rate_lag_s"], e["thrust_lag_s"],
+    )  # fmt: skip
+    sets = ((HORIZONTAL, VERTICAL), (LEVEL * HORIZONTAL, LEVEL * VERTICAL))
+    tubes = (tuple(CERTIFICATE["tube"]["position_m"]), LEVEL_TUBE_M)
+    return Tables(sets, OFFSETS, tubes, LAW.gain, e["gravity_m_s2"], admission, ANCHOR)
+
+
 @functools.cache
-def graphs() -> tuple[bytes, bytes]:
+def graphs(delay_s: float = 0.005, missed: int = 1) -> tuple[bytes, bytes]:
     """Bytes of backup.onnx and shield.onnx."""
-    shield = shield_graph(HORIZONTAL, VERTICAL, OFFSETS, ANCHOR)
+    shield = shield_graph(tables(delay_s, missed))
     return LAW.graph().SerializeToString(deterministic=True), shield.SerializeToString(deterministic=True)
 
 

@@ -87,8 +87,8 @@ def facet(axis: str, row: int, factor: float) -> Edit:
     def edit(table: Any, arrays: dict[str, np.ndarray], backup: Any, shield: Any) -> None:
         arrays[f"{axis}_facets"][row] *= factor
         facets = arrays[f"{axis}_facets"]
-        constant(shield, f"facets_{axis}", lambda old: facets)
-        constant(shield, f"size_{axis}", lambda old: np.abs(facets) * (1 + 1e-15))
+        constant(shield, f"facets_{axis}", lambda old: np.ascontiguousarray(facets.T))
+        constant(shield, f"size_{axis}", lambda old: np.abs(facets.T) * (1 + 1e-15))
 
     return edit
 
@@ -158,7 +158,8 @@ def add_node(which: str) -> Edit:
     def edit(table: Any, arrays: Any, backup: Any, shield: Any) -> None:
         model = backup if which == "backup" else shield
         output = model.graph.output[0].name
-        model.graph.node[-1 if which == "shield" else 22].output[0] = "before"
+        node = next(node for node in model.graph.node if output in node.output)
+        node.output[list(node.output).index(output)] = "before"
         model.graph.node.append(onnx.helper.make_node("Neg", ["before"], [output]))
 
     return edit
@@ -170,7 +171,57 @@ def swap_inputs(table: Any, arrays: Any, backup: Any, shield: Any) -> None:
 
 
 def axis_attribute(table: Any, arrays: Any, backup: Any, shield: Any) -> None:
-    shield.graph.node[2].attribute[0].i = 0
+    shield.graph.node[3].attribute[0].i = 2
+
+
+def branch(which: str, change: Callable[[Any], None]) -> Edit:
+    """Change a branch of the shield graph's If."""
+
+    def edit(table: Any, arrays: Any, backup: Any, shield: Any) -> None:
+        node = next(node for node in shield.graph.node if node.op_type == "If")
+        change(next(a.g for a in node.attribute if a.name == which))
+
+    return edit
+
+
+def branches_swapped(table: Any, arrays: Any, backup: Any, shield: Any) -> None:
+    """The room of S where the smaller tube was asked for, and the other way round."""
+    node = next(node for node in shield.graph.node if node.op_type == "If")
+    for attribute in node.attribute:
+        attribute.name = {"then_branch": "else_branch", "else_branch": "then_branch"}[attribute.name]
+
+
+def box_entry(instant: int, term: int, radius: int) -> Edit:
+    """A coefficient of the admission box a thousandth of a percent smaller."""
+
+    def change(value: np.ndarray) -> np.ndarray:
+        assert value[instant, term, radius] > 0.0
+        value[instant, term, radius] *= 1.0 - 1e-5
+        return value
+
+    return shield_constant("box", change)
+
+
+def level(n: int, key: str, factor: float, index: int | str) -> Edit:
+    """Multiply a number of a level in the table."""
+
+    def edit(table: dict[str, Any], arrays: Any, backup: Any, shield: Any) -> None:
+        entry = table["levels"][n]
+        values = entry["limits"][index] if key == "limits" else entry[key]
+        values[0 if key == "limits" else index] *= factor
+
+    return edit
+
+
+def level_dropped(table: dict[str, Any], arrays: dict[str, np.ndarray], backup: Any, shield: Any) -> None:
+    """Named no longer, while graph and arrays still have it."""
+    table["levels"].pop()
+
+
+def levels_swapped(table: dict[str, Any], arrays: dict[str, np.ndarray], backup: Any, shield: Any) -> None:
+    """The larger level with the smaller one's tube, in the shield graph alone."""
+    tubes = {t.name: onnx.numpy_helper.to_array(t) for t in shield.graph.initializer if t.name in ("tube_1", "tube_2")}
+    constant(shield, "tube_1", lambda old: tubes["tube_2"])
 
 
 def other_domain(table: Any, arrays: Any, backup: Any, shield: Any) -> None:
@@ -191,7 +242,41 @@ EDITS: dict[str, Edit] = {
     "opset": other_opset,
     "size below facets": shield_constant("size_horizontal", lambda v: v * 0.999),
     "one above 1": shield_constant("one", lambda v: v + 1e-3),
-    "axis of the maximum": shield_constant("middle", lambda v: v * 0),
+    "axis of the maximum": shield_constant("axis_2", lambda v: v * 0),
+    "branches swapped": branches_swapped,
+    "a branch without its last level": branch("then_branch", lambda g: g.node.pop()),
+    "a branch that gives another room": branch("then_branch", lambda g: g.output[0].__setattr__("name", "room_1")),
+    "a branch that only copies": branch("then_branch", lambda g: g.node[-1].input.__setitem__(1, "outer_room")),
+    "a branch with a constant of its own": branch(
+        "then_branch", lambda g: g.initializer.append(onnx.numpy_helper.from_array(np.array(1.0), "one"))
+    ),
+    "room that grows": branch("else_branch", lambda g: g.node[0].__setattr__("op_type", "Neg")),
+    "gain of the shield": shield_constant("gain", first_nonzero(1.001)),
+    "gravity of the shield": shield_constant("weight", lambda v: v * 1.0001),
+    "rows of another state": shield_constant("row_2", lambda v: v * 0 + 1),
+    "jerk in another row": shield_constant("jerk_row", lambda v: v[::-1]),
+    "share of the backup's rates": shield_constant("shares", lambda v: v * (1 - 1e-9)),
+    "the backup acts at once": shield_constant("shares", lambda v: v + 1e-3),
+    "factor of the thrust slope": shield_constant("slower", lambda v: v + 1e-9),
+    "least margin": shield_constant("least", lambda v: v - 1e-6),
+    "no room is some room": shield_constant("nowhere", lambda v: v * 0 + 100.0),
+    "halves of the radii": shield_constant("halves", lambda v: np.array([3, 5])),
+    "plane": shield_constant("plane", lambda v: np.array([1, 2])),
+    "terms of all ones": shield_constant("ones", lambda v: v * 0.99),
+    "tube of the shield": shield_constant("tube", lambda v: v * 0.999),
+    "tube of a level": shield_constant("tube_2", lambda v: v * 0.999),
+    "tubes of levels swapped": levels_swapped,
+    "facets of a level": shield_constant("facets_horizontal_1", lambda v: v * 0.999),
+    "size of a level's facets": shield_constant("size_vertical_2", lambda v: v * 0.999),
+    "level dropped": level_dropped,
+    "level's w": level(0, "acceleration_m_s2", 0.98, 0),
+    "level's r": level(0, "jerk_m_s3", 0.95, 1),
+    "level's limits above those of the set": level(1, "limits", 3.0, "position_m"),
+    "level's limits too small": level(1, "limits", 0.9, "jerk_m_s3"),
+    "level's tube": level(1, "position_m", 0.99, 0),
+    "level's largest facet": level(0, "largest_facet", 0.99, 1),
+    "levels without end": lambda t, a, b, s: t.update(levels=[{}] * 10),
+    "levels that are none": lambda t, a, b, s: t.update(levels={"limits": 1}),
     "facets only in shield": shield_constant("facets_vertical", lambda v: v * 0.999),
     "backup not a number": backup_constant("decay", lambda v: v * np.nan),
     "array missing": lambda t, a, b, s: a.update(gain_too=a.pop("gain")),
@@ -272,9 +357,16 @@ for _key in ("position_error_m", "velocity_error_m_s", "attitude_error_rad", "ra
     EDITS[f"{_key} missing"] = drop("assumptions", _key)
 
 
+for _instant, _term, _radius in (
+    (0, 0, 0), (0, 0, 5), (0, 1, 2), (0, 1, 7), (0, 2, 3), (1, 0, 0), (1, 1, 1), (1, 2, 2), (1, 3, 3), (1, 4, 4), (1, 5, 7), (2, 0, 3),
+    (2, 0, 7), (2, 1, 6), (2, 3, 7), (2, 4, 2), (2, 4, 3), (2, 5, 0), (2, 5, 5),
+):  # fmt: skip
+    EDITS[f"box {_instant} {_term} {_radius}"] = box_entry(_instant, _term, _radius)
+
+
 def test_a_proven_certificate_passes() -> None:
     lines = recheck_files(certificate_files())
-    assert len(lines) == 5
+    assert len(lines) == 7
     assert any("of 1" in line for line in lines)
 
 

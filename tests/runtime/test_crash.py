@@ -63,7 +63,8 @@ def crash(made: tuple[Path, Path], folder: Path, seed: int) -> None:
     assert process.stdout is not None
     writer = int(process.stdout.readline())
     time.sleep(float(rng.uniform(0.15, 0.8)))
-    victims = ([process.pid], [writer], [process.pid, writer])[seed % 3]
+    # The writer first: alone it would finish the log if this test were held up between the two.
+    victims = ([process.pid], [writer], [writer, process.pid])[seed % 3]
     killed_ns = time.monotonic_ns()
     for victim in victims:
         os.kill(victim, signal.SIGKILL)

@@ -16,9 +16,10 @@ import pytest
 from helpers.small_bundle import make_bundle
 
 from tubepilot.firmware_bridge.errors import BundleError
-from tubepilot.runtime import slots
+from tubepilot.runtime import cli_fly, slots
 from tubepilot.runtime.cli import main
 from tubepilot.runtime.slot_check import examine
+from tubepilot.runtime.slots_pointer import ACTIVE
 from tubepilot.runtime.slots_remote import RemoteTarget
 
 
@@ -45,9 +46,9 @@ def test_flash_mark_good_and_fall_back_by_command(
     assert f"next: tubepilot fly {target}/active" in capsys.readouterr().out
     assert run("--mark-good", target, "--keys", keys) == 0
     assert run(second, target, "--keys", keys) == 0
-    assert examine(target / slots.ACTIVE, keys).version == 8
+    assert examine(target / ACTIVE, keys).version == 8
     assert run("--fall-back", target, "--keys", keys) == 0
-    assert examine(target / slots.ACTIVE, keys).version == 7
+    assert examine(target / ACTIVE, keys).version == 7
     assert run(target) == 1
     assert run(first, target, "--mark-good") == 1
     assert "give BUNDLE and TARGET" in capsys.readouterr().err
@@ -74,7 +75,7 @@ def test_one_wrong_byte_of_any_file_is_refused_by_name(
         capsys.readouterr()
         assert run(broken, target, "--keys", keys) == 1, name
         assert name in capsys.readouterr().err
-        assert examine(target / slots.ACTIVE, keys).version == 7
+        assert examine(target / ACTIVE, keys).version == 7
 
 
 def test_a_bundle_signed_by_another_key_is_refused(signed: tuple[Path, Path, Path], tmp_path: Path) -> None:
@@ -90,7 +91,7 @@ def test_a_bundle_signed_by_another_key_is_refused(signed: tuple[Path, Path, Pat
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from tubepilot.runtime import slots
+from tubepilot.runtime import cli_fly, slots
 step, bundle, target, keys = sys.argv[1], *map(Path, sys.argv[2:])
 original = getattr(slots, step)
 def die(*arguments, **options):
@@ -110,7 +111,7 @@ def test_a_flash_killed_at_any_step_leaves_a_bundle_that_loads(
     slots.flash(first, target, keys)
     command = [sys.executable, "-c", KILLED, step, str(second), str(target), str(keys)]
     assert subprocess.run(command, check=False, timeout=60).returncode == -signal.SIGKILL
-    assert examine(target / slots.ACTIVE, keys).version == (8 if step == "activate" else 7)
+    assert examine(target / ACTIVE, keys).version == (8 if step == "activate" else 7)
     assert slots.flash(second, target, keys) == 8
 
 
@@ -126,7 +127,7 @@ def test_a_flash_killed_at_a_random_time_leaves_a_bundle_that_loads(
         time.sleep(wait_s)
         process.kill()
         process.wait()
-        assert examine(target / slots.ACTIVE, keys).version in (7, 8)
+        assert examine(target / ACTIVE, keys).version in (7, 8)
 
 
 @pytest.mark.skipif(shutil.which("rsync") is None, reason="rsync is not installed")
@@ -146,7 +147,7 @@ def test_over_ssh_and_rsync(
     target = tmp_path / "companion"
     options = ["--keys", keys, "--remote-python", sys.executable]
     assert run(first, f"pilot@drone:{target}", *options) == 0
-    assert examine(target / slots.ACTIVE, keys).version == 7
+    assert examine(target / ACTIVE, keys).version == 7
     assert f"next, on pilot@drone: tubepilot fly {target}/active" in capsys.readouterr().out
     remote = RemoteTarget("drone", str(target), sys.executable)
     assert remote.flash(second, keys, allow_rollback=False).active == "slot-b"
@@ -155,3 +156,36 @@ def test_over_ssh_and_rsync(
     for step in ("--status", "--mark-good"):
         assert run(step, f"drone:{target}", *options) == 0
     assert run("--fall-back", f"drone:{target}", *options) == 1
+
+
+def test_fly_goes_back_when_the_first_start_fails(
+    signed: tuple[Path, Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Damaged on trial: refused, and the good one is active; then once more with a start that dies without a word."""
+    first, second, keys = signed
+    target = tmp_path / "companion"
+    assert run(first, target, "--keys", keys) == 0
+    assert run("--mark-good", target, "--keys", keys) == 0
+    assert run(second, target, "--keys", keys) == 0
+    damaged = target / "slot-b" / "rollout.onnx"
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    with pytest.raises(BundleError, match="rollout"):
+        cli_fly.load(target / ACTIVE, keys)
+    assert "back at slot-a, the last good slot" in capsys.readouterr().out
+    assert slots.status(target).active == "slot-a"
+
+    assert run(second, target, "--keys", keys) == 0
+    dies = "import os, sys; from pathlib import Path; from tubepilot.runtime import cli_fly; " \
+        "cli_fly.load_on_board = lambda *_: os.abort(); cli_fly.load(Path(sys.argv[1]), None)"  # fmt: skip
+    assert subprocess.run([sys.executable, "-c", dies, str(target / ACTIVE)], check=False, capture_output=True).returncode < 0
+    assert slots.status(target).active == "slot-b"
+
+    def stop(slot: Path, _: Path | None) -> None:
+        assert examine(slot, keys).version == 7
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli_fly, "load_on_board", stop)
+    with pytest.raises(KeyboardInterrupt):
+        cli_fly.load(target, keys)
+    assert "never came up; back to slot-a" in capsys.readouterr().out
+    assert slots.status(target).active == "slot-a"

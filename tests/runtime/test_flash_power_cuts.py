@@ -16,6 +16,7 @@ import pytest
 
 from tubepilot.firmware_bridge.errors import BundleError
 from tubepilot.runtime import slots
+from tubepilot.runtime.slots_pointer import ACTIVE
 
 KEYS = Path("keys")
 OPERATIONS = ("fsync", "rename", "replace", "unlink", "symlink", "mkdir", "rmdir")
@@ -89,6 +90,20 @@ def bundle(folder: Path, version: int) -> Path:
     return made
 
 
+def boot(target: Path) -> int:
+    """Start as `fly` does, twice if the first start fails; the version that comes up."""
+    for _ in range(2):
+        slot, _said = slots.begin_start(target)
+        try:
+            version = check(slot, KEYS).version
+        except BundleError:
+            slots.end_start(target, False)
+            continue
+        slots.end_start(target, True)
+        return version
+    raise AssertionError("nothing boots")
+
+
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("good", [False, True], ids=["trial", "good"])
 def test_some_slot_boots_whatever_operation_was_the_last(
@@ -111,10 +126,10 @@ def test_some_slot_boots_whatever_operation_was_the_last(
                 slots.flash(third, target, KEYS)
             except PowerCutError:
                 cuts += 1
-        booted = check(slots.flyable(target, KEYS), KEYS).version
+        booted = boot(target)
         assert booted in ({2, 3} if good else {1, 2, 3})
         assert slots.flash(bundle(folder, 4), target, KEYS) == 4, "the next flash finds its way"
-        assert check(target / slots.ACTIVE, KEYS).version == 4
+        assert check(target / ACTIVE, KEYS).version == 4
         if supply.count < at:
             break
         shutil.rmtree(folder)

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.flyable import make_certified_bundle
+from helpers.notify_listener import NotifyListener
 
 from tubepilot.runtime.bench_track import flown_rmse_m, load_truth
 from tubepilot.runtime.flight_log import read_flight
@@ -24,7 +25,7 @@ from tubepilot.runtime.flight_log import read_flight
 pytest.importorskip("rotorpy")
 COMMAND = (sys.executable, "-m", "tubepilot.runtime.cli")
 FAILSAFE_S = 0.5
-LAND = 4 << 8 | 6  # PX4 main mode AUTO, sub-mode LAND
+LAND = 4 << 16 | 6 << 24  # PX4 main mode AUTO, sub-mode LAND
 
 
 class SimFc:
@@ -75,10 +76,15 @@ def _fly(bundle: tuple[Path, Path], sim_fc: SimFc, log: Path, *options: str) -> 
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def test_a_hover_flight_over_the_serial_line(bundle: tuple[Path, Path], sim_fc: SimFc, tmp_path: Path) -> None:
+def test_a_hover_flight_over_the_serial_line(
+    bundle: tuple[Path, Path], sim_fc: SimFc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     log = tmp_path / "flight.mcap"
+    systemd = NotifyListener(tmp_path / "notify")
+    monkeypatch.setenv("NOTIFY_SOCKET", str(systemd.path))
     process = _fly(bundle, sim_fc, log, "--hover-s", "4")
     words = process.communicate(timeout=120.0)[0]
+    systemd.close()
     sim_fc.require_real_time()
     assert process.returncode == 0, words
     assert "LAND -> DONE: disarmed, by heartbeat" in words
@@ -87,6 +93,13 @@ def test_a_hover_flight_over_the_serial_line(bundle: tuple[Path, Path], sim_fc: 
     assert flight.complete
     assert flown_rmse_m(flight, truth) < 0.15
     assert truth.position_m[-1, 2] < 0.05
+
+    # What systemd hears: ready once the checks passed and the loop runs, alive all the time after, and the end.
+    ready, stopping, alive = (systemd.times_of(line) for line in ("READY=1", "STOPPING=1", "WATCHDOG=1"))
+    assert len(ready) == len(stopping) == 1
+    assert stopping[0] - ready[0] == pytest.approx(1e-9 * float(flight.ticks["t_ns"][-1] - flight.ticks["t_ns"][0]), abs=0.5)
+    assert alive[0] >= ready[0]
+    assert max(np.diff([*alive, stopping[0]])) < 0.5
 
 
 def test_killed_in_the_air_the_failsafe_lands_and_a_new_flight_connects(

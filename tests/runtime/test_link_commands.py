@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -82,6 +84,17 @@ def test_the_service_asks_for_what_the_flight_needs(tmp_path: Path, capsys: pyte
     assert main([*words, "--user", "pilot; rm"]) == 1
     assert main([*words, "--watchdog-s", "0.1"]) == 1
     assert main([*words, "--link", "px4://x"]) == 1
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+def test_systemd_itself_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> None:
+    words = ["install-service", str(tmp_path / "slots"), "--link", "ardupilot:///dev/ttyAMA0?signing=/etc/key", "--user", "root"]
+    words += ["--core", "1", "--fly-options", "--task figure-eight --resume"]
+    assert main([*words, "--units", str(tmp_path), "--rules", str(tmp_path / "rules")]) == 0
+    done = subprocess.run(
+        ["systemd-analyze", "verify", str(tmp_path / "tubepilot.service")], capture_output=True, text=True, check=False, timeout=60.0
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_systemd_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

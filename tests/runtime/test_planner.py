@@ -244,7 +244,19 @@ def test_pre_warming_changes_no_plan(bundle: Bundle) -> None:
     quiet, warmed = Planner(bundle, Clock(0)), Planner(bundle, Clock(0))
     assert warmed.pre_warm_ns >= 0
     for problem in flights(6):
-        warmed.pre_warm()
+        warmed.pre_warm(FAR_NS)
         wanted, plan = quiet.plan(*problem, FAR_NS), warmed.plan(*problem, FAR_NS)
         np.testing.assert_array_equal(plan.actions, wanted.actions)
         assert (plan.best, plan.return_after) == (wanted.best, wanted.return_after)
+
+
+def test_pre_warming_begins_no_graph_that_may_not_end_in_time(bundle: Bundle) -> None:
+    clock = Clock(0)
+    planner = Planner(bundle, clock)
+    planner.plan(*next(iter(flights(1))), FAR_NS)
+    planner._estimate_ns = {"rollout": 100.0, "refine": 200.0, "rank": 50.0}
+    for room_ns, written in ((199, ()), (200, (0,)), (400, (0, 1))):
+        for plans in planner._plans:
+            plans.fill(np.nan)
+        planner.pre_warm(clock() + room_ns)
+        assert tuple(k for k in range(2) if np.isfinite(planner._plans[k]).all()) == written

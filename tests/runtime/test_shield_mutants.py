@@ -28,7 +28,7 @@ EQUIVALENT = {
     "self._along = <0.0>  # what that slope tends to: the backup's feedback along the thrust, while it acts  0.0 -> 1": (
         "is read only while the backup acts, which sets it"
     ),
-    "x, y = held.anchor[0] - self._home[0], held.anchor[1] - self._home[<1>]  1 -> -1": PAIR,
+    "x, y = anchor[0] - self.home[0], anchor[1] - self.home[<1>]  1 -> -1": PAIR,
     "self._most: Triple = (limit[<0>] + horizontal, limit[1] + horizontal, limit[2] + vertical)  0 -> 1": SAME_LIMIT,
     "pitch + (rates_rad_s[<1>] - pitch) * self._decay,  1 -> -1": PAIR,
     "pitch = (rates_rad_s[<1>] - self._expected[1]) / self._response  1 -> -1": PAIR,

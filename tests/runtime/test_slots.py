@@ -6,6 +6,7 @@ signed bundles.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -20,6 +21,7 @@ import pytest
 
 from tubepilot.firmware_bridge.errors import BundleError, InputError, LinkError
 from tubepilot.runtime import slots
+from tubepilot.runtime.slots_pointer import ACTIVE, target_of
 from tubepilot.runtime.slots_remote import RemoteTarget
 
 KEYS = Path("keys")
@@ -67,7 +69,7 @@ def bundle(tmp_path: Path) -> Callable[[int], Path]:
 
 
 def active_version(target: Path) -> int:
-    return small_check(target / slots.ACTIVE, KEYS).version
+    return small_check(target / ACTIVE, KEYS).version
 
 
 def test_first_flash_and_the_next_one_alternate(target: Path, bundle: Callable[[int], Path]) -> None:
@@ -84,7 +86,7 @@ class PowerCutError(Exception):
     """Raised in place of the step at which power fails."""
 
 
-STEPS = ("prepare", "clear", "copy", "sync", "admit", "place", "activate", "_write", "_link", "_sync_directory")
+STEPS = ("prepare", "clear", "copy", "sync", "admit", "place", "activate", "_write", "write_active", "sync_directory")
 CUTS = [*((step, marked) for step in STEPS for marked in (True, False)), ("fall_back", False)]
 """Where power fails, and whether the active slot was marked good before; a good one never falls back."""
 
@@ -201,18 +203,54 @@ def test_fall_back_and_its_limits(target: Path, bundle: Callable[[int], Path]) -
     assert not slots.status(target).trial
 
 
-def test_flyable_falls_back_when_the_slot_on_trial_broke(target: Path, bundle: Callable[[int], Path]) -> None:
-    with pytest.raises(InputError, match="holds no bundle"):
-        slots.flyable(target, KEYS)
+def test_a_start_on_trial_that_dies_goes_back_the_next_time(target: Path, bundle: Callable[[int], Path]) -> None:
+    with pytest.raises(InputError, match="flash one first"):
+        slots.begin_start(target)
     slots.flash(bundle(1), target, KEYS)
+    assert slots.begin_start(target) == (target / "slot-a", "")
+    assert slots.begin_start(target) == (target / "slot-a", "")  # nothing to go back to
+    assert slots.end_start(target, True) == ""
+    slots.mark_good(target, KEYS)
     slots.flash(bundle(2), target, KEYS)
-    assert slots.flyable(target, KEYS) == target / "slot-b"
-    (target / "slot-b" / "second").write_text("7")
-    assert slots.flyable(target, KEYS) == target / "slot-a"
-    assert active_version(target) == 1
-    (target / "slot-a" / "second").write_text("7")
-    with pytest.raises(BundleError, match="differs"):
-        slots.flyable(target, KEYS)
+    assert slots.begin_start(target) == (target / "slot-b", "")
+    slot, said = slots.begin_start(target)  # nobody took the note back
+    assert slot == target / "slot-a"
+    assert "slot-b was started on trial and never came up" in said
+    assert slots.status(target) == slots.Status("slot-a", "slot-b", trial=False, previous=None, floor=2)
+    assert slots.begin_start(target) == (target / "slot-a", "")  # a good slot is not watched
+    assert slots.begin_start(target) == (target / "slot-a", "")
+
+
+def test_a_start_on_trial_that_fails_goes_back_at_once(target: Path, bundle: Callable[[int], Path]) -> None:
+    slots.flash(bundle(1), target, KEYS)
+    slots.mark_good(target, KEYS)
+    slots.flash(bundle(2), target, KEYS)
+    slots.begin_start(target)
+    assert slots.end_start(target, True) == ""
+    assert slots.begin_start(target) == (target / "slot-b", "")  # it came up, so it may be started again
+    assert "back at slot-a, the last good slot" in slots.end_start(target, False)
+    assert slots.status(target).active == "slot-a"
+    assert slots.end_start(target, False) == ""
+
+
+def test_a_drive_without_links_gets_a_file_that_names_the_slot(
+    target: Path, bundle: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")  # as symlink(2) answers on FAT
+
+    monkeypatch.setattr(os, "symlink", refuse)
+    slots.flash(bundle(1), target, KEYS)
+    assert (target / ACTIVE).read_text() == "slot-a\n"
+    slots.mark_good(target, KEYS)
+    slots.flash(bundle(2), target, KEYS)
+    assert slots.status(target) == slots.Status("slot-b", "slot-a", trial=True, previous="slot-a", floor=2)
+    assert target_of(target) == target_of(target / ACTIVE) == target
+    assert slots.begin_start(target) == (target / "slot-b", "")
+    assert slots.fall_back(target) == "slot-a"
+    (target / ACTIVE).write_text("../../etc")
+    with pytest.raises(InputError, match="must name slot-a or slot-b"):
+        slots.status(target)
 
 
 def test_only_plain_files_are_copied(target: Path, bundle: Callable[[int], Path], tmp_path: Path) -> None:
@@ -226,12 +264,12 @@ def test_only_plain_files_are_copied(target: Path, bundle: Callable[[int], Path]
 
 def test_a_foreign_active_is_refused(target: Path, tmp_path: Path) -> None:
     target.mkdir()
-    (target / slots.ACTIVE).symlink_to(tmp_path)
-    with pytest.raises(InputError, match="must be a link to slot-a or slot-b"):
+    (target / ACTIVE).symlink_to(tmp_path)
+    with pytest.raises(InputError, match="must name slot-a or slot-b"):
         slots.status(target)
-    (target / slots.ACTIVE).unlink()
-    (target / slots.ACTIVE).mkdir()
-    with pytest.raises(InputError, match="must be a link"):
+    (target / ACTIVE).unlink()
+    (target / ACTIVE).mkdir()
+    with pytest.raises(InputError, match="must name slot-a"):
         slots.prepare(target)
 
 

@@ -28,7 +28,7 @@ from tubepilot.runtime.preflight import (
 )
 from tubepilot.runtime.realtime import Right, Rights
 from tubepilot.runtime.state_check import Fault
-from tubepilot.runtime.tick import Outcome
+from tubepilot.runtime.tick_types import Outcome
 
 
 def _parsed(*options: str) -> tasks.TaskSettings:

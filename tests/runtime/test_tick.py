@@ -17,17 +17,8 @@ from tubepilot.runtime.phases import Phase
 from tubepilot.runtime.predictor import PhysicsParameters, Predictor
 from tubepilot.runtime.reference import FigureEight, Hover
 from tubepilot.runtime.state_check import Fault, StateLimits, check
-from tubepilot.runtime.tick import (
-    SHIELD_OFF,
-    Guidance,
-    Instant,
-    Outcome,
-    SetpointLimits,
-    Stage,
-    Tick,
-    TickSettings,
-    level,
-)
+from tubepilot.runtime.tick import Tick, level
+from tubepilot.runtime.tick_types import SHIELD_OFF, Guidance, Instant, Outcome, SetpointLimits, Stage, TickSettings
 
 PHYSICS = PhysicsParameters(1.0, 0.05, (1.0,) * 3, (0.0,) * 3, (0.05,) * 3, (0.2,) * 3)
 PERIOD_NS = 10_000_000

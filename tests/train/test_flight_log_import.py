@@ -17,7 +17,7 @@ from tubepilot.runtime import cli_fly
 from tubepilot.runtime.flight_log import TICK_DTYPE, read_flight
 from tubepilot.runtime.phases import Phase
 from tubepilot.runtime.recorder_writer import LogFile, pack
-from tubepilot.runtime.tick import TickSettings
+from tubepilot.runtime.tick_types import TickSettings
 from tubepilot.train.cli_collect import import_logs
 from tubepilot.train.cli_train import read_flights
 from tubepilot.train.flight import RATES, Flight

@@ -22,7 +22,7 @@ from tubepilot.train.invariance.interval import Interval, Numbers
 from tubepilot.train.invariance.loop import AxisLoop
 from tubepilot.train.invariance.maximal_set import support
 from tubepilot.train.invariance.proof import AxisProof, prove
-from tubepilot.train.invariance.shield_graph import POINTS, judged
+from tubepilot.train.invariance.shield_graph import ROUNDING, Tables, constants, judged
 from tubepilot.train.invariance.stored import read
 
 SEED = 3
@@ -227,27 +227,95 @@ def test_rounding_bound_covers_onnxruntime() -> None:
     assert worst > 0.01 * certificate.rounding_m_s3
 
 
-def test_shield_graph_agrees_with_numpy() -> None:
+def _judged(random: np.random.Generator, speed: float) -> dict[str, np.ndarray]:
+    """Random inputs of the shield graph, as a flight makes them."""
+    scale = np.array([1.0, speed, 1.0, 2.0])
+    held = np.zeros((3, 1, 4, 4))
+    held[:, 0, :, 0], held[:, 0, :, 2] = random.normal(0.0, 2.0, (3, 4)), random.normal(0.0, 0.3, (3, 1))
+    return {
+        "states": random.normal(size=(3, 2, 1, 4)) * 0.4 * scale,
+        "held": held,
+        "wanted": random.normal(size=(3, 1, 1)),
+        "spread": np.full((1, 2, 1), random.uniform(0.0, 2.0)),
+        "instants": np.array([[1, 2], [0, 0]][random.integers(2)]),
+        "near": np.array([random.integers(2) == 1]),
+    }
+
+
+def test_the_shield_graph_gives_margin_box_and_room_of_numpy() -> None:
+    """The twin takes the facets from the proof and goes through the points one by one."""
+    certificate = proven()
     session = onnxruntime.InferenceSession(certificate_files()["shield.onnx"], providers=["CPUExecutionProvider"])
-    horizontal, vertical = (axis.facets for axis in proven().axes)
+    tables = Tables.of(certificate)
+    table = constants(tables)
+    gain, gravity = certificate.law.gain[[0, 0, 1]], np.array([0.0, 0.0, tables.gravity])
+    random, inside, chosen = np.random.default_rng(SEED), 0, judged(tables.offsets[0].shape[0])
+    offsets = [[pair[chosen] for pair in tables.offsets], *([np.ones((1, f.shape[0])) for f in pair] for pair in tables.sets[1:])]
+    for _ in range(60):
+        feed = _judged(random, float(random.choice([0.2, 1.0, 3.0])))
+        margin, radii, room = session.run(None, feed)
+        worst = [np.full((len(chosen) if n == 0 else 1, 4), np.inf) for n in range(len(tables.sets))]
+        for option in range(4):
+            for instant, kind in enumerate(feed["instants"]):
+                z = feed["states"][:, instant, 0] - feed["held"][:, 0, option]
+                force, jerk = feed["states"][:, instant, 0, 2] + gravity, feed["states"][:, instant, 0, 3]
+                c = np.linalg.norm(force)
+                up, nu = force / c, (z[:, :3] * gain).sum(axis=1)
+                change = table["shares"][kind, 0] * (nu - up * (up @ nu) - feed["wanted"][:, 0, 0])
+                late = abs(up @ nu - float(table["slower"]) * (up @ jerk))
+                terms = np.array([1.0, c, np.linalg.norm(jerk), feed["spread"][0, 0, 0], np.linalg.norm(change), late])
+                box = terms @ table["box"][kind]
+                np.testing.assert_allclose(radii[instant, option], box, rtol=1e-12)
+                for moved in (0.0, change):
+                    point = z.copy()
+                    point[:, 3] += moved
+                    for n, (horizontal, vertical) in enumerate(tables.sets):
+                        used = [
+                            np.linalg.norm(horizontal @ point[:2].T, axis=1) + np.abs(horizontal) @ box[:4],
+                            np.abs(vertical @ point[2]) + np.abs(vertical) @ box[4:],
+                        ]
+                        shares = np.maximum(*((value / most).max(axis=1) for value, most in zip(used, offsets[n], strict=True)))
+                        worst[n][:, option] = np.minimum(worst[n][:, option], 1.0 - ROUNDING - shares)
+            assert margin[0, option] == pytest.approx(worst[0][:, option].max(), abs=1e-12)
+            holds = [tube for tube, value in zip(tables.tubes, worst, strict=True) if value[:, option].max() > 0.0]
+            wanted_room = holds[-1] if holds and feed["near"][0] else (holds[0] if holds else (1e9, 1e9))
+            assert tuple(room[:, option]) == wanted_room
+            inside += len(holds) > 1
+    assert inside > 20
+
+
+def test_the_graph_admits_what_the_prover_holds_for_inside() -> None:
+    """States inside, on and outside the facets of the proof: the margin is theirs less the box, whatever the direction."""
+    certificate = proven()
+    session = onnxruntime.InferenceSession(certificate_files()["shield.onnx"], providers=["CPUExecutionProvider"])
     random = np.random.default_rng(SEED)
-    for _ in range(50):
-        feed = {
-            "horizontal": random.normal(size=(POINTS, 4, 2)),
-            "vertical": random.normal(size=(POINTS, 4, 1)),
-            "radius_horizontal": random.uniform(0, 0.1, (POINTS, 4, 1)),
-            "radius_vertical": random.uniform(0, 0.1, (POINTS, 4, 1)),
-        }
-        used = [
-            np.linalg.norm(horizontal @ feed["horizontal"], axis=2) + (np.abs(horizontal) @ feed["radius_horizontal"])[..., 0],
-            np.abs(vertical @ feed["vertical"])[..., 0] + (np.abs(vertical) @ feed["radius_vertical"])[..., 0],
-        ]
-        margin = session.run(None, feed)[0]
-        for column, stage in enumerate(judged(proven().axes[0].offsets.shape[0])):
-            shares = [value / axis.offsets[stage] for value, axis in zip(used, proven().axes, strict=True)]
-            wanted = 1.0 - np.concatenate(shares, axis=1).max(axis=1)
-            assert (margin[:, column] < wanted).all()
-            np.testing.assert_allclose(margin[:, column], wanted, rtol=0, atol=2e-9)
+    own = certificate.axes[0]
+    stages = [own.stage(k) for k in judged(own.offsets.shape[0])]
+    for _ in range(60):
+        z = random.normal(size=4) / np.diagonal(stages[0][:4])
+        heading = random.uniform(0.0, 2.0 * np.pi)
+        for share in (0.3, 1.0 - 1e-7, 1.0 + 1e-7):
+            edge = share * z / min(np.abs(facets @ z).max() for facets in stages)
+            states = np.zeros((3, 2, 1, 4))
+            states[:2, :, 0] = np.outer([np.cos(heading), np.sin(heading)], edge)[:, None]
+            feed = {"states": states, "held": np.zeros((3, 1, 4, 4)), "wanted": np.zeros((3, 1, 1)), "spread": np.zeros((1, 2, 1))}
+            margin, radii, _ = session.run(None, {**feed, "instants": np.zeros(2, np.int64), "near": np.zeros(1, bool)})
+            slack = max((np.abs(facets) @ radii[0, 0, :4]).max() for facets in stages)
+            assert 1.0 - share - slack - 2e-9 <= margin[0, 0] < 1.0 - share
+            assert margin[0, 0] < 0.0 or share < 1.0
+
+
+def test_levels_are_proven_sets_with_smaller_tubes() -> None:
+    certificate = proven()
+    assert len(certificate.levels) == 2
+    tubes = [level.axes[0].tube_bound[0] for level in (*certificate.levels, certificate)]
+    assert tubes[0] < 0.6 * tubes[2]
+    assert tubes[0] < tubes[1] < tubes[2]
+    smaller = certificate.at_level(certificate.levels[0])
+    seen = falsify(smaller, 400, SEED, ascents=0)
+    assert seen.escapes == 0
+    assert (seen.tube_share <= 1.0).all()
+    assert (seen.tube_share > 0.5).all()
 
 
 def test_attacks_do_not_leave_a_proven_set() -> None:
@@ -269,12 +337,16 @@ def test_a_certificate_is_read_back_as_it_was() -> None:
     own, back = proven(), read(certificate_files())
     assert (back.assumptions, back.limits, back.at_once) == (own.assumptions, own.limits, own.at_once)
     assert back.disturbance.jerk_m_s3 == own.disturbance.jerk_m_s3
-    for one, other in zip(own.axes, back.axes, strict=True):
+    for one, other in zip(
+        [*own.axes, *(a for level in own.levels for a in level.axes)],
+        [*back.axes, *(a for level in back.levels for a in level.axes)],
+        strict=True,
+    ):
         for name in ("facets", "offsets", "facet_multipliers", "tube_multipliers", "stage_tube"):
             np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
     assert back.law.graph().SerializeToString(deterministic=True) == certificate_files()["backup.onnx"]
     with pytest.raises(CertificateError, match="another version or damaged"):
-        read({"certificate.toml": b"format = 2"})
+        read({"certificate.toml": b"format = 3"})
 
 
 def test_velocity_and_tilt_at_once_lie_in_the_set_for_every_angle_between_them() -> None:
@@ -323,6 +395,6 @@ def test_stop_distances_grow_with_speed_and_decisions_are_timed() -> None:
     assert len(stops) > 4
     distances = [line["distance_m"] for line in stops]
     assert distances == sorted(distances)
-    assert distances[0] > proven().axes[0].stage_tube[-1, 0] - 1e-9
+    assert distances[0] > proven().levels[0].axes[0].tube_bound[0] - 1e-9
     took = bench_certificate._decisions(certificate_files(), 20, SEED)
     assert 0.0 < took["p50"] <= took["p99"]

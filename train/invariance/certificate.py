@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,10 @@ from .assumptions import Assumptions
 from .backup import BackupLaw
 from .disturbance import Disturbance, Limits
 from .interval import Numbers
+from .levels import Level
 from .proof import AxisProof
 
-FORMAT = 3
+FORMAT = 4
 STATEMENT = (
     "Let z = (position from the anchor, velocity, thrust vector minus hover plus held disturbance estimate, its derivative). "
     "S is the union of stages. If z lies in a stage when the backup policy takes over, and the assumptions hold, then z lies in the "
@@ -69,6 +70,7 @@ class Certificate:
         disturbance: Bounds of w and r over the widest limits.
         stages: Limits and bounds of each stage.
         axes: Proof of the horizontal and of the vertical axis.
+        levels: Smaller invariant sets inside S with smaller tubes, smallest first.
         anchor: Linear map (velocity, acceleration, jerk) to the position from the anchor with the most margin, shape (2, 3).
         step_s, substeps: Step of the invariance, pieces of a step for the tube.
         rounding_m_s3: Bound of the float32 rounding of the backup graph, as an error of nu.
@@ -83,6 +85,7 @@ class Certificate:
     disturbance: Disturbance
     stages: Stages
     axes: tuple[AxisProof, AxisProof]
+    levels: tuple[Level, ...]
     anchor: Numbers
     step_s: float
     substeps: int
@@ -96,13 +99,21 @@ class Certificate:
         result: dict[str, Numbers] = {
             "anchor": self.anchor, "gain": self.law.gain, "limits": self.stages.limits, "bounds": self.stages.bounds,
         }  # fmt: skip
-        for name, axis in zip(("horizontal", "vertical"), self.axes, strict=True):
-            result[f"{name}_facets"] = axis.facets
-            result[f"{name}_offsets"] = axis.offsets
-            result[f"{name}_facet_multipliers"] = axis.facet_multipliers
-            result[f"{name}_tube_multipliers"] = axis.tube_multipliers
-            result[f"{name}_tube"] = axis.stage_tube
+        groups = [("", self.axes), *((f"level{n}_", level.axes) for n, level in enumerate(self.levels))]
+        for prefix, axes in groups:
+            for name, axis in zip(("horizontal", "vertical"), axes, strict=True):
+                result[f"{prefix}{name}_facets"] = axis.facets
+                result[f"{prefix}{name}_offsets"] = axis.offsets
+                result[f"{prefix}{name}_facet_multipliers"] = axis.facet_multipliers
+                result[f"{prefix}{name}_tube_multipliers"] = axis.tube_multipliers
+                result[f"{prefix}{name}_tube"] = axis.stage_tube
         return result
+
+    def at_level(self, level: Level) -> Certificate:
+        """The certificate of a level alone: what attacks and pictures take."""
+        d, rows = level.disturbance, np.array([level.limits.rows(axis) for axis in (0, 1)]).T
+        stages = Stages(rows[None], np.array([d.acceleration_m_s2, d.jerk_m_s3]).T[None])
+        return replace(self, limits=level.limits, disturbance=d, stages=stages, axes=level.axes, levels=())
 
     def table(self, graphs: dict[str, bytes]) -> dict[str, Any]:
         """Content of certificate.toml."""
@@ -144,8 +155,22 @@ class Certificate:
                 "jerk_m_s3": list(d.jerk_m_s3),
                 "parts_m_s3": {name: list(pair) for name, pair in d.parts.items()},
             },
+            "levels": [_level_table(level) for level in self.levels],
             "graphs": {f"{name}_sha256": hashlib.sha256(data).hexdigest() for name, data in graphs.items()},
         }
+
+
+def _level_table(level: Level) -> dict[str, Any]:
+    """An entry of [[levels]]: what the proof of the level speaks of, and the room that its tube takes."""
+    axes, d = level.axes, level.disturbance
+    return {
+        "limits": _plain(asdict(level.limits)),
+        "acceleration_m_s2": list(d.acceleration_m_s2),
+        "jerk_m_s3": list(d.jerk_m_s3),
+        "facets": [int(axis.facets.shape[0]) for axis in axes],
+        "largest_facet": [float(axis.facet_bound.max()) for axis in axes],
+        "position_m": [float(axis.tube_bound[0]) for axis in axes],
+    }
 
 
 def _plain(value: Any) -> Any:

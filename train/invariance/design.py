@@ -16,9 +16,9 @@ from .backup import BackupLaw, rounding_bound
 from .certificate import AtOnce, Certificate, Stages
 from .disturbance import HORIZONTAL, VERTICAL, Disturbance, bound
 from .interval import Numbers
+from .levels import inner_levels, prove_stages, stage_bounds
 from .loop import AxisLoop
-from .maximal_set import maximal_set
-from .proof import AxisProof, multipliers, prove
+from .proof import AxisProof
 from .stages import BETWEEN, Start, as_limits, limits_of
 
 STEP_S = 0.04
@@ -113,8 +113,10 @@ def attempt(
     disturbance = bound(assumptions, widest, law.gain, pieces=PIECES, rounding_m_s3=rounding)
     _check_setpoints(law, disturbance)
     progress("disturbances of the stages")
-    bounds = stage_bounds(assumptions, limits, law.gain, rounding)
-    proofs = prove_stages(loops, limits, own / BETWEEN[None, :, None], bounds, progress)
+    bounds = stage_bounds(assumptions, limits, law.gain, rounding, PIECES)
+    (w_h, r_h), (w_v, r_v) = bounds[0].tolist()
+    disturbance = replace(disturbance, acceleration_m_s2=(w_h, w_v), jerk_m_s3=(r_h, r_v))
+    proofs = prove_stages(loops, limits, own / BETWEEN[None, :, None], bounds, STEP_S, SUBSTEPS, progress)
     speed, acceleration = _reach(proofs[HORIZONTAL])
     return Certificate(
         assumptions=assumptions,
@@ -123,6 +125,7 @@ def attempt(
         disturbance=disturbance,
         stages=Stages(limits, bounds),
         axes=proofs,
+        levels=inner_levels(assumptions, law, as_limits(own[-1] / BETWEEN[:, None]), rounding, PIECES, STEP_S, SUBSTEPS, progress),
         anchor=np.array([anchor_map(proof.stage(-1)) for proof in proofs]),
         step_s=STEP_S,
         substeps=SUBSTEPS,
@@ -131,44 +134,6 @@ def attempt(
         tilt_rad=float(np.arctan2(acceleration, assumptions.gravity_m_s2)),
         at_once=at_once((proofs[HORIZONTAL].stage(0), proofs[VERTICAL].stage(0)), assumptions.gravity_m_s2),
     )
-
-
-def stage_bounds(assumptions: Assumptions, limits: Numbers, gain: Numbers, rounding_m_s3: float) -> Numbers:
-    """Bounds of w and r of every stage, over its limits (stages, 6, 2); shape (stages, 2, 2): stage, axis, (w, r)."""
-    result = []
-    for rows in limits:
-        found = bound(assumptions, as_limits(rows), gain, PIECES, rounding_m_s3)
-        result.append(np.array([found.acceleration_m_s2, found.jerk_m_s3]).T)
-    return np.array(result)
-
-
-def prove_stages(
-    loops: Sequence[AxisLoop], limits: Numbers, inner: Numbers, bounds: Numbers,
-    progress: Callable[[str], None] = lambda text: None,
-) -> tuple[AxisProof, AxisProof]:
-    """Make the sets of both axes and prove them.
-
-    Args:
-        loops: Horizontal and vertical.
-        limits: Over which `bounds` were made, shape (stages, 6, 2).
-        inner: Limits at the steps of the proof, likewise.
-        bounds: Of w and r, shape (stages, 2, 2).
-        progress: Called with what is being done.
-
-    Raises:
-        CertificateError: something does not hold.
-    """
-    proofs = []
-    for axis, loop in enumerate(loops):
-        name = ("horizontal", "vertical")[axis]
-        progress(f"{name} set")
-        middle = [0.5 * (m.lo + m.hi) for m in (loop.dynamics(), loop.inputs(), loop.outputs())]
-        facets, offsets = maximal_set(*middle, inner[:, :, axis], bounds[:, axis], STEP_S)
-        progress(f"{name} witnesses, {facets.shape[0]} facets")
-        witnesses = multipliers(loop, facets, offsets, bounds[:, axis], limits[:, :, axis], STEP_S, SUBSTEPS)
-        progress(f"{name} proof")
-        proofs.append(prove(axis, loop, limits[:, :, axis], bounds[:, axis], facets, offsets, witnesses, STEP_S, SUBSTEPS))
-    return proofs[0], proofs[1]
 
 
 def certify(
@@ -303,7 +268,9 @@ TIGHTENED = (
 
 def sensitivity(certificate: Certificate) -> dict[str, tuple[float, float]]:
     """How much the bound of r shrinks if an assumption is 10 % smaller, limits and gains kept (horizontal, vertical) [m/s^3]."""
-    base = certificate.disturbance.jerk_m_s3
+    base = bound(
+        certificate.assumptions, certificate.limits, certificate.law.gain, PIECES, certificate.rounding_m_s3
+    ).jerk_m_s3
     result = {}
     for name in TIGHTENED:
         value = getattr(certificate.assumptions, name)

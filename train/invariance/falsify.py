@@ -144,7 +144,8 @@ def _attacks(random: np.random.Generator, count: int, ticks: int) -> Attack:
     for name, width in shapes.items():
         noise = random.standard_normal((ticks, width, half), dtype=np.float32) * np.float32(2.0)
         fixed = random.standard_normal((1, width, count - half), dtype=np.float32)
-        fixed = 1e3 * fixed / np.linalg.norm(fixed, axis=1, keepdims=True)
+        # a float32 normal number is exactly 0 about once in ten million: no direction, and no division by it
+        fixed = 1e3 * fixed / np.maximum(np.linalg.norm(fixed, axis=1, keepdims=True), np.float32(1e-30))
         period = random.integers(2, 2 * ticks, count - half)
         sign = (np.arange(ticks)[:, None] + random.integers(0, ticks, count - half)) // period % 2 * 2.0 - 1.0
         value = np.concatenate([fixed * sign[:, None, :].astype(np.float32), noise], axis=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -22,7 +23,7 @@ from .proof import AxisProof
 
 def _margins(facets: Numbers, first: Numbers, second: Numbers) -> Numbers:
     """Largest margin over the anchor on a grid of velocity (columns) and acceleration (rows), jerk zero."""
-    anchors = np.linspace(-1.0, 1.0, 201) / facets[0, 0]
+    anchors = np.linspace(-1.0, 1.0, 101) / facets[0, 0]
     rest = facets[:, 1, None, None] * first[None, None] + facets[:, 2, None, None] * second[None, :, None]
     best = np.full((second.size, first.size), -np.inf)
     for anchor in anchors:
@@ -30,8 +31,9 @@ def _margins(facets: Numbers, first: Numbers, second: Numbers) -> Numbers:
     return best
 
 
-def _draw_set(panel, proof: AxisProof, name: str):  # type: ignore[no-untyped-def]
-    """S and T of one axis: velocity against thrust vector, the last stage in white; returns what a colour bar needs."""
+def _draw_set(panel, proof: AxisProof, name: str, levels: Sequence[AxisProof] = ()):  # type: ignore[no-untyped-def]
+    """S and T of one axis, velocity against thrust vector, and the levels inside S; the last stage
+    in white; returns what a colour bar needs."""
     first, last = proof.stage(0), proof.stage(-1)
     v = np.linspace(-1.05, 1.05, 121) / first[1, 1]
     a = np.linspace(-1.05, 1.05, 121) / first[2, 2]
@@ -40,6 +42,11 @@ def _draw_set(panel, proof: AxisProof, name: str):  # type: ignore[no-untyped-de
     panel.contour(v, a, lasting, levels=[0.0], colors="white", linewidths=1.2)
     filled = panel.contourf(v, a, margins, levels=np.linspace(0.0, 1.0, 11), cmap="viridis")
     panel.contour(v, a, margins, levels=[0.0], colors="black", linewidths=1.6)
+    for level in levels:
+        own_v, own_a = (np.linspace(-1.05, 1.05, 41) / level.facets[k, k] for k in (1, 2))
+        own = _margins(level.facets, own_v, own_a)
+        lines = panel.contour(own_v, own_a, own, levels=[0.0], colors="white", linewidths=1.4, linestyles="dotted")
+        panel.clabel(lines, fmt={0.0: f"stays within {level.tube_bound[0]:.1f} m"}, fontsize=8)
     for sign in (-1, 1):
         panel.axvline(sign * proof.tube_bound[1], color="tab:red", linestyle="--", linewidth=1)
         panel.axhline(sign * proof.tube_bound[2], color="tab:red", linestyle="--", linewidth=1)
@@ -78,8 +85,10 @@ def draw_report(certificate: Certificate, seen: Falsification, gains: dict[str, 
     """
     figure, panels = plt.subplots(2, 3, figsize=(17, 9), constrained_layout=True)
     names = ("horizontal, any direction", "vertical")
-    for panel, proof, name in zip(panels[0], certificate.axes, names, strict=False):
-        figure.colorbar(_draw_set(panel, proof, f"S (colour) and T (dashed): {name}"), ax=panel, label="margin to the edge of S")
+    for axis, panel in enumerate(panels[0, :2]):
+        proof, levels = certificate.axes[axis], [level.axes[axis] for level in certificate.levels]
+        title = f"S (colour), T (dashed, {proof.tube_bound[0]:.1f} m), levels (dotted): {names[axis]}"
+        figure.colorbar(_draw_set(panel, proof, title, levels), ax=panel, label="margin to the edge of S")
     _draw_worst(panels[0, 2], panels[1, 2], certificate, seen)
     rows = np.arange(6)
     for axis, shift in ((0, -0.2), (1, 0.2)):
@@ -87,7 +96,7 @@ def draw_report(certificate: Certificate, seen: Falsification, gains: dict[str, 
     panels[1, 0].axhline(1.0, color="tab:red", linestyle="--", linewidth=1)
     panels[1, 0].set_xticks(rows, ROWS, rotation=20)
     panels[1, 0].set_title(f"share of T that {seen.rollouts} attacks reached (1: the tube is exact)")
-    panels[1, 0].legend(loc="lower right")
+    panels[1, 0].legend(loc="lower center")
     ordered = sorted(gains, key=lambda name: gains[name][0])
     panels[1, 1].barh(np.arange(len(ordered)), [gains[name][0] for name in ordered], color="tab:orange")
     panels[1, 1].set_yticks(np.arange(len(ordered)), [name.replace("_", " ") for name in ordered])
@@ -112,6 +121,6 @@ def _draw_worst(above, below, certificate: Certificate, seen: Falsification) -> 
         below.plot(t, np.abs(z[:, n, 2]) / certificate.axes[1].tube_bound[n], label=name)
     for panel, name in ((above, "horizontally"), (below, "vertically")):
         panel.axhline(1.0, color="tab:red", linestyle="--", linewidth=1)
-        panel.set_title(f"worst trajectory found, {name}, as a share of T")
+        panel.set_title(f"worst attack found, {name}: shares of T")
         panel.set_xlabel("time [s]")
-        panel.legend(loc="lower left", ncols=2)
+        panel.legend(loc="best", ncols=2)

@@ -19,8 +19,9 @@ import tomli_w
 from onnx import numpy_helper
 
 from .certificate import Certificate, files_of
-from .design import prove_stages, stage_bounds
+from .design import PIECES, STEP_S, SUBSTEPS
 from .interval import Numbers
+from .levels import prove_stages, stage_bounds
 from .loop import AxisLoop
 from .shield_graph import graphs_of
 
@@ -41,7 +42,7 @@ def planted(certificate: Certificate) -> Iterator[tuple[str, Certificate | None,
     a = certificate.assumptions
     wind = (WIND_SHARE * a.acceleration_m_s2[0], WIND_SHARE * a.acceleration_m_s2[1])
     calm = replace(a, acceleration_m_s2=wind)
-    half = stage_bounds(calm, certificate.stages.limits, certificate.law.gain, certificate.rounding_m_s3)
+    half = stage_bounds(calm, certificate.stages.limits, certificate.law.gain, certificate.rounding_m_s3, PIECES)
     yield "W halved in the proof only", *_proven_with(certificate, half)
     files = files_of(certificate, graphs_of(certificate))
     yield f"one weight changed by {WEIGHT_CHANGE:g}", None, _weight_changed(files, "backup.onnx", "weights", 0, 1.0 + WEIGHT_CHANGE)
@@ -55,7 +56,7 @@ def _proven_with(certificate: Certificate, wrong: Numbers) -> tuple[Certificate,
         axis.offsets[:, :6] * np.abs(loop.outputs().hi).max(axis=1) / np.abs(axis.facets[:6]).max(axis=1)
         for loop, axis in zip(loops, certificate.axes, strict=True)
     ]
-    proofs = prove_stages(loops, certificate.stages.limits, np.stack(inner, axis=2), wrong)
+    proofs = prove_stages(loops, certificate.stages.limits, np.stack(inner, axis=2), wrong, STEP_S, SUBSTEPS)
     (w_h, r_h), (w_v, r_v) = wrong.max(axis=0).tolist()
     d = replace(certificate.disturbance, acceleration_m_s2=(w_h, w_v), jerk_m_s3=(r_h, r_v))
     made = replace(certificate, disturbance=d, stages=replace(certificate.stages, bounds=wrong), axes=proofs)
@@ -101,11 +102,14 @@ def mutants(certificate: Certificate, count: int, seed: int) -> Iterator[tuple[s
 
     Yields:
         What was changed, and the files: assumptions larger, bounds smaller, facets looser, witnesses and tubes altered, constants
-        of both graphs altered (hashes right), or a bit of a file flipped (hashes as they were).
+        and nodes of both graphs altered (hashes right), or a bit of a file flipped (hashes as they were).
     """
     random = np.random.default_rng(seed)
     files = files_of(certificate, graphs_of(certificate))
-    kinds = (_assumption, _bound_smaller, _stage, _facet, _witness, _tube, _backup_weight, _shield_weight, _bit)
+    kinds: tuple[Callable[[dict[str, bytes], np.random.Generator], Mutant], ...] = (
+        _assumption, _bound_smaller, _stage, _facet, _witness, _tube, _backup_weight, _shield_weight, _shield_node, _bit,
+    )  # fmt: skip
+    kinds += (_level,) if certificate.levels else ()
     for n in range(count):
         yield kinds[n % len(kinds)](files, random)
 
@@ -177,7 +181,8 @@ def _facet(files: dict[str, bytes], random: np.random.Generator) -> Mutant:
     for tensor in model.graph.initializer:
         if tensor.name in (f"facets_{axis}", f"size_{axis}"):
             value = numpy_helper.to_array(tensor).copy()
-            value[row] = np.nextafter(value[row] * factor, np.inf) if tensor.name.startswith("size") else value[row] * factor
+            column = value[:, row] * factor
+            value[:, row] = np.nextafter(column, np.inf) if tensor.name.startswith("size") else column
             tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
     return f"{axis} facet {row} x {factor:.3f}", _hashed({**changed, "shield.onnx": model.SerializeToString()})
 
@@ -203,13 +208,46 @@ def _tube(files: dict[str, bytes], random: np.random.Generator) -> Mutant:
 
 def _constant(files: dict[str, bytes], name: str, random: np.random.Generator) -> Mutant:
     model = onnx.load_model_from_string(files[name])
-    kept = [t.name for t in model.graph.initializer if numpy_helper.to_array(t).dtype.kind == "f"]
+    kept = [t.name for t in model.graph.initializer if numpy_helper.to_array(t).dtype.kind == "f" and t.name not in FREE]
     constant, place = str(random.choice(kept)), int(random.integers(10_000))
     factor = 1.0 + float(random.choice([-1, 1])) * float(random.uniform(1e-3, 0.1))
-    # larger sizes and inverse offsets and a smaller one only make the shield stricter; offsets a bit off may be another stage's
-    stricter = {"size": 0.9, "inverse": 0.1, "one": 1.001}
-    factor = stricter.get(constant.split("_")[0], factor)
+    if constant.startswith(COVERING):
+        factor = 0.9
+    if constant.startswith("inverse"):  # larger ones only make the shield stricter; a bit smaller ones may be another stage's
+        factor = 0.1
+    if constant == "one":
+        factor = 1.001
     return f"{name} {constant} x {factor:.4f}", _weight_changed(files, name, constant, place, factor)
+
+
+COVERING = ("size", "box", "shares", "tube")
+"""Constants of the shield graph that may be larger: the shield only becomes stricter. Likewise `one`, smaller."""
+FREE = ("least", "nowhere")
+"""A zero, which no factor changes, and a room that may be any that is large enough."""
+OTHER = {"Sub": "Add", "Add": "Sub", "Mul": "Div", "Max": "Min", "ReduceMax": "ReduceMin", "ReduceMin": "ReduceMax", "Abs": "Neg",
+         "Sqrt": "Abs", "Greater": "Less", "Div": "Mul"}  # fmt: skip
+
+
+def _shield_node(files: dict[str, bytes], random: np.random.Generator) -> Mutant:
+    """A node of the shield graph that does something else, in a branch too."""
+    model = onnx.load_model_from_string(files["shield.onnx"])
+    branches = [a.g.node for node in model.graph.node for a in node.attribute if a.HasField("g")]
+    nodes = [node for group in (model.graph.node, *branches) for node in group if node.op_type in OTHER]
+    node = nodes[int(random.integers(len(nodes)))]
+    what = f"shield.onnx {node.op_type} -> {OTHER[node.op_type]} at {node.output[0]}"
+    node.op_type = OTHER[node.op_type]
+    return what, _hashed({**files, "shield.onnx": model.SerializeToString()})
+
+
+def _level(files: dict[str, bytes], random: np.random.Generator) -> Mutant:
+    """A level whose bounds of the disturbances, or tube, are smaller than they are."""
+    name, factor = str(random.choice(["acceleration_m_s2", "jerk_m_s3", "position_m"])), float(random.uniform(0.7, 0.95))
+    place = int(random.integers(1_000_000))
+
+    def shrink(table: dict[str, Any]) -> None:
+        _scale(table["levels"][place % len(table["levels"])], name, factor)
+
+    return f"level's {name} x {factor:.3f}", _hashed(files, shrink)
 
 
 def _backup_weight(files: dict[str, bytes], random: np.random.Generator) -> Mutant:

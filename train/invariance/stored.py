@@ -19,6 +19,7 @@ from .backup import BackupLaw
 from .certificate import AtOnce, Certificate, Stages
 from .disturbance import Disturbance, Limits
 from .interval import Numbers
+from .levels import Level
 from .loop import AxisLoop
 from .proof import AxisProof
 
@@ -90,17 +91,19 @@ def read(files: Mapping[str, bytes]) -> Certificate:
 
 def _certificate(table: dict[str, Any], arrays: dict[str, Numbers]) -> Certificate:
     disturbance, tube, chosen = table["disturbance"], table["tube"], table["set"]
-    axes = []
-    for n, name in enumerate(("horizontal", "vertical")):
-        facets = arrays[f"{name}_facets"]
-        largest = np.full(arrays[f"{name}_offsets"].shape, table["proof"]["largest_facet"][n])
-        witnesses = (arrays[f"{name}_{kind}_multipliers"] for kind in ("facet", "tube"))
-        axes.append(AxisProof(facets, arrays[f"{name}_offsets"], *witnesses, largest, arrays[f"{name}_tube"]))
+    levels = []
+    for n, entry in enumerate(table["levels"]):
+        nothing = float("nan")
+        smaller = Disturbance(
+            tuple(entry["acceleration_m_s2"]), tuple(entry["jerk_m_s3"]), {}, tuple(tube["thrust_m_s2"]),
+            tube["largest_rates_rad_s"], tube["smallest_tilt_cosine"], nothing, (nothing, nothing),
+        )  # fmt: skip
+        levels.append(Level(_limits(entry["limits"]), smaller, _axes(arrays, f"level{n}_", entry["largest_facet"])))
     law = {key: np.array(value) if isinstance(value, list) else value for key, value in table["backup"].items()}
     assumed = {key: tuple(value) if isinstance(value, list) else value for key, value in table["assumptions"].items()}
     return Certificate(
         assumptions=Assumptions(**assumed),
-        limits=Limits(**{field.name: tuple(table["limits"][field.name]) for field in fields(Limits)}),
+        limits=_limits(table["limits"]),
         law=BackupLaw(**law),
         disturbance=Disturbance(
             acceleration_m_s2=tuple(disturbance["acceleration_m_s2"]),
@@ -113,7 +116,8 @@ def _certificate(table: dict[str, Any], arrays: dict[str, Numbers]) -> Certifica
             setpoint_thrust_m_s2=(float("nan"), float("nan")),
         ),
         stages=Stages(arrays["limits"], arrays["bounds"]),
-        axes=(axes[0], axes[1]),
+        axes=_axes(arrays, "", table["proof"]["largest_facet"]),
+        levels=tuple(levels),
         anchor=np.array(chosen["anchor"]),
         step_s=table["proof"]["step_s"],
         substeps=table["proof"]["substeps"],
@@ -124,3 +128,17 @@ def _certificate(table: dict[str, Any], arrays: dict[str, Numbers]) -> Certifica
             tuple(chosen["at_once_velocity_m_s"]), float(np.radians(chosen["at_once_tilt_deg"])), tuple(chosen["at_once_anchor_m"])
         ),
     )
+
+
+def _limits(table: dict[str, Any]) -> Limits:
+    return Limits(**{field.name: tuple(table[field.name]) for field in fields(Limits)})
+
+
+def _axes(arrays: dict[str, Numbers], prefix: str, largest: list[float]) -> tuple[AxisProof, AxisProof]:
+    """Both axes of a set; the largest facet stands for all of them."""
+    axes = []
+    for name, most in zip(("horizontal", "vertical"), largest, strict=True):
+        facets, offsets = arrays[f"{prefix}{name}_facets"], arrays[f"{prefix}{name}_offsets"]
+        witnesses = (arrays[f"{prefix}{name}_{kind}_multipliers"] for kind in ("facet", "tube"))
+        axes.append(AxisProof(facets, offsets, *witnesses, np.full(offsets.shape, most), arrays[f"{prefix}{name}_tube"]))
+    return axes[0], axes[1]

@@ -16,7 +16,8 @@ from tubepilot.firmware_bridge.types import Vector
 from tubepilot.train.flight import ROTORS, Flight, MetaValue, make_flight
 
 from .alignment import lag_samples
-from .table import grid, hold, increasing, read_columns, resample, resample_attitude
+from .csv_rows import usable_rows
+from .table import grid, hold, read_columns, resample, resample_attitude
 
 RATE_HZ = 100.0
 AIRFRAME = "crazyflie-2.1"
@@ -55,15 +56,14 @@ def read_nanobench(path: Path) -> Flight:
         `meta.gyro_rms_difference_rad_s` the agreement of the converted Vicon rates with the gyro.
 
     Raises:
-        LogFormatError: a channel is absent or not a number.
+        LogFormatError: a channel is absent or never there together with the others.
     """
     names = ("t", *_POSITION, *_QUATERNION, *_VELOCITY, *_RATES_WORLD, *_GYRO, *_PWM, *_TARGET, _BATTERY)
-    columns = read_columns(path, names)
-    keep = increasing(columns["t"])
-    t_s = columns["t"][keep] - columns["t"][keep][0]
+    columns, noted = usable_rows(path, read_columns(path, names))
+    t_s = columns["t"] - columns["t"][0]
 
     def stack(group: tuple[str, ...]) -> Vector:
-        return np.stack([columns[name][keep] for name in group], axis=1)
+        return np.stack([columns[name] for name in group], axis=1)
 
     quaternion = stack(_QUATERNION)
     attitude = Rotation.from_quat(quaternion, scalar_first=True)
@@ -87,13 +87,10 @@ def read_nanobench(path: Path) -> Flight:
         "airframe": AIRFRAME,
         "lag_s": lag / RATE_HZ,
         "lag_correlation": round(correlation, 3),
-        "dropped_samples": int(np.sum(~keep)),
         "rmse_to_target_m": rmse,
-        "gyro_rms_difference_rad_s": float(np.sqrt(np.mean(np.sum((rates - gyro)[flying] ** 2, axis=1))))
-        if flying.any()
-        else None,
+        "gyro_rms_difference_rad_s": float(np.sqrt(np.mean(np.sum((rates - gyro)[flying] ** 2, axis=1)))) if flying.any() else None,
         "battery_min_v": float(columns[_BATTERY].min()),
-    }
+    } | noted
     return make_flight(
         path.stem,
         at_s,

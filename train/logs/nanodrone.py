@@ -13,7 +13,8 @@ import numpy as np
 from tubepilot.train.flight import ROTORS, Flight, MetaValue, make_flight
 
 from .alignment import lag_samples
-from .table import grid, increasing, read_columns, resample, resample_attitude
+from .csv_rows import usable_rows
+from .table import grid, read_columns, resample, resample_attitude
 
 RATE_HZ = 100.0
 AIRFRAME = "crazyflie-2.1-brushless"
@@ -36,14 +37,14 @@ def read_nanodrone(path: Path) -> Flight:
         summed squared rotor speeds.
 
     Raises:
-        LogFormatError: a channel is absent or not a number.
+        LogFormatError: a channel is absent or never there together with the others.
     """
-    columns = read_columns(path, ("t", *_POSITION, *_VELOCITY, *_QUATERNION, *_RATES, *_ROTORS))
-    keep = increasing(columns["t"])
-    t_s = columns["t"][keep]
+    names = ("t", *_POSITION, *_VELOCITY, *_QUATERNION, *_RATES, *_ROTORS)
+    columns, noted = usable_rows(path, read_columns(path, names))
+    t_s = columns["t"]
 
     def stack(names: tuple[str, ...]) -> np.ndarray:
-        return np.stack([columns[name][keep] for name in names], axis=1)
+        return np.stack([columns[name] for name in names], axis=1)
 
     at_s = grid(t_s[0], t_s[-1], RATE_HZ)
     uniform = len(at_s) == len(t_s) and bool(np.abs(at_s - t_s).max() < 1e-4)
@@ -62,7 +63,6 @@ def read_nanodrone(path: Path) -> Flight:
         "airframe": AIRFRAME,
         "lag_s": lag / RATE_HZ,
         "lag_correlation": round(correlation, 3),
-        "dropped_samples": int(np.sum(~keep)),
         "resampled": not uniform,
-    }
+    } | noted
     return make_flight(path.stem, at_s, position, velocity, quaternion, rates, rotors, meta)

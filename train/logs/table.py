@@ -14,6 +14,11 @@ from tubepilot.firmware_bridge.errors import LogFormatError
 from tubepilot.firmware_bridge.types import Vector
 
 
+def _number(cell: str) -> float:
+    """A cell as a number; an empty one is not a number, as loggers leave out what they do not know."""
+    return float(cell) if cell.strip() else float("nan")
+
+
 def read_columns(path: Path, needed: Iterable[str]) -> dict[str, Vector]:
     """Read the named columns of a CSV file with one header line.
 
@@ -22,7 +27,7 @@ def read_columns(path: Path, needed: Iterable[str]) -> dict[str, Vector]:
         needed: Column names that must be present.
 
     Returns:
-        Name to values, float64, all of one length.
+        Name to values, float64, all of one length; NaN where a cell is empty.
 
     Raises:
         LogFormatError: the file cannot be read, or a column is absent; the message names it.
@@ -33,7 +38,8 @@ def read_columns(path: Path, needed: Iterable[str]) -> dict[str, Vector]:
         missing = [name for name in needed if name not in header]
         if missing:
             raise LogFormatError(f"{path}: lacks the channel {', '.join(missing)}; it has {', '.join(header)}")
-        body = np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2, usecols=[header.index(n) for n in needed])
+        used = [header.index(name) for name in needed]
+        body = np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2, usecols=used, converters=_number)
     except (OSError, ValueError) as error:
         if isinstance(error, LogFormatError):
             raise

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from tubepilot.firmware_bridge import mavlink_messages as m
-from tubepilot.firmware_bridge import sim_firmware as sf
 from tubepilot.firmware_bridge.errors import InputError
 from tubepilot.firmware_bridge.frames import swap_attitude, swap_world
 from tubepilot.firmware_bridge.mavlink import Frame, Parser
 from tubepilot.firmware_bridge.px4 import custom_mode
+from tubepilot.firmware_bridge.sim_firmware import FirmwareSettings
+from tubepilot.firmware_bridge.sim_mavlink import Parameter
+from tubepilot.firmware_bridge.sim_px4 import SimulatedPx4
 from tubepilot.firmware_bridge.simulator import SimulatedQuadrotor
 
 STEP_S = 1.0 / 300.0
@@ -27,7 +29,7 @@ class Bench:
     def __init__(self, height_m: float = 0.0, **options: float) -> None:
         self.vehicle = SimulatedQuadrotor()
         self.vehicle.reset(np.array([0.0, 0.0, height_m]))
-        self.firmware = sf.SimulatedFirmware(self.vehicle, **options)
+        self.firmware = SimulatedPx4(self.vehicle, FirmwareSettings(**options))
         self.parser = Parser()
         self.said: list[m.Message] = []
         self.ground_station = True
@@ -215,7 +217,7 @@ def test_rates_are_capped() -> None:
     bench.command(m.CMD_SET_MESSAGE_INTERVAL, 31, 100)
     bench.said.clear()
     bench.run(1.0)
-    assert sum(isinstance(x, m.AttitudeQuaternion) for x in bench.said) <= sf.STREAM_LIMIT_HZ + 1
+    assert sum(isinstance(x, m.AttitudeQuaternion) for x in bench.said) <= SimulatedPx4.stream_limit_hz + 1
 
 
 def test_estimator_noise_is_bounded_and_there() -> None:
@@ -241,8 +243,8 @@ def test_parameters_are_read_back_and_set() -> None:
     bench.tell(m.ParamRequestRead(-1, 1, 1, b"COM_OF_LOSS_T"))
     value = bench.said[-1]
     assert isinstance(value, m.ParamValue)
-    assert value.value_bits == sf.Parameter(0.7, False).bits()
-    bench.tell(m.ParamSet(sf.Parameter(3, True).bits(), 1, 1, b"COM_OBL_RC_ACT", m.PARAM_INT32))
+    assert value.value_bits == Parameter(0.7, False).bits()
+    bench.tell(m.ParamSet(Parameter(3, True).bits(), 1, 1, b"COM_OBL_RC_ACT", m.PARAM_INT32))
     assert bench.firmware.parameters["COM_OBL_RC_ACT"].value == 3.0
     before = len(bench.said)
     bench.tell(m.ParamRequestRead(-1, 1, 1, b"NO_SUCH"))

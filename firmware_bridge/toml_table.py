@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from tubepilot.firmware_bridge.errors import InputError
-from tubepilot.firmware_bridge.types import Vector
+from .errors import InputError
+from .types import Vector
 
 _REQUIRED = object()
 
@@ -126,6 +126,10 @@ class TomlTable:
         if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
             raise self.error(key, value, "an array of tables")
         return [TomlTable(self._source, f"{self.key(key)}[{k}]", entry) for k, entry in enumerate(value)]
+
+    def pass_over(self, keys: Iterable[str]) -> None:
+        """Let keys stand that say nothing to this reader."""
+        self._read.update(key for key in keys if key in self._content)
 
     def finish(self) -> None:
         """Refuse the keys that were not read."""
