@@ -251,7 +251,7 @@ def test_the_shield_graph_gives_margin_box_and_room_of_numpy() -> None:
     gain, gravity = certificate.law.gain[[0, 0, 1]], np.array([0.0, 0.0, tables.gravity])
     random, inside, chosen = np.random.default_rng(SEED), 0, judged(tables.offsets[0].shape[0])
     offsets = [[pair[chosen] for pair in tables.offsets], *([np.ones((1, f.shape[0])) for f in pair] for pair in tables.sets[1:])]
-    for _ in range(60):
+    for _ in range(110):
         feed = _judged(random, float(random.choice([0.2, 1.0, 3.0])))
         margin, radii, room = session.run(None, feed)
         worst = [np.full((len(chosen) if n == 0 else 1, 4), np.inf) for n in range(len(tables.sets))]
