@@ -43,7 +43,7 @@ LONGEST_TICKS = 40
 FAILSAFE_S = 0.5
 """Set-points missing for this long make the flight controller's failsafe act [s]."""
 RECORD_TICKS = 4096
-PIECE_TICKS = 100_000
+PIECE_TICKS = 20_000
 """Ticks of a piece; each has its own seed, and its counts are kept when a later one is cut off."""
 WIND_M_S2 = 0.4
 

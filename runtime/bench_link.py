@@ -26,7 +26,7 @@ from tubepilot.firmware_bridge.types import Setpoint
 from tubepilot.firmware_bridge.vehicle import Vehicle, open_vehicle
 
 from . import realtime
-from .cli_fly import LINK_WARM_NS
+from .pre_warm import LINK_WARM_NS
 
 SCALE_M_S2 = 20.0
 LEAD_S = 1.0
@@ -81,7 +81,7 @@ def codec_us(rate_hz: float, ticks: int, pre_warm: bool) -> list[float]:
 
 
 def _warming(exercise: CodecExercise) -> Callable[[int], None]:
-    def warm(until_ns: int) -> None:
+    def warm(_until_ns: int) -> None:
         exercise.prepare()
         exercise.once()
 
@@ -96,7 +96,7 @@ def ticks(vehicle: Vehicle, rate_hz: float, duration_s: float) -> int:
     def listen(seconds: float) -> None:
         vehicle.wait_until(time.monotonic_ns() + round(1e9 * seconds))
 
-    ticker = realtime.Ticker(round(1e9 / rate_hz), sleep=listen, warm=lambda until_ns: vehicle.pre_warm(), warm_ns=LINK_WARM_NS)
+    ticker = realtime.Ticker(round(1e9 / rate_hz), sleep=listen, warm=lambda _: vehicle.pre_warm(), warm_ns=LINK_WARM_NS)
     for _ in range(round(rate_hz * duration_s)):
         ticker.wait()
         vehicle.poll()

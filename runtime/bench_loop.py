@@ -27,11 +27,12 @@ from tubepilot.firmware_bridge.types import GRAVITY_M_S2, Vector
 from tubepilot.firmware_bridge.vehicle import Vehicle, open_vehicle
 
 from . import realtime
-from .cli_fly import PRE_WARM_SHARE
 from .local_frame import LocalFrame
 from .observer import DisturbanceObserver
 from .on_board import STATE_AGE_S, OnBoard, load_on_board
 from .phases import Phase
+from .pre_warm import pre_warm as warming
+from .pre_warm import pre_warm_ns
 from .predictor import Predictor
 from .recorder import Recorder
 from .reference import straight
@@ -46,6 +47,8 @@ SETTLE_TICKS = 100
 MEMORY_FROM_S = 10.0
 """Resident memory counts from here, or from half of a shorter run: buffers of bounded length are full by then."""
 LINK_TIMEOUT_S = 30.0
+MOST_STREAM_HZ = 400.0
+"""States come at most this often over MAVLink; a faster loop plans twice from some of them."""
 SIM_FC_PRIORITY = 40
 BACK_TO_BACK_RUNS = 400
 BUSY = "x = 1.0\nwhile True:\n    x = x * 1.0000001 % 3.0\n"
@@ -149,7 +152,7 @@ def run_loop(on_board: OnBoard, link: str, hz: float, seconds: float, log: Path,
     vehicle = open_vehicle(link, on_board.thrust_scale_m_s2)
     try:
         vehicle.connect(10.0)
-        vehicle.request_streams(hz)
+        vehicle.request_streams(min(hz, MOST_STREAM_HZ))
         settings = TickSettings(
             PLAN_SHARE * period_s, SEND_SHARE * period_s, period_s,
             state=StateLimits(STATE_AGE_S), wait_s=WAIT_SHARE * period_s, setpoint=on_board.setpoint,
@@ -177,8 +180,8 @@ def _ticks(tick: Tick, vehicle: Vehicle, on_board: OnBoard, hz: float, seconds: 
     times, missed = np.full((count, 5), np.nan), np.full(count, True)  # written now, so that their pages are no growth later
     path = straight(np.zeros(3), np.array([0.0, 0.0, 0.01]), 0.1)
     ticker = realtime.Ticker(
-        round(1e9 / hz), sleep=sleep, warm=on_board.planner.pre_warm if pre_warm else None,
-        warm_ns=min(on_board.planner.pre_warm_ns, round(1e9 / hz * PRE_WARM_SHARE)),
+        round(1e9 / hz), sleep=sleep, warm=warming(on_board.planner, vehicle) if pre_warm else None,
+        warm_ns=pre_warm_ns(on_board.planner, 1.0 / hz),
     )  # fmt: skip
     skipped, before_kb = 0, 0
     memory_from = SETTLE_TICKS + round(min(MEMORY_FROM_S * hz, 0.5 * (count - SETTLE_TICKS)))

@@ -25,6 +25,7 @@ from .local_frame import LocalFrame
 from .notify import Notifier
 from .observer import DisturbanceObserver
 from .on_board import STATE_AGE_S, OnBoard, load_on_board
+from .pre_warm import pre_warm, pre_warm_ns
 from .predictor import Predictor
 from .preflight import (
     Finding,
@@ -47,10 +48,6 @@ from .surroundings import Surroundings
 from .tick import Tick
 from .tick_types import PLAN_SHARE, SEND_SHARE, WAIT_SHARE, TickSettings
 
-PRE_WARM_SHARE = 0.3
-"""Largest share of the tick period that is spent on bringing the planner back into the caches."""
-LINK_WARM_NS = 200_000
-"""Besides, for the link's codec: its time when cold [ns]."""
 SAMPLE_S = 1.5
 HURRIED_SAMPLE_S = 0.2
 """How long the state stream is watched on the ground, and when a flying vehicle waits to be taken over [s]."""
@@ -205,8 +202,8 @@ def fly(
     ticker = realtime.Ticker(
         round(1e9 * period_s),
         sleep=lambda seconds: _listen(vehicle, seconds, notifier),
-        warm=lambda until_ns: _warm(vehicle, on_board, until_ns),
-        warm_ns=min(on_board.planner.pre_warm_ns + LINK_WARM_NS, round(1e9 * period_s * PRE_WARM_SHARE)),
+        warm=pre_warm(on_board.planner, vehicle),
+        warm_ns=pre_warm_ns(on_board.planner, period_s),
     )
     meta = {**task.meta(frame), **_meta(arguments.link, on_board, settings), **({} if around is None else around.meta())}
     with Recorder(arguments.log, meta, on_board.planner.horizon) as recorder:
@@ -244,12 +241,6 @@ def _listen(vehicle: Vehicle, seconds: float, notifier: Notifier) -> None:
         vehicle.wait_until(time.monotonic_ns() + round(1e9 * seconds))
     except (LinkError, OSError):
         time.sleep(seconds)
-
-
-def _warm(vehicle: Vehicle, on_board: OnBoard, until_ns: int) -> None:
-    """Planner first: the link's codec is what the tick begins with."""
-    on_board.planner.pre_warm(until_ns - LINK_WARM_NS)
-    vehicle.pre_warm()
 
 
 def _say(line: str) -> None:

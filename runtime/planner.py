@@ -201,6 +201,7 @@ class Planner:
         self._have_previous = False
         self._current = 0
         self._previous.fill(0.0)
+        self._share.fill(0.0)  # what a first tick without time to plan is recorded with
         hover = (np.array([0.0, 0.0, 0.0, GRAVITY_M_S2]) - self._centre) / self._half
         self._previous_action[0] = np.clip(hover, -1.0, 1.0)
 

@@ -18,6 +18,9 @@ ORT_ERRORS: tuple[type[Exception], ...] = tuple(
 )
 """Every error that onnxruntime raises; they share no base below Exception."""
 
+DISABLED_OPTIMIZERS = ("MatmulTransposeFusion",)
+"""onnxruntime 1.24 fuses float64 products by it into a node that has only a float32 kernel, and the shield does not load."""
+
 DTYPES: dict[str, type] = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(int64)": np.int64}
 DTYPES["tensor(bool)"] = np.bool_
 Buffer = npt.NDArray[np.float32] | npt.NDArray[np.float64] | npt.NDArray[np.int64] | npt.NDArray[np.bool_]
@@ -41,7 +44,9 @@ def open_session(model: bytes, name: str) -> onnxruntime.InferenceSession:
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     options.log_severity_level = 3
     try:
-        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(
+            model, options, providers=["CPUExecutionProvider"], disabled_optimizers=list(DISABLED_OPTIMIZERS)
+        )
     except ORT_ERRORS as error:
         raise BundleError(
             f"{name}: onnxruntime {onnxruntime.__version__} cannot load it: {error}; export the bundle again"

@@ -13,9 +13,12 @@ from typing import Protocol
 
 import numpy as np
 from rotorpy.controllers.quadrotor_control import SE3Control
+from rotorpy.vehicles.crazyflie_params import quad_params
 
 from tubepilot.firmware_bridge.simulator import SimulatedQuadrotor
 from tubepilot.firmware_bridge.types import Vector
+
+from .task_vehicle import Vehicle
 
 
 class Trajectory(Protocol):
@@ -42,3 +45,23 @@ class BaselineController:
         command = self._control.update(t_s, state, trajectory.update(t_s))
         rates = state["w"] + command["cmd_w"] / self._control.kd_att
         return rates, float(np.clip(command["cmd_thrust"] / self._force_max_n, 0.0, 1.0))
+
+
+class NominalController:
+    """The same controller with the parameters of rotorpy's Crazyflie, for a vehicle of another simulator.
+
+    Args:
+        vehicle: The vehicle; its thrust scale turns the controller's acceleration into throttle.
+    """
+
+    def __init__(self, vehicle: Vehicle) -> None:
+        self._control = SE3Control(quad_params)
+        self._scale_m_s2 = vehicle.thrust_scale_m_s2
+
+    def setpoint(self, vehicle: Vehicle, t_s: float, trajectory: Trajectory) -> tuple[Vector, float]:
+        """Body rates [rad/s] and throttle 0..1 for the vehicle's present state."""
+        w, x, y, z = vehicle.quaternion_wxyz
+        state = {"x": vehicle.position_m, "v": vehicle.velocity_m_s, "q": np.array([x, y, z, w]), "w": vehicle.rates_rad_s}
+        command = self._control.update(t_s, state, trajectory.update(t_s))
+        rates = state["w"] + command["cmd_w"] / self._control.kd_att
+        return rates, float(np.clip(command["cmd_thrust"] / self._control.mass / self._scale_m_s2, 0.0, 1.0))

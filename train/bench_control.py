@@ -43,7 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--controller", nargs="+", metavar="NAME", help="all if not given; the first is compared with the others")
     parser.add_argument("--ablation", action="store_true", help="fly variants of the gradient planner instead")
     parser.add_argument("--seeds", type=int, default=3, help="flights per task and controller")
-    parser.add_argument("--simulator", choices=SIMULATORS, default="rotorpy", help="what is flown; model: the learned model")
+    parser.add_argument(
+        "--simulator", choices=SIMULATORS, default="rotorpy",
+        help="what is flown, and learnt from if no checkpoint is given; model: the model learnt from rotorpy",
+    )  # fmt: skip
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="flights at a time; 1 for clean decision times")
 
 
@@ -63,7 +66,8 @@ def run(arguments: argparse.Namespace) -> int:
         from .control_checkpoint import learned_checkpoint
 
         folder = arguments.json.with_suffix(".learned")
-        arguments.checkpoint = learned_checkpoint(folder, min(arguments.processes, os.cpu_count() or 1))
+        learned = "rotorpy" if arguments.simulator == "model" else arguments.simulator
+        arguments.checkpoint = learned_checkpoint(folder, min(arguments.processes, os.cpu_count() or 1), simulator=learned)
     names, controllers = _chosen(arguments)
     settings = _settings(arguments, names, controllers)
     path: Path = arguments.json

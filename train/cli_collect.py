@@ -1,9 +1,9 @@
 """Make flight logs in an independent simulator, or import real ones.
 
-Without --import, rotorpy's physics is flown by rotorpy's own controller along rotorpy's own trajectories in wind of 0
-to 4 m/s, one NPZ file per flight. With --import, CSV files of the nano-drone and NanoBench sets, PX4 logs (.ulg),
-ArduPilot logs (.bin), tubepilot's own flight logs (.mcap) and NPZ flights are converted: uniform rate, ENU/FLU, SI,
-delay between command and response measured.
+Without --import, rotorpy's physics (or crazyflow's, --simulator) is flown by rotorpy's own controller along rotorpy's own
+trajectories in wind of 0 to 4 m/s, one NPZ file per flight. With --import, CSV files of the nano-drone and NanoBench
+sets, PX4 logs (.ulg), ArduPilot logs (.bin), tubepilot's own flight logs (.mcap) and NPZ flights are converted: uniform
+rate, ENU/FLU, SI, delay between command and response measured.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--wind-m-s", type=float, nargs="+", metavar="SPEED", help="mean wind of the flights in turn; 0 to 4 m/s if not given [m/s]"
     )
     parser.add_argument("--mass-factor", type=float, default=1.0, help="mass over nominal [1], a payload that nobody is told of")
+    parser.add_argument(
+        "--simulator", choices=("rotorpy", "crazyflow"), default="rotorpy", help="whose vehicle is flown; crazyflow is an extra"
+    )
     parser.add_argument("--import", dest="logs", type=Path, nargs="+", metavar="FILE", help="real logs to import")
 
 
@@ -57,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
             )
         from .collect import WIND_M_S, collect, missions  # rotorpy takes two seconds to import; real logs do not need it
 
-        plan = missions(args.flights, args.duration_s, args.seed, wind or WIND_M_S, args.mass_factor)
+        plan = missions(args.flights, args.duration_s, args.seed, wind or WIND_M_S, args.mass_factor, args.simulator)
         written = collect(folder, plan, args.processes)
     print(f"{len(written)} flights in {folder}\nnext: tubepilot train {folder} --out checkpoint")
     return 0

@@ -1,8 +1,8 @@
-"""Flights for identification, flown in the independent simulator by its own controller along its own trajectories."""
+"""Flights for identification, flown in an independent simulator by rotorpy's controller along rotorpy's trajectories."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -21,11 +21,13 @@ from tubepilot.firmware_bridge.simulator import Factors, SimulatedQuadrotor
 from tubepilot.firmware_bridge.simulator_wind import GustyWind, wind_vector
 from tubepilot.firmware_bridge.types import Vector
 
-from .baseline import BaselineController, Trajectory
+from .baseline import BaselineController, NominalController, Trajectory
 from .flight import RATES, Flight, MetaValue, make_flight, save_flight
+from .task_vehicle import Vehicle
 
 RATE_HZ = 100.0
-AIRFRAME = "rotorpy-crazyflie"
+AIRFRAMES = {"rotorpy": "rotorpy-crazyflie", "crazyflow": "crazyflow-crazyflie-brushless"}
+"""What is flown, by simulator."""
 SHAPES = ("circle", "lissajous", "waypoints", "steps")
 WIND_M_S = (0.0, 2.0, 3.0, 4.0, 1.0, 3.0, 3.0, 3.0)
 """Mean wind of one flight after the other [m/s]; the last ones, at the 3 m/s that a certificate assumes, are held
@@ -51,6 +53,7 @@ class Mission:
         duration_s: Length of the record [s].
         seed: Seed of trajectory, gusts and excitation.
         mass_factor: Mass over nominal; neither the controller nor the log's thrust scale knows.
+        simulator: One of `AIRFRAMES`.
     """
 
     name: str
@@ -61,11 +64,13 @@ class Mission:
     duration_s: float
     seed: int
     mass_factor: float = 1.0
+    simulator: str = "rotorpy"
 
 
 def missions(
-    count: int, duration_s: float, seed: int, wind_m_s: Sequence[float] = WIND_M_S, mass_factor: float = 1.0
-) -> list[Mission]:
+    count: int, duration_s: float, seed: int, wind_m_s: Sequence[float] = WIND_M_S, mass_factor: float = 1.0,
+    simulator: str = "rotorpy",
+) -> list[Mission]:  # fmt: skip
     """The flights of one data set: shapes and mean winds [m/s] in turn, wind from random directions."""
     generator = np.random.default_rng(seed)
     return [
@@ -78,6 +83,7 @@ def missions(
             duration_s=duration_s,
             seed=seed * 1000 + k,
             mass_factor=mass_factor,
+            simulator=simulator,
         )
         for k in range(count)
     ]
@@ -132,6 +138,27 @@ def make_trajectory(shape: str, generator: np.random.Generator, duration_s: floa
     return PositionSteps(centre, generator, duration_s)
 
 
+def _vehicle(
+    mission: Mission, wind: GustyWind, start_m: Vector
+) -> tuple[SimulatedQuadrotor | Vehicle, Callable[[float, Trajectory], tuple[Vector, float]], float]:
+    """A vehicle at its start, what flies it, and its nominal thrust scale [m/s^2]."""
+    if mission.simulator == "crazyflow":
+        from .task_vehicle_crazyflow import CrazyflowVehicle
+
+        other = CrazyflowVehicle()
+        other.wind = wind
+        other.set_factors(Factors(mass=mission.mass_factor))
+        other.reset(start_m, np.zeros(3))
+        nominal = NominalController(other)
+        return other, lambda t_s, path: nominal.setpoint(other, t_s, path), other.thrust_scale_m_s2
+    vehicle = SimulatedQuadrotor(wind)
+    scale_m_s2 = vehicle.thrust_scale_m_s2
+    vehicle.factors = Factors(mass=mission.mass_factor)
+    vehicle.reset(start_m)
+    control = BaselineController(vehicle)
+    return vehicle, lambda t_s, path: control.setpoint(vehicle, t_s, path), scale_m_s2
+
+
 def fly(mission: Mission) -> Flight:
     """Make one flight.
 
@@ -147,18 +174,15 @@ def fly(mission: Mission) -> Flight:
     """
     generator = np.random.default_rng(mission.seed)
     wind = GustyWind(wind_vector(mission.wind_m_s, mission.wind_from_deg), mission.gust_m_s, mission.seed)
-    vehicle = SimulatedQuadrotor(wind)
-    nominal_scale_m_s2 = vehicle.thrust_scale_m_s2
-    vehicle.factors = Factors(mass=mission.mass_factor)
     trajectory = make_trajectory(mission.shape, generator, mission.duration_s + _SETTLE_S)
-    vehicle.reset(np.asarray(trajectory.update(0.0)["x"], dtype=np.float64))
-    control = BaselineController(vehicle)
+    start_m = np.asarray(trajectory.update(0.0)["x"], dtype=np.float64)
+    vehicle, setpoint, nominal_scale_m_s2 = _vehicle(mission, wind, start_m)
     settle, count = int(_SETTLE_S * RATE_HZ), int(mission.duration_s * RATE_HZ)
     excitation = correlated_noise(generator, settle + count)
     states: list[Vector] = []
     actions: list[Vector] = []
     for k in range(settle + count):
-        rates, throttle = control.setpoint(vehicle, k / RATE_HZ, trajectory)
+        rates, throttle = setpoint(k / RATE_HZ, trajectory)
         rates = rates + excitation[k, 0:3]
         throttle = float(np.clip(throttle + excitation[k, 3], 0.0, 1.0))
         states.append(
@@ -168,10 +192,10 @@ def fly(mission: Mission) -> Flight:
         vehicle.step(rates, throttle, 1 / RATE_HZ)
     x, u = np.array(states[settle:]), np.array(actions[settle:])
     meta: dict[str, MetaValue] = {
-        "source": "rotorpy",
+        "source": mission.simulator,
         "action_level": RATES,
         "rate_hz": RATE_HZ,
-        "airframe": AIRFRAME,
+        "airframe": AIRFRAMES[mission.simulator],
         "thrust_scale_m_s2": nominal_scale_m_s2,
         "mass_factor": mission.mass_factor,
         "shape": mission.shape,

@@ -27,14 +27,17 @@ POLICY_ITERATIONS = 1200
 """Gradient steps of the policy: half as many again as by default, since its paths differ more."""
 
 
-def learned_checkpoint(folder: Path, processes: int, seed: int = 0, wind_m_s: Sequence[float] = ()) -> Path:
-    """Make flights in the simulator and learn from them, unless the folder has the result already.
+def learned_checkpoint(
+    folder: Path, processes: int, seed: int = 0, wind_m_s: Sequence[float] = (), simulator: str = "rotorpy"
+) -> Path:
+    """Make flights in a simulator and learn from them, unless the folder has the result already.
 
     Args:
         folder: Gets `flights/` and `checkpoint/`.
         processes: Flights made at a time.
         seed: Of flights and training.
         wind_m_s: Mean wind of the flights in turn [m/s]; that of `tubepilot collect` if empty.
+        simulator: Whose vehicle is learned, rotorpy or crazyflow.
 
     Returns:
         The checkpoint directory.
@@ -47,6 +50,7 @@ def learned_checkpoint(folder: Path, processes: int, seed: int = 0, wind_m_s: Se
         return checkpoint
     flights = folder / "flights"
     collecting = ["--out", str(flights), "--flights", str(FLIGHTS), "--seed", str(seed), "--processes", str(processes)]
+    collecting += ["--simulator", simulator]
     if wind_m_s:
         collecting += ["--wind-m-s", *(str(speed) for speed in wind_m_s)]
     rates = [str(rate) for rate in RATE_LIMIT_RAD_S]

@@ -53,9 +53,9 @@ def test_what_jax2onnx_makes_of_it_decides_as_our_graphs_do() -> None:
 
 
 def test_one_refinement_step_converts_and_is_ours() -> None:
-    """The gradient through one step of one candidate: what a converter makes of JAX's own, beside the adjoint written by hand."""
+    """The gradient through one step: what a converter makes of JAX's own, beside the adjoint written by hand."""
     pytest.importorskip("jax2onnx")
-    settings = replace(SETTINGS, horizon=1, candidates=1, steps=1)
+    settings = replace(SETTINGS, horizon=1, steps=1)
     case = make_case(MODEL, settings, 0)
     graphs = convert(Batched(MODEL, settings, case.metric), only=("refine",))
     session = open_session(graphs["refine"].SerializeToString(), "refine.onnx")

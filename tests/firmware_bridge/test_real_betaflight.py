@@ -95,7 +95,7 @@ class Law:
         wanted = np.array([0.0, 0.0, min(elapsed_s / 2.0, 1.0)])
         error = wanted - state.position_m
         self._sum = np.clip(self._sum + 0.02 * error, -2.0, 2.0)
-        force = [*np.clip(4.0 * error - 3.0 * state.velocity_m_s + self._sum, -4.0, 4.0), 0.0, 0.0, GRAVITY_M_S2]
+        force = np.clip(4.0 * error - 3.0 * state.velocity_m_s + self._sum, -4.0, 4.0) + np.array([0.0, 0.0, GRAVITY_M_S2])
         heading = TURN_RAD * min(max(elapsed_s - 5.0, 0.0) / 3.0, 1.0)
         rates, thrust = attitude_law(state, force, heading)
         self._vehicle.send(Setpoint(rates, thrust))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -240,10 +241,16 @@ def test_a_restarted_flight_controller_is_found_again_and_faults_are_counted(tmp
 class ArduPilotPeer:
     """A flight controller made of pymavlink, the independent codec, on its own thread."""
 
-    def __init__(self, folder: Path, autopilot: int = 3) -> None:
-        self.master, self.slave = os.openpty()
-        tty.setraw(self.slave)
-        self.uri = f"ardupilot://{os.ttyname(self.slave)}"
+    def __init__(self, folder: Path, autopilot: int = 3, udp_port: int | None = None) -> None:
+        if udp_port is None:
+            self.master, self.slave = os.openpty()
+            tty.setraw(self.slave)
+            self.uri = f"ardupilot://{os.ttyname(self.slave)}"
+        else:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as made:
+                made.connect(("127.0.0.1", udp_port))
+                self.master, self.slave = os.dup(made.fileno()), os.dup(made.fileno())
+            self.uri = f"ardupilot+udp://127.0.0.1:{udp_port}"
         self.autopilot, self.mode, self.armed = autopilot, 0, False
         self.parameters = {b"GUID_OPTIONS": 0.0, b"ATC_ANGLE_BOOST": 1.0, b"GUID_TIMEOUT": 3.0}
         self.healthy = False
@@ -270,7 +277,7 @@ class ArduPilotPeer:
                 attitude = ap.MAVLink_attitude_quaternion_message(boot_ms, 1.0, 0.0, 0.0, 0.0, *rates)
                 self._send(attitude.pack(link))
                 self._send(ap.MAVLink_local_position_ned_message(boot_ms, 1.0, 2.0, -3.0, 0.0, 0.0, 0.0).pack(link))
-            with contextlib.suppress(BlockingIOError):
+            with contextlib.suppress(BlockingIOError, ConnectionRefusedError):
                 for message in link.parse_buffer(os.read(self.master, 4096)) or []:
                     self._answer(link, message)
             time.sleep(0.0005)
@@ -297,7 +304,7 @@ class ArduPilotPeer:
             link.signing.timestamp = message.initial_timestamp
 
     def _send(self, data: bytes) -> None:
-        with contextlib.suppress(BlockingIOError):
+        with contextlib.suppress(BlockingIOError, ConnectionRefusedError):  # nobody listens yet
             os.write(self.master, data)
 
     def stop(self) -> None:
@@ -362,6 +369,23 @@ def test_ardupilot_by_an_independent_codec(peer: ArduPilotPeer) -> None:
         vehicle.send(Setpoint(np.array([0.0, float("nan"), 0.0]), 5.0))
     assert vehicle.status().link.setpoints == sent
     vehicle.close()
+
+
+def test_over_udp_as_a_simulation_speaks(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    peer = ArduPilotPeer(tmp_path, udp_port=port)
+    vehicle = open_vehicle(peer.uri, SCALE_M_S2)
+    try:
+        vehicle.connect(60.0)
+        vehicle.request_mode(FlightMode.OFFBOARD)
+        assert stream(vehicle, None, in_mode(vehicle, FlightMode.OFFBOARD), 60.0)
+        assert stream(vehicle, None, lambda: vehicle.state() is not None, 60.0)
+        assert vehicle.status().link.crc_errors == 0
+    finally:
+        vehicle.close()
+        peer.stop()
 
 
 def test_signed_with_an_independent_codec(peer: ArduPilotPeer, tmp_path: Path) -> None:

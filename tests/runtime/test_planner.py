@@ -14,6 +14,7 @@ from tubepilot.export.parity import handed_on, run_graph
 from tubepilot.firmware_bridge.types import Setpoint, Vector
 from tubepilot.runtime import planner as planner_module
 from tubepilot.runtime.bundle import Bundle, read_bundle
+from tubepilot.runtime.decision_log import decision_dtype
 from tubepilot.runtime.planner import Planner
 
 FAR_NS = 10**18
@@ -260,3 +261,12 @@ def test_pre_warming_begins_no_graph_that_may_not_end_in_time(bundle: Bundle) ->
             plans.fill(np.nan)
         planner.pre_warm(clock() + room_ns)
         assert tuple(k for k in range(2) if np.isfinite(planner._plans[k]).all()) == written
+
+
+def test_a_first_tick_without_time_is_recorded_as_a_fresh_start(bundle: Bundle) -> None:
+    planner = Planner(bundle)
+    planner.warm_up()
+    plan = planner.plan(*next(iter(flights(1))), 0)
+    record = np.zeros(1, decision_dtype(planner.horizon))[0]
+    planner.note(record, plan)
+    assert (record["planned"], record["ok"], record["share"]) == (1, 0, 0.0)
