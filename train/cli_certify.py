@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--backup-thrust-shares", type=float, nargs=2, metavar=("MIN", "MAX"), default=[0.28, 0.92],
-        help="range of the backup policy's thrust over that at throttle 1; the planner keeps to its own range",
+        help="range of the backup policy's thrust over that at throttle 1; the planner keeps to its own range [1]",
     )
     parser.add_argument("--wind-m-s", type=float, default=3.0, help="mean wind of the flights that W is compared with [m/s]")
     parser.add_argument("--gust-m-s", type=float, default=0.5, help="largest gust of those flights [m/s]")

@@ -65,7 +65,7 @@ def write_certificate(folder: Path) -> None:
         content = to_model(graph, name, ports, {}).SerializeToString()
         (folder / f"{name}.onnx").write_bytes(content)
         hashes[f"{name}_sha256"] = hashlib.sha256(content).hexdigest()
-    table = {"graphs": hashes, "assumptions": {"delay_s": 0.02, "missed_ticks": 1}, "limits": {"speed_m_s": 3.0}}
+    table = {"graphs": hashes, "assumptions": {"delay_s": 0.02, "missed_ticks": 1}, "lasting_limits": {"speed_m_s": 3.0}}
     (folder / "certificate.toml").write_bytes(tomli_w.dumps(table).encode())
     buffer = io.BytesIO()
     np.savez(buffer, centre=np.zeros(3))

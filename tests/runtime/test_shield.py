@@ -378,11 +378,12 @@ def test_anchors_are_tried_around_the_best_one(lib: Library) -> None:
 
 def test_a_margin_that_is_no_number_counts_as_outside(lib: Library) -> None:
     shield = make(lib)
-    now = lib.states.flatten(at(x0=math.nan), 0.0, 9.80665)
     held = lib.margins.Held((0.0, 0.0, 0.0), (0.0, 0.0, 0.0))
-    assert shield._set.present(now.flat, [held]) == [-math.inf]
     good = lib.states.flatten(HOVER, 0.0, 9.80665).flat
-    assert shield._set.admitted((good, now.flat), (0.0, 0.0, 0.0), 0.0, [held] * 4) == [-math.inf] * 4
+    for number in (math.nan, 1e200):  # the square of the second one is infinite, in the graph
+        now = lib.states.flatten(at(x0=number), 0.0, 9.80665)
+        assert shield._set.present(now.flat, [held]) == [-math.inf]
+        assert shield._set.admitted((good, now.flat), (0.0, 0.0, 0.0), 0.0, [held] * 4) == [-math.inf] * 4
 
 
 # --- room to stop ------------------------------------------------------------------------------------------------
