@@ -319,6 +319,13 @@ def test_attacks_do_not_leave_a_proven_set() -> None:
     assert (seen.tube_share > 0.8).all()
 
 
+def test_attacks_follow_other_tick_rates() -> None:
+    certificate = proven()
+    faster = replace(certificate.assumptions, tick_s=0.004)  # 10 ticks in a step; set-points act less long, so the set still holds
+    seen = falsify(replace(certificate, assumptions=faster), 40, SEED, steps=3, ascents=0)
+    assert (seen.rollouts, seen.escapes) == (40, 0)
+
+
 def test_attacks_break_an_unsound_certificate() -> None:
     certificate = proven()
     stronger = replace(certificate.assumptions, acceleration_m_s2=(1.2, 0.75))

@@ -20,11 +20,11 @@ import numpy.typing as npt
 from tubepilot.firmware_bridge.errors import InputError
 
 from .certificate import Certificate
-from .falsify_plant import Attack, Start, rollout
+from .falsify_plant import Attack, Start, rollout, ticks_of_a_step
 from .interval import Numbers
 
-TICKS = 152
-"""A multiple of the ticks of a step."""
+STEPS = 38
+"""Length of a rollout, in steps of the proof: nearly as many as there are stages."""
 BATCH = 4000
 CLIMBERS = 20
 """One rollout in so many climbs the gradient."""
@@ -58,7 +58,7 @@ class Falsification:
 
 
 def falsify(
-    certificate: Certificate, rollouts: int, seed: int, progress: Callable[[int], None] = lambda count: None, ticks: int = TICKS,
+    certificate: Certificate, rollouts: int, seed: int, progress: Callable[[int], None] = lambda count: None, steps: int = STEPS,
     ascents: int = ASCENTS,
 ) -> Falsification:
     """Attack a certificate.
@@ -68,7 +68,7 @@ def falsify(
         rollouts: At least this many, in batches of up to `BATCH`; one in twenty climbs a gradient.
         seed: Of starts and disturbances.
         progress: Called with the number of rollouts of each batch.
-        ticks: Length of a rollout, a multiple of the ticks between two steps of the proof.
+        steps: Length of a rollout, in steps of the proof.
         ascents: Steps of those that climb.
 
     Returns:
@@ -77,7 +77,7 @@ def falsify(
     Raises:
         InputError: no rollouts asked for.
     """
-    fly = rollout(certificate)
+    fly, ticks = rollout(certificate), steps * ticks_of_a_step(certificate)
     random = np.random.default_rng(seed)
     largest, shares, escapes, flown = 0.0, np.zeros((2, 6)), 0, 0
     worst: tuple[Start, Attack] | None = None

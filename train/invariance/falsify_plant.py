@@ -107,6 +107,11 @@ def _dot(a: Three, b: Three) -> jax.Array:
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
+def ticks_of_a_step(certificate: Certificate) -> int:
+    """Ticks between two steps of the proof."""
+    return max(1, round(certificate.step_s / certificate.assumptions.tick_s))
+
+
 def rollout(
     certificate: Certificate, trace: bool = False
 ) -> Callable[[Start, Attack], tuple[jax.Array, jax.Array, jax.Array]]:
@@ -122,7 +127,7 @@ def rollout(
         (2, 6), of the tube T and of the tube of the stage. N must be a multiple of the ticks per step.
     """
     a, law = certificate.assumptions, certificate.law
-    stride = max(1, round(certificate.step_s / a.tick_s))
+    stride = ticks_of_a_step(certificate)
     gains = [tuple(float(g) for g in law.gain[axis]) for axis in (0, 0, 1)]
     drag = (a.drag_1_s[0], a.drag_1_s[0], a.drag_1_s[1])
     wind = (a.acceleration_m_s2[0], a.acceleration_m_s2[0], a.acceleration_m_s2[1])
