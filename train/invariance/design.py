@@ -245,7 +245,7 @@ def _reach(proof: AxisProof) -> tuple[float, float]:
     for k in (1, 2):
         matrix = np.vstack([facets[:, [0, k]], -facets[:, [0, k]]])
         solution = linprog([0.0, -1.0], A_ub=matrix, b_ub=np.ones(matrix.shape[0]), bounds=(None, None), method="highs")
-        result.append(float(solution.x[1]))
+        result.append(float(solution.x[1]) * INSIDE)
     return result[0], result[1]
 
 
