@@ -17,6 +17,7 @@ import math
 import tomllib
 import zipfile
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ AXES = ("horizontal", "vertical")
 LIMITS = ("position_m", "velocity_m_s", "acceleration_m_s2", "jerk_m_s3", "feedback_m_s3", "slope_m_s4")
 ERRORS = ("position_error_m", "velocity_error_m_s", "attitude_error_rad", "rate_error_rad_s")
 TABLES = {"assumptions", "limits", "lasting_limits", "backup", "proof", "set", "tube", "disturbance", "graphs", "format", "statement"}
-FORMAT = 3
+FORMAT = 4
 LARGEST = 1e12
 """No number of a certificate is beyond."""
 STATED = 1.0 - 1e-8
@@ -161,7 +162,8 @@ def _claims(table: dict[str, Any], arrays: dict[str, Numbers]) -> tuple[Claimed,
     tick, missed, delay = (one("assumptions", k) for k in ("tick_s", "missed_ticks", "delay_max_s"))
     window = 0.5 * ((1.0 + missed) * tick + delay)
     step = one("proof", "step_s")
-    if not max(window, (1.0 + missed) * tick) <= step * (1.0 - 1e-12):
+    held = Fraction(tick) * int(min(missed, 1e6))
+    if max(Fraction(tick) + held, (Fraction(tick) + held + Fraction(delay)) / 2) > Fraction(step):
         raise CertificateError("certificate.toml: a step shorter than the window of a set-point; certify again")
     if not missed.is_integer() or not window <= 3.0 * tick or tick > 0.8 * one("assumptions", "thrust_lag_s"):
         raise CertificateError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import numpy as np
 from scipy.optimize import linprog
@@ -25,7 +26,7 @@ STEP_S = 0.04
 SUBSTEPS = 40
 STAGES = 40
 """Stages before the last one: the vehicle has so many steps to slow down into the limits that hold for ever."""
-PIECES = 12
+PIECES = 16
 """Cells of the thrust vector from 0 to its largest value, per axis."""
 AT_ONCE_M_S = (4.0, 2.0)
 """Velocity, horizontal and vertical, with which the largest tilt is sought that lies in S at once [m/s]."""
@@ -92,10 +93,11 @@ def attempt(
     Raises:
         CertificateError: it does not hold.
     """
-    longest_s = max(assumptions.window_s, (1 + assumptions.missed_ticks) * assumptions.tick_s)
-    if longest_s > STEP_S * (1.0 - 1e-9):
+    held, delay = (1 + assumptions.missed_ticks) * Fraction(assumptions.tick_s), Fraction(assumptions.delay_max_s)
+    longest = max(held, (held + delay) / 2)
+    if longest > Fraction(STEP_S):
         raise CertificateError(
-            f"set-points may act {1e3 * longest_s:.1f} ms away from their instant, longer than a step of {1e3 * STEP_S:g} ms: the "
+            f"set-points may act {1e3 * float(longest):.1f} ms away from their instant, longer than a step of {1e3 * STEP_S:g} ms: the "
             "stages do not cover that; lower the delay or the missed ticks"
         )
     rows = [

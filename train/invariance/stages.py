@@ -25,9 +25,9 @@ SETTLE_S = 6.0
 """How long the last stage is followed to find its limits [s]."""
 ROOM = 1.015
 """Surplus of the limits over what was summed up, for what the proof bounds more coarsely."""
-BETWEEN = np.array([1.004, 1.007, 1.013, 1.09, 1.03, 1.10])
-"""Room of each output between two steps of the proof: jerk, feedback and slope move most [1]."""
-PIECES = 3
+BETWEEN = np.array([1.002, 1.003, 1.007, 1.02, 1.025, 1.02])
+"""Room of each output between two steps of the proof [1]."""
+PIECES = 6
 """Cells of the thrust vector, coarse: only to propose limits."""
 ROUNDING_M_S3 = 0.01
 
