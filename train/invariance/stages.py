@@ -21,7 +21,7 @@ from .interval import Numbers
 from .loop import ROWS, AxisLoop
 from .maximal_set import influence
 
-SETTLE_S = 6.0
+SETTLE_S = 10.0
 """How long the last stage is followed to find its limits [s]."""
 ROOM = 1.015
 """Surplus of the limits over what was summed up, for what the proof bounds more coarsely."""
