@@ -57,8 +57,8 @@ class Wanted:
         speed, rise = self.velocity_m_s
         if not (0.0 < speed <= 30.0 and 0.0 < rise <= 15.0 and 0.0 < self.tilt_rad < 1.3):
             raise InputError(
-                f"the wanted set holds {speed:g} / {rise:g} m/s and a tilt of {np.degrees(self.tilt_rad):.1f} deg; it must be above 0, and at "
-                "most 30 / 15 m/s and 74 deg"
+                f"the wanted set holds {speed:g} / {rise:g} m/s and a tilt of {np.degrees(self.tilt_rad):.1f} deg; it must be above 0 and "
+                "at most 30 / 15 m/s and 74 deg"
             )
 
     def times(self, share: float) -> Wanted:
