@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -20,7 +20,7 @@ from .interval import Numbers
 from .loop import AxisLoop
 from .maximal_set import maximal_set
 from .proof import AxisProof, multipliers, prove
-from .stages import BETWEEN, Start, as_limits, limits_of
+from .stages import Start, as_limits, between, limits_of
 
 STEP_S = 0.04
 SUBSTEPS = 40
@@ -113,10 +113,10 @@ def attempt(
     draft = bound(assumptions, widest, law.gain)
     rounding = rounding_bound(law, widest, draft, assumptions.disturbance_estimate_m_s2)
     disturbance = bound(assumptions, widest, law.gain, pieces=PIECES, rounding_m_s3=rounding)
-    _check_setpoints(law, disturbance)
+    check_setpoints(law, disturbance)
     progress("disturbances of the stages")
     bounds = stage_bounds(assumptions, limits, law.gain, rounding)
-    proofs = prove_stages(loops, limits, own / BETWEEN[None, :, None], bounds, progress)
+    proofs = prove_stages(loops, limits, own / between(assumptions.rate_lag_s)[None, :, None], bounds, progress)
     speed, acceleration = _reach(proofs[HORIZONTAL])
     return Certificate(
         assumptions=assumptions,
@@ -131,7 +131,9 @@ def attempt(
         rounding_m_s3=rounding,
         speed_m_s=speed,
         tilt_rad=float(np.arctan2(acceleration, assumptions.gravity_m_s2)),
-        at_once=at_once((proofs[HORIZONTAL].stage(0), proofs[VERTICAL].stage(0)), assumptions.gravity_m_s2),
+        at_once=at_once(
+            (proofs[HORIZONTAL].stage(0), proofs[VERTICAL].stage(0)), assumptions.gravity_m_s2, design.starts[0].velocity_m_s
+        ),
     )
 
 
@@ -176,8 +178,9 @@ def prove_stages(
 def certify(
     assumptions: Assumptions,
     law: BackupLaw,
-    designs: Sequence[Design] = DESIGNS,
+    designs: Iterable[Design] = DESIGNS,
     progress: Callable[[str], None] = lambda text: None,
+    refused: Callable[[str], None] = lambda text: None,
 ) -> Certificate:
     """The first design that is proven.
 
@@ -186,6 +189,7 @@ def certify(
         law: Backup policy; its gains are replaced by the design's.
         designs: From ambitious to modest.
         progress: Called with what is being done.
+        refused: Called with the reason why a design does not hold.
 
     Returns:
         The certificate.
@@ -199,11 +203,11 @@ def certify(
             return attempt(assumptions, law, design, lambda text, n=number: progress(f"design {n}: {text}"))
         except (CertificateError, ZeroDivisionError) as error:
             reasons.append(f"design {number}: {error}")
-            progress(reasons[-1])
+            refused(reasons[-1])
     raise CertificateError("no design could be proven:\n  " + "\n  ".join(reasons))
 
 
-def _check_setpoints(law: BackupLaw, disturbance: Disturbance) -> None:
+def check_setpoints(law: BackupLaw, disturbance: Disturbance) -> None:
     shift = float(np.max(np.abs(law.rate_offset_rad_s / law.rate_gain)))
     if shift > 1.0:
         raise CertificateError(f"the identified rate offset is {shift:.2f} rad/s; the rounding bound covers 1 rad/s: identify again")
