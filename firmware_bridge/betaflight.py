@@ -68,6 +68,8 @@ class BetaflightVehicle(Vehicle):
         thrust_scale_m_s2: Collective acceleration at full throttle [m/s^2].
     """
 
+    stream_remedy = "raise the baud rate; it answers one question per serial task: set serial_update_rate_hz = 1000"
+
     def __init__(self, uri: VehicleUri, thrust_scale_m_s2: float) -> None:
         self._uri, self._thrust = uri, ThrustMap(thrust_scale_m_s2, uri.curve, uri.full_v)
         self._transport, self._parser = make_transport(uri), MspParser()
