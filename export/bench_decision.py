@@ -76,8 +76,7 @@ class Ours:
         for name, array in given.items():
             np.copyto(array, case.inputs[name][: array.shape[0]], casting="same_kind")
         _, after = buffers(sessions["refine"], "refine")
-        there = {name.removesuffix("_after").replace("refined", "plans"): a for name, a in after.items() if name != "returns"}
-        self._returns = after["returns"]
+        there = {name.removesuffix("_after").replace("refined", "plans"): a for name, a in after.items()}
         self._result = buffers(sessions["rank"], "rank")[1]
         sets = ({**shared}, {**shared, **there})
         self._plans = tuple(buffers_of["plans"] for buffers_of in sets)
@@ -86,8 +85,7 @@ class Ours:
         self._rank = [self._bound(sessions["rank"], old, self._result) for old in sets]
 
     def _after(self, new: dict[str, Buffer]) -> dict[str, Buffer]:
-        named = {"refined" if name == "plans" else f"{name}_after": array for name, array in new.items()}
-        return {**named, "returns": self._returns}
+        return {"refined" if name == "plans" else f"{name}_after": array for name, array in new.items()}
 
     def _bound(self, session: Any, inputs: dict[str, Buffer], outputs: dict[str, Buffer]) -> Callable[[], None]:
         taken = {port.name: inputs[port.name] for port in session.get_inputs()}
