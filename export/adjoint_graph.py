@@ -74,10 +74,8 @@ FROM_PRODUCT, FROM_SQUARE, SUM_BY_TURN = _cross_product()
 
 def factors(trajectory: Trajectory) -> Tensor:
     """Derivatives of a row (16) by vectors, rest and half turn, one column each, shape (H * N, 88)."""
-    by_turn = (trajectory.product @ FROM_PRODUCT) * (trajectory.square @ FROM_SQUARE)
-    nothing = np.zeros((len(SUM_BY_TURN), PRODUCTS))
-    rotation = trajectory.square @ np.hstack([FACTOR, np.zeros((TURN, BY_TURN))])
-    return by_turn @ np.hstack([nothing, SUM_BY_TURN]) + rotation
+    by_turn = ((trajectory.product @ FROM_PRODUCT) * (trajectory.square @ FROM_SQUARE)) @ SUM_BY_TURN
+    return by_turn.graph.tensor("Concat", trajectory.square @ FACTOR, by_turn, axis=1)
 
 
 def plan_gradient(

@@ -181,11 +181,12 @@ def test_refine_gradient_is_that_of_the_return_with_disagreement(drawn: dict[str
         refine, score = refine_graph(MODEL, weighted, np.ones((4, 4))), score_graph(MODEL, weighted)
         feeds = {name: inside[name][0] for name in score.inputs}
         moved[weight] = (refined_at(refine, score, feeds)["refined"] - feeds["plans"]) / settings.step_size
-        for index in ((0, 0, 0), (1, 2, 3), (2, 3, 1)):
+        for candidate, step, axis in ((0, 0, 0), (1, 2, 3), (2, 3, 1)):
+            index = step * SETTINGS.candidates + candidate, axis
             move = np.zeros_like(feeds["plans"])
             move[index] = 1e-5
             above, below = (
-                score.evaluate({**feeds, "plans": feeds["plans"] + sign * move})["returns"][index[0]]
+                score.evaluate({**feeds, "plans": feeds["plans"] + sign * move})["returns"][candidate]
                 for sign in (1, -1)
             )
             assert moved[weight][index] == pytest.approx((above - below) / 2e-5, rel=1e-5, abs=1e-7)
@@ -198,10 +199,10 @@ def test_a_small_step_never_lowers_the_return(rule: StepRule, drawn: dict[str, n
     refine, rank = refine_graph(MODEL, settings, inverse_curvature(MODEL, settings)), score_graph(MODEL, settings)
     for k in range(COUNT):
         feeds = {name: drawn[name][k] for name in rank.inputs}
-        first = refined_at(refine, rank, feeds)
-        after = rank.evaluate({**feeds, "plans": first["refined"]})["returns"]
-        assert np.all(after >= first["returns"] - 1e-12 * np.abs(first["returns"]))
-        assert np.any(after > first["returns"])
+        before = rank.evaluate(feeds)["returns"]
+        after = rank.evaluate({**feeds, "plans": refined_at(refine, rank, feeds)["refined"]})["returns"]
+        assert np.all(after >= before - 1e-12 * np.abs(before))
+        assert np.any(after > before)
 
 
 def test_refinement_of_the_quadrotor_preset_raises_the_return_near_the_reference(
@@ -213,9 +214,8 @@ def test_refinement_of_the_quadrotor_preset_raises_the_return_near_the_reference
         feeds = {name: drawn[name][k] for name in score.inputs}
         returns = []
         for _ in range(SETTINGS.steps + 1):
-            result = refined_at(refine, score, feeds)
-            returns.append(result["returns"])
-            feeds["plans"] = result["refined"]
+            returns.append(score.evaluate(feeds)["returns"])
+            feeds["plans"] = refined_at(refine, score, feeds)["refined"]
         gains.append(returns[-1] - returns[0])
     assert np.mean(np.array(gains) > 0) > 0.95
 
@@ -227,16 +227,16 @@ def test_ranking_is_of_the_plans_passed_in(drawn: dict[str, npt.NDArray[np.float
         result = rank.evaluate(feeds)
         best = int(result["best"][0])
         assert result["returns"][best] == result["returns"].max()
-        np.testing.assert_array_equal(result["plan"], feeds["plans"][best])
-        turned = rank.evaluate({**feeds, "plans": feeds["plans"][::-1]})
+        plans = plans_of(feeds["plans"])
+        np.testing.assert_array_equal(result["plan"], plans[best])
+        turned = rank.evaluate({**feeds, "plans": rows_of(plans[::-1])})
         np.testing.assert_allclose(turned["returns"][::-1], result["returns"], rtol=1e-12)
 
 
 def test_first_candidate_keeps_the_shifted_plan_whole(drawn: dict[str, npt.NDArray[np.float64]]) -> None:
     rollout = rollout_graph(MODEL, SETTINGS)
     feeds = {name: drawn[name][0] for name in rollout.inputs}
-    fresh = rollout.evaluate({**feeds, "reuse": np.zeros(1)})["plans"]
-    kept = rollout.evaluate({**feeds, "reuse": np.full(1, 0.5)})["plans"]
+    fresh, kept = (plans_of(rollout.evaluate({**feeds, "reuse": np.full(1, share)})["plans"]) for share in (0.0, 0.5))
     previous = feeds["previous_plans"]
     later = np.concatenate([previous[:, 1:], previous[:, -1:]], axis=1)
     shifted = 0.75 * previous + 0.25 * later
@@ -255,7 +255,7 @@ def test_curvature_is_the_second_derivative_of_the_return() -> None:
     directions = np.random.default_rng(2).normal(size=(3, 4, 4))
     step = 1e-3
     ahead, here, behind = (
-        rank.evaluate({**feeds, "previous_action": action[None], "plans": centre + k * step * directions})["returns"]
+        rank.evaluate({**feeds, "previous_action": action[None], "plans": rows_of(centre + k * step * directions)})["returns"]
         for k in (1, 0, -1)
     )
     second = -(ahead - 2 * here + behind) / step**2
