@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -137,15 +138,19 @@ def jitted(case: Case) -> Decision:
     return lambda: np.asarray(jax.block_until_ready(decide(*arguments))[0])
 
 
-def converted(case: Case) -> tuple[Decision, str]:
+def converted(case: Case, kept: Path | None = None) -> tuple[Decision, str]:
     """The same decision by the graphs that jax2onnx makes, on shared buffers as ours, and what they are.
 
     Conversion takes longer than in proportion to the graph, so that rollout, refinement step and ranking are a graph each.
 
+    Args:
+        case: Model, settings and inputs.
+        kept: Folder of conversions made before.
+
     Raises:
         MissingExtraError: jax2onnx is not installed.
     """
-    graphs = convert(Batched(case.model, case.settings, case.metric))
+    graphs = convert(Batched(case.model, case.settings, case.metric), kept=kept)
     sessions = {name: open_session(graph.SerializeToString(), f"{name}.onnx") for name, graph in graphs.items()}
     inputs = {f"in_{k}": np.array(array) for k, array in enumerate(_arguments(case))}
     plans = [buffers(sessions["rollout"], "rollout.onnx")[1].popitem()[1] for _ in range(2)]

@@ -81,7 +81,8 @@ def test_a_tick_is_what_the_graphs_give(bundle: Bundle) -> None:
         best = int(ranked["best"][0, 0])
         assert plan.ok
         assert (plan.best, plan.steps, plan.tick) == (best, planner.steps_max, tick)
-        assert plan.return_before == (pytest.approx(float(first.max()), rel=1e-6) if tick == 0 else pytest.approx(math.nan, nan_ok=True))
+        looked_back = float(first.max()) if tick == 0 else math.nan
+        assert plan.return_before == pytest.approx(looked_back, rel=1e-6, nan_ok=True)
         assert plan.return_after == pytest.approx(float(ranked["returns"].max()), rel=1e-6)
         assert plan.disagreement == pytest.approx(float(ranked["disagreement"][0, 0]), rel=1e-6)
         plans = feeds["plans"][0].reshape(HORIZON, 3, 4).swapaxes(0, 1)
