@@ -1,4 +1,4 @@
-"""Gradient of the return along known trajectories, written by hand: by the row after each step, by the plan itself, by the hidden layer.
+"""Gradient of the return along known trajectories, by hand: by the row after each step, by the plan itself, by the hidden layer.
 
 Position, velocity and row share no residual of the stage cost, so that each residual's square has the gradient
 `x @ (F F^T) + share of the tick`, one product per kind, and the residuals themselves are never formed.

@@ -27,6 +27,7 @@ from tubepilot.firmware_bridge.types import GRAVITY_M_S2, Vector
 from tubepilot.firmware_bridge.vehicle import Vehicle, open_vehicle
 
 from . import realtime
+from .bench_floor import floor_us
 from .local_frame import LocalFrame
 from .observer import DisturbanceObserver
 from .on_board import STATE_AGE_S, OnBoard, load_on_board
@@ -206,6 +207,10 @@ def _ticks(tick: Tick, vehicle: Vehicle, on_board: OnBoard, hz: float, seconds: 
     return LoopTimes(times[:, 0], times[:, 1], times[:, 2], times[:, 3], times[:, 4], missed, skipped, growth_kb, growth_blocks)
 
 
+def _row(values: Vector) -> str:
+    return ", ".join(f"{value:.0f}" for value in values)
+
+
 def _resident_kb() -> int:
     with open("/proc/self/statm", encoding="ascii") as statm:
         return int(statm.read().split()[1]) * resource.getpagesize() // 1024
@@ -237,10 +242,12 @@ def run_rates(
         for label in loads:
             load = other if label == "loaded" else None
             with tempfile.TemporaryDirectory() as folder, busy(load), simulator(Path(folder), other) as link:
+                floor = dict(zip(("late_us", "work_us"), floor_us(hz, seconds), strict=True))
                 times = run_loop(on_board, link, hz, seconds, Path(folder) / "log.mcap", pre_warm)
             figures = times.figures()
             usual = float(np.median(alone_us))
             figures["p999_over_back_to_back"] = float(np.percentile(times.solve_us, 99.9)) / usual
+            figures["floor"] = {name: {k: float(np.percentile(us, v)) for k, v in PERCENTILES.items()} for name, us in floor.items()}
             entry[label] = figures
             print(
                 f"{hz:5g} Hz {label:<7}{np.median(times.tick_us):9.0f}{np.percentile(times.tick_us, 99.9):9.0f}"
@@ -248,6 +255,8 @@ def run_rates(
                 f"{figures['p999_over_back_to_back']:7.2f}{times.steps.mean():7.2f}{100 * float(str(figures['missed_share'])):7.3f}%"
                 f"{times.growth_kb:6d} kB {times.growth_blocks:+d} blocks"
             )
+            late, work = (np.percentile(floor[name], (50.0, 99.0, 99.9, 100.0)) for name in ("late_us", "work_us"))
+            print(f"{'':9}bare loop beside it, p50, p99, p99.9, max: awake {_row(late)} late; the same arithmetic {_row(work)}")
         result[f"{hz:g}"] = entry
     realtime.leave()
     return {"load_average": os.getloadavg()[0], "rights": rights.text(), "pre_warm": pre_warm, "hz": result}
