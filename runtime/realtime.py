@@ -84,7 +84,7 @@ def _frozen_collector() -> Right:
     return Right("garbage collector off", not gc.isenabled(), f"{gc.get_freeze_count()} objects frozen")
 
 
-RESERVE_BYTES, _BLOCK_BYTES, _ARENA_BYTES = 4 << 20, 480, 1 << 20
+RESERVE_BYTES, _BLOCK_BYTES, _ARENA_BYTES = 4 << 20, 440, 1 << 20
 """What Python's allocator holds ready for small objects; size of a block; what it asks the system for at a time (3.10 and later)."""
 _kept: list[bytes] = []
 
@@ -95,7 +95,7 @@ def _reserve() -> Right:
     An arena in which one block is in use is never given back; its other blocks serve any small object.
     """
     before = sys.getallocatedblocks()
-    blocks = [bytes(_BLOCK_BYTES) for _ in range(RESERVE_BYTES // (_BLOCK_BYTES + 64))]
+    blocks = [bytes(_BLOCK_BYTES) for _ in range(RESERVE_BYTES // (_BLOCK_BYTES + 40))]
     _kept[:] = blocks[:: _ARENA_BYTES // (2 * _BLOCK_BYTES)]
     del blocks
     held = sys.getallocatedblocks() - before

@@ -177,3 +177,19 @@ def test_onnxruntime_starts_no_thread_and_reports_nothing() -> None:
         "print(onnxruntime_threads().obtained, telemetry_off().obtained, len(os.listdir('/proc/self/task')) - before)"
     )
     assert out.split() == ["True", "True", "0"]
+
+
+@pytest.mark.parametrize("reserved", [True, False])
+def test_small_objects_come_from_the_reserve(reserved: bool) -> None:
+    """In an own process: three quarters of the reserve are used up without the process growing."""
+    program = (
+        "import resource\nfrom tubepilot.runtime import realtime as r\n"
+        "def kb(): return int(open('/proc/self/statm').read().split()[1]) * resource.getpagesize() // 1024\n"
+        f"right = r._reserve() if {reserved} else None\n"
+        "assert right is None or right.obtained, right\n"
+        "kept = [None] * (r.RESERVE_BYTES * 3 // 4 // 128)\nbefore = kb()\n"
+        "for k in range(len(kept)): kept[k] = bytes(80)\n"
+        "print(kb() - before)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert (int(done.stdout) < 512) is reserved, done.stdout
