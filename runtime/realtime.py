@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
+import struct
 import sys
 import time
 from collections.abc import Callable
@@ -84,6 +85,24 @@ def _frozen_collector() -> Right:
     return Right("garbage collector off", not gc.isenabled(), f"{gc.get_freeze_count()} objects frozen")
 
 
+LATENCY_DEVICE = "/dev/cpu_dma_latency"
+"""Whoever holds it open says how long a core may take to wake up [us]; 0 keeps the idle cores polling (Documentation/power/pm_qos_interface)."""
+_latency: list[int] = []
+
+
+def _awake(device: str = LATENCY_DEVICE) -> Right:
+    """Ask that cores do not fall asleep between ticks: a sleeping core is late, a sleeping virtual one later still."""
+    remedy = f"let this user write {device} by a udev rule (KERNEL==\"cpu_dma_latency\", GROUP=\"dialout\", MODE=\"0660\")"
+    try:
+        if not _latency:
+            _latency.append(os.open(device, os.O_RDWR | os.O_CLOEXEC))
+        os.write(_latency[0], struct.pack("i", 0))
+        (granted,) = struct.unpack("i", os.read(_latency[0], 4))
+    except (OSError, struct.error) as error:
+        return Right("cores kept awake", False, f"refused: {getattr(error, 'strerror', None) or error}", remedy)
+    return Right("cores kept awake", granted == 0, f"wake-up latency {granted} us", "" if granted == 0 else remedy)
+
+
 RESERVE_BYTES, _BLOCK_BYTES, _ARENA_BYTES = 4 << 20, 440, 1 << 20
 """What Python's allocator holds ready for small objects; size of a block; what it asks the system for at a time (3.10 and later)."""
 _kept: list[bytes] = []
@@ -133,14 +152,16 @@ def enter(core: int | None = None) -> Rights:
     Returns:
         What was obtained, read back from the system.
     """
-    rights = [_fifo(), _memory_lock(), _reserve(), _frozen_collector()]
+    rights = [_fifo(), _awake(), _memory_lock(), _reserve(), _frozen_collector()]
     if core is not None:
         rights.insert(1, _affinity(core))
     return Rights(tuple(rights))
 
 
 def leave() -> None:
-    """Collect garbage again, as ordinary programs do; scheduling and memory stay until the process ends."""
+    """Collect garbage and let cores sleep again, as ordinary programs do; scheduling and memory stay until the process ends."""
+    while _latency:
+        os.close(_latency.pop())
     gc.enable()
     gc.unfreeze()
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -134,7 +135,7 @@ def test_works_without_any_right_and_says_so() -> None:
         "os.setuid(65534)\nr = realtime.enter(4096)\n"
         "print([x.name for x in r.rights if not x.obtained])\nprint(r.text())\nprint(realtime.Ticker(1000000).wait())"
     )
-    assert "['SCHED_FIFO', 'core', 'locked memory']" in out
+    assert "['SCHED_FIFO', 'core', 'cores kept awake', 'locked memory']" in out
     assert "SCHED_FIFO: NO, refused" in out
 
 
@@ -193,3 +194,15 @@ def test_small_objects_come_from_the_reserve(reserved: bool) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert (int(done.stdout) < 512) is reserved, done.stdout
+
+
+def test_keeping_cores_awake_is_read_back_or_refused_with_a_remedy(tmp_path: Path) -> None:
+    refused = realtime._awake(str(tmp_path / "absent"))
+    assert not refused.obtained
+    assert "udev" in refused.remedy
+    right = realtime._awake()
+    try:
+        assert right.obtained == ("latency 0 us" in right.detail)
+    finally:
+        realtime.leave()
+    assert realtime._latency == []
