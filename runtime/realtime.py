@@ -86,7 +86,7 @@ def _frozen_collector() -> Right:
 
 
 LATENCY_DEVICE = "/dev/cpu_dma_latency"
-"""Whoever holds it open says how long a core may take to wake up [us]; 0 keeps the idle cores polling (Documentation/power/pm_qos_interface)."""
+"""Whoever holds it open says how long a core may take to wake up [us]; at 0 idle cores poll (Linux, power/pm_qos_interface)."""
 _latency: list[int] = []
 
 
