@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -58,12 +59,18 @@ def test_what_jax2onnx_makes_of_it_decides_as_our_graphs_do() -> None:
     assert "nodes" in what
 
 
-def test_one_refinement_step_converts_and_is_ours() -> None:
+def test_one_refinement_step_converts_and_is_ours(tmp_path: Path) -> None:
     """The gradient through one step: what a converter makes of JAX's own, beside the adjoint written by hand."""
     pytest.importorskip("jax2onnx")
     settings = replace(SETTINGS, horizon=1, steps=1)
     case = make_case(MODEL, settings, 0)
-    graphs = convert(Batched(MODEL, settings, case.metric), only=("refine",))
+    graphs = convert(Batched(MODEL, settings, case.metric), only=("refine",), kept=tmp_path)
+    (kept,) = tmp_path.iterdir()
+    again = convert(Batched(MODEL, settings, case.metric), only=("refine",), kept=tmp_path)
+    assert again["refine"].SerializeToString() == graphs["refine"].SerializeToString()
+    convert(Batched(MODEL, settings, 2.0 * case.metric), only=("refine",), kept=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2  # another planner is another file
+    assert kept.name.startswith("refine-")
     session = open_session(graphs["refine"].SerializeToString(), "refine.onnx")
     ours = Ours(case)
     stages = ours.stages()
