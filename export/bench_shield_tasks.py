@@ -90,7 +90,7 @@ def fly_task(task: Any, on_board: Any, seed: int, wind: tuple[float, float], shi
     from tubepilot.runtime.tick_types import PLAN_SHARE, SEND_SHARE, Guidance, Instant, TickSettings
 
     random = np.random.default_rng(seed)
-    scene = Scene("none", math.inf, 0.0, wind[0], float(random.uniform(0.0, 360.0)), wind[1], 1.0, 1.0, math.inf, KeepClear())
+    scene = Scene("none", math.inf, 0.0, wind[0], float(random.uniform(0.0, 360.0)), wind[1], 1.0, 1.0, math.inf, 0.0, KeepClear())
     link = Link(scene, on_board, seed)
     link.vehicle.reset(task.path.start_m, hovering=True)
     on_board.planner._clock_ns = link

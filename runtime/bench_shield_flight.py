@@ -40,8 +40,9 @@ SETTLE_S, RISE_S = 2.0, 1.0
 """Until then the vehicle hovers in the open, so that the estimate of the disturbance settles; the wind is up after the second [s]."""
 FAULTS = ("none", "gust", "payload", "thrust", "delay", "missed ticks", "frozen state")
 HEIGHT_M = 40.0
-SLEWS_RAD_S = (0.02, 0.03, 0.04, 3.0)
-"""The rate loop follows the first ones to the residual that is assumed; the last is as fast as the limits."""
+STYLES = ((0.006, 0.15), (0.008, 0.2), (0.01, 0.25), (0.011, 0.3), (0.03, 0.0), (3.0, 0.0))
+"""Of the adversary: largest change of its rates from tick to tick [rad/s], and the margin that it leaves. The rate loop follows the
+first ones to the residual that is assumed; the last is as fast as the limits."""
 NOISE = (0.008, 0.015, 0.002, 0.015)
 """Largest errors of the streamed state: position [m], velocity [m/s], attitude [rad], rates [rad/s]."""
 
@@ -55,6 +56,7 @@ class Scene:
         wind_m_s, from_deg, gust_m_s: Wind.
         mass, thrust: Factors of the vehicle.
         slew_rad_s: Largest change of the adversary's rates from tick to tick.
+        reserve: Margin that it leaves.
         clear: Fence, floor and obstacles, around where the vehicle is when it has settled.
     """
 
@@ -67,6 +69,7 @@ class Scene:
     mass: float
     thrust: float
     slew_rad_s: float
+    reserve: float
     clear: KeepClear
 
 
@@ -125,6 +128,7 @@ def draw_scene(seed: int, room_m: tuple[float, float]) -> Scene:
         centre = (far * math.cos(angle), far * math.sin(angle), float(random.uniform(-2.0, 2.0)))
         half = ((0.0, 0.0, 0.0), (0.0, 0.0, math.inf), (radius, radius, 2.0 * radius))[int(random.integers(3))]
         obstacles.append(Obstacle(centre, half, radius if half[0] == 0.0 else 0.1))
+    slew_rad_s, reserve = STYLES[int(random.integers(len(STYLES)))]
     floor = -high - float(random.uniform(0.3, 4.0)) if random.random() < 0.7 else -math.inf
     clear = KeepClear(across + float(random.uniform(0.3, 14.0)), floor, obstacles=tuple(obstacles))
     return Scene(
@@ -136,7 +140,8 @@ def draw_scene(seed: int, room_m: tuple[float, float]) -> Scene:
         gust_m_s=float(random.uniform(0.0, 0.7)),
         mass=float(random.uniform(0.99, 1.01)),
         thrust=float(random.uniform(0.99, 1.01)),
-        slew_rad_s=float(random.choice(SLEWS_RAD_S)),
+        slew_rad_s=slew_rad_s,
+        reserve=reserve,
         clear=clear,
     )
 
@@ -347,7 +352,7 @@ def fly(seed: int, on_board: OnBoard, certificate: Mapping[str, Any], duration_s
         setpoint=on_board.setpoint,
     )  # fmt: skip
     random, nominal_ns = np.random.default_rng((seed, 2)), link.now_ns
-    adversary = Adversary(shield, predictor, clear, lambda: acts_ns(), random, scene.slew_rad_s)
+    adversary = Adversary(shield, predictor, clear, lambda: acts_ns(), random, scene.slew_rad_s, scene.reserve)
     watched = Watched(shield)
     tick = Tick(link, adversary, watched, predictor, DisturbanceObserver(), settings, LocalFrame(np.zeros(3), 0.0), link)
 

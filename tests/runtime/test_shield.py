@@ -39,6 +39,7 @@ from tubepilot.firmware_bridge.types import Setpoint
 from tubepilot.runtime.shield import Reason, Verdict, assumed_from
 
 FENCE_M, FLOOR_M = 12.0, -4.0
+YAW_RAD_S = (0.25 - 0.005) / 1.06
 START_NS = 5_000_000_000
 UP, DOWN = math.inf, -math.inf
 
@@ -91,7 +92,7 @@ def stub(shield: Any, answer: Callable[[int, int], list[float]]) -> list[tuple[i
     """Let the margins be what `answer(states, call)` says, one per option; returns the calls: states and options."""
     calls: list[tuple[int, Sequence[Any]]] = []
 
-    def margins(states: Any, wanted: Any, spread: float, instants: tuple[int, int], options: Sequence[Any]) -> list[float]:
+    def margins(ahead: Any, instants: tuple[int, int], options: Sequence[Any]) -> list[float]:
         calls.append((4 if instants == (1, 2) else 1, options))
         found = answer(calls[-1][0], len(calls))
         return [*found, *[0.0] * (4 - len(found))]
@@ -242,7 +243,7 @@ def test_thrust_limits(lib: Library) -> None:
 
 
 def test_rate_limits(lib: Library) -> None:
-    for axis, most in enumerate((*RATES_RAD_S[:2], 0.25)):
+    for axis, most in enumerate((*RATES_RAD_S[:2], YAW_RAD_S)):
         for sign in (1.0, -1.0):
             for value, inside in ((most, True), (math.nextafter(most, UP), False), (math.nextafter(most, DOWN), True)):
                 rates = [0.0, 0.0, 0.0]
@@ -252,9 +253,14 @@ def test_rate_limits(lib: Library) -> None:
 
 
 def test_the_smaller_of_both_yaw_limits_counts(lib: Library) -> None:
+    """The yaw rate that is assumed is that of the vehicle, gain and offset included."""
     shield = roomy(lib, yaw_rate_rad_s=("assumptions", 0.5))
     assert shield.assumed.admitted_rates_rad_s == RATES_RAD_S
     same(Clock(shield)(candidate=setpoint(yaw=0.28)), Verdict.ACCEPT, Reason.OK)
+    assert roomy(lib).assumed.admitted_rates_rad_s == (*RATES_RAD_S[:2], YAW_RAD_S)
+    for gain, offset, most in ((-1.06, -0.005, YAW_RAD_S), (1.06, 0.3, 0.0), (1.0, 0.0, 0.25)):
+        changed = {"rate_gain": ("backup", [1.03, 1.04, gain]), "rate_offset_rad_s": ("backup", [0.01, -0.02, offset])}
+        assert make(lib, **changed).assumed.admitted_rates_rad_s[2] == most
     same(Clock(roomy(lib))(candidate=setpoint(yaw=0.28)), Verdict.ACCEPT, Reason.SOFTENED)
 
 
@@ -273,25 +279,43 @@ def test_without_a_plan_the_backup_acts(lib: Library) -> None:
 
 
 def test_softened_setpoints_are_those_of_the_text(lib: Library) -> None:
-    for accepted_at, share in ((2, 1.0), (3, 0.5), (4, 0.2)):
-        shield = make(lib)
-        stub(shield, lambda states, call, n=accepted_at: [0.1 if call == n else -0.1] * 4)  # type: ignore[misc]
-        decision = Clock(shield)(candidate=setpoint(1.4, -0.1, -0.2, 12.0))
-        same(decision, Verdict.ACCEPT, Reason.SOFTENED)
-        assert decision.margin == 0.1
-        fresh = make(lib)
-        now = lib.states.flatten(HOVER, 0.0, 9.80665)
-        held = fresh._set.anchors(now.flat, (0.0, 0.0, 0.0), None)[1]
-        backup, _ = fresh._backup.setpoint(now, held)
-        wanted = [*backup.rates_rad_s, backup.thrust_m_s2]
-        gentle = [0.35, -0.1, -0.2, 9.80665 / 0.99 + 0.25]
-        mixed = [share * ours + (1.0 - share) * theirs for ours, theirs in zip(gentle, wanted, strict=True)]
-        given = [*decision.setpoint.rates_rad_s, decision.setpoint.thrust_m_s2]
-        np.testing.assert_allclose(given, mixed, rtol=0.0, atol=1e-12)
+    before, asked = [0.1, 0.2, 0.05, 10.0], [1.4, -0.1, -0.2, 12.0]
+    for accepted_at, share, kept in ((2, 0.5, 0.5), (3, 0.2, 0.8), (4, 0.0, 1.0), (5, 0.0, 0.5), (6, math.nan, math.nan)):
+        for first in (True, False):
+            shield = make(lib)
+            tick = Clock(shield)
+            if not first:
+                stub(shield, lambda states, call: [0.3] * 4)
+                same(tick(candidate=setpoint(*before)), Verdict.ACCEPT, Reason.OK)
+                shield._thrust = None
+            stub(shield, lambda states, call, n=accepted_at: [0.1 if call == n or states == 1 else -0.1] * 4)  # type: ignore[misc]
+            decision = tick(candidate=setpoint(*asked))
+            if math.isnan(share):
+                same(decision, Verdict.BACKUP, Reason.WOULD_LEAVE_SET)
+                continue
+            same(decision, Verdict.ACCEPT, Reason.SOFTENED)
+            assert decision.margin == 0.1
+            fresh = make(lib)
+            now = lib.states.flatten(HOVER, 0.0 if first else (0.99 * 10.0 - 9.80665) / 0.07, 9.80665)
+            held = fresh._set.anchors(now.flat, (0.0, 0.0, 0.0), None)[1]
+            backup, _ = fresh._backup.setpoint(now, held if first else shield_held(lib, before))
+            other = [*backup.rates_rad_s, backup.thrust_m_s2]
+            last = other if first else before
+            mixed = [share * a + kept * b + (1.0 - share - kept) * c for a, b, c in zip(asked, last, other, strict=True)]
+            given = [*decision.setpoint.rates_rad_s, decision.setpoint.thrust_m_s2]
+            np.testing.assert_allclose(given, mixed, rtol=0.0, atol=1e-12)
+
+
+def shield_held(lib: Library, before: list[float]) -> Any:
+    """What a shield whose set holds every state holds after it accepted a set-point from `HOVER`."""
+    shield = make(lib)
+    stub(shield, lambda states, call: [0.3] * 4)
+    Clock(shield)(candidate=setpoint(*before))
+    return shield._held
 
 
 def test_softening_keeps_to_every_limit(lib: Library) -> None:
-    """Set-points far out, with limits narrower than the gentle ones."""
+    """Set-points far out: the first blend is that at the limits."""
     narrow = {"rate_limit_rad_s": ("backup", [0.1, 0.2, 0.05]), "thrust_min_m_s2": ("backup", 9.85)}
     for sign in (1.0, -1.0):
         shield = make(lib, thrust_max_m_s2=("backup", 9.95), **narrow)
@@ -300,11 +324,6 @@ def test_softening_keeps_to_every_limit(lib: Library) -> None:
         same(decision, Verdict.ACCEPT, Reason.SOFTENED)
         np.testing.assert_array_equal(decision.setpoint.rates_rad_s, [0.1 * sign, 0.2 * sign, 0.05 * sign])
         assert decision.setpoint.thrust_m_s2 == (9.95 if sign > 0.0 else 9.85)
-    shield = make(lib)
-    stub(shield, lambda states, call: [0.1] * 4)
-    decision = Clock(shield)(candidate=setpoint(-2.0, 2.0, -1.0, 1.0))
-    np.testing.assert_array_equal(decision.setpoint.rates_rad_s, [-0.35, 0.35, -0.25])
-    assert decision.setpoint.thrust_m_s2 == 9.80665 / 0.99 - 0.25
 
 
 def test_nothing_is_softened_beyond_the_fence_or_without_a_backup(lib: Library) -> None:
@@ -373,17 +392,23 @@ def test_anchors_are_tried_around_the_best_one(lib: Library) -> None:
         assert option.disturbance == (limit, -limit, 0.4)
     assert options[3] is options[1]
     held = lib.margins.Held((0.0, 0.0, 0.0), (0.0, 0.0, 0.0))
-    assert shield._set.anchors(now.flat, (0.0, 0.0, 0.0), held)[3] is held
+    assert shield._set.anchors(now.flat, (0.1, 0.0, 0.0), held)[3] == lib.margins.Held((0.0, 0.0, 0.0), (0.1, 0.0, 0.0))
 
 
 def test_a_margin_that_is_no_number_counts_as_outside(lib: Library) -> None:
     shield = make(lib)
     held = lib.margins.Held((0.0, 0.0, 0.0), (0.0, 0.0, 0.0))
     good = lib.states.flatten(HOVER, 0.0, 9.80665).flat
-    for number in (math.nan, 1e200):  # the square of the second one is infinite, in the graph
+    for number in (math.nan, 1e200, -1e200, 1e9):  # the square of the second one would be infinite, in the graph
         now = lib.states.flatten(at(x0=number), 0.0, 9.80665)
         assert shield._set.present(now.flat, [held]) == [-math.inf]
-        assert shield._set.admitted((good, now.flat), (0.0, 0.0, 0.0), 0.0, [held] * 4) == [-math.inf] * 4
+        still = ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0))
+        assert shield._set.admitted(lib.ahead.Ahead((good, now.flat), still, (0.0,) * 10), [held] * 4) == [-math.inf] * 4
+    for wrong in (math.nan, math.inf, -math.inf, 1e9, -1e9):
+        ahead = lib.ahead.Ahead((good, good), (still[0], (0.0, wrong, 0.0)), (0.0,) * 10)
+        assert shield._set.admitted(ahead, [held] * 4) == [-math.inf] * 4
+        assert shield._set.admitted(lib.ahead.Ahead((good, good), still, (0.0,) * 9 + (wrong,)), [held] * 4) == [-math.inf] * 4
+    assert min(shield._set.admitted(lib.ahead.Ahead((good, good), still, (0.0,) * 10), [held] * 4)) > 0.0
 
 
 # --- room to stop ------------------------------------------------------------------------------------------------
@@ -557,7 +582,8 @@ def test_a_thrust_or_direction_of_zero_is_outside(lib: Library) -> None:
     assert (reason, margin) == (Reason.WOULD_LEAVE_SET, -math.inf) or reason == Reason.GEOFENCE
     flat = lib.states.Flat((0.0,) * 3, (0.0,) * 3, (0.0,) * 3, (0.0,) * 3, 9.8)
     nowhere = lib.states.Present(flat, 0.0, (0.0,) * 3, (0.0,) * 3, (0.0,) * 3)
-    assert math.isnan(shield._prediction.ahead(nowhere, (0.0, 0.0, 0.0, 9.9), (0.0,) * 3)[0].acceleration[0])
+    found = shield._prediction.ahead(nowhere, (0.0, 0.0, 0.0, 9.9), (0.0,) * 3, ())
+    assert math.isnan(found.states[0].acceleration[0])
 
 
 # --- states that cannot be used ----------------------------------------------------------------------------------
