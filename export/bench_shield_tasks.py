@@ -76,7 +76,8 @@ class TaskReference:
 
 def fly_task(task: Any, on_board: Any, seed: int, wind: tuple[float, float], shielded: bool) -> dict[str, Any]:
     """One flight; RMSE over the path [m], ticks by verdict, reasons of those replaced."""
-    from tubepilot.runtime.bench_shield_flight import Link, Scene, Watched
+    from tubepilot.runtime.bench_shield_flight import Watched
+    from tubepilot.runtime.bench_shield_scene import Link, Scene
     from tubepilot.runtime.keep_clear import KeepClear
     from tubepilot.runtime.local_frame import LocalFrame
     from tubepilot.runtime.observer import DisturbanceObserver

@@ -126,6 +126,7 @@ def counts(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "flights": len(rows),
         "held": {
             "flights": len(held), "breaches": breaches, "void": sum(r["void_s"] is not None for r in held),
+            "alarms": sum(r["alarms"] for r in held), "seconds": sum(r["duration_s"] for r in held),
             "closest_m": min((r["closest_m"] for r in held), default=None),
         },
         "broken": {
@@ -157,7 +158,7 @@ def print_counts(figures: Mapping[str, Any]) -> None:
     print(f"{figures['flights']} flights of {figures['asked']}; largest speed {figures['largest_speed_m_s'] or 0.0:.1f} m/s; ticks: "
           + ", ".join(f"{name} {count}" for name, count in figures["verdicts"].items()))  # fmt: skip
     print(f"assumptions held      {held['flights']:5d} flights: {held['breaches']} breaches (must be 0), {held['void']} void "
-          f"without need; closest {_metres(held['closest_m'])}")  # fmt: skip
+          f"without need, {held['alarms']} false alarms in {held['seconds']:.0f} s; closest {_metres(held['closest_m'])}")  # fmt: skip
     print(f"an assumption broken  {broken['flights']:5d} flights: {broken['void']} void, {broken['neither']} flew on without a "
           f"breach, {broken['breach_before_void']} breached before (at most 1 %: {100 * broken['share_kept']:.1f} % did not); closest "
           f"{_metres(broken['closest_m'])}")  # fmt: skip

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -29,7 +30,7 @@ from .shield_assumed import Assumed, Triple, assumed_from
 from .shield_backup import BackupPolicy
 from .shield_decision import Decision, Reason, Verdict
 from .shield_margins import CertifiedSet, Held
-from .shield_monitor import BLIND_TICKS, OUTSIDE_TICKS, PATIENCE, Monitor
+from .shield_monitor import BLIND_TICKS, DETECTED, OUTSIDE_TICKS, PATIENCE, Monitor
 from .shield_states import Command, Present, flatten
 
 __all__ = ["Assumed", "Decision", "Reason", "Shield", "Verdict", "assumed_from"]
@@ -127,18 +128,24 @@ class Shield:
             x[13] = self._thrust  # the thrust that the certificate speaks of: one set-point a tick, each held for a tick
         now = flatten(x, self._slope(x[13]), self.assumed.gravity_m_s2)
         held_estimate = self._held.disturbance if self._held is not None and self._next_slope is not None else None
-        broken, ticks = self._monitor.watch(x[10:12], d, held_estimate, late)
-        if ticks > PATIENCE:
-            return Decision(None, Verdict.VOID, broken, math.nan)
+        broken = self._monitor.watch(x[10:12], d, held_estimate, late)
+        seen = (broken.seen, broken.most, broken.ticks)
+        if broken.ticks > PATIENCE:
+            return Decision(None, Verdict.VOID, broken.reason, math.nan, *seen)
         reason = Reason.NO_PLAN
-        if candidate is not None:
+        if broken.ticks >= DETECTED:
+            reason = broken.reason
+            if reason is Reason.DISTURBANCE:
+                self._held = None  # held anew, with what is estimated now
+        elif candidate is not None:
             reason, held, margin, accepted = self._judge(now, d, candidate)
             if accepted is not None:
                 self._monitor.count(Reason.OUTSIDE_SET, False)
                 self._held, self._next_slope = held, None
                 self._keep(x, accepted)
-                return Decision(accepted, Verdict.ACCEPT, reason, margin)
-        return self._fall_back(x, now, d, reason)
+                named = broken.reason if reason is Reason.OK else reason
+                return Decision(accepted, Verdict.ACCEPT, named, margin, *seen)
+        return replace(self._fall_back(x, now, d, reason), seen=broken.seen, most=broken.most, ticks=broken.ticks)
 
     # --- ACCEPT: does every state that the candidate can lead to lie in S? -----------------------------------
 
@@ -225,10 +232,11 @@ class Shield:
 
     def _blind(self, reason: Reason) -> Decision:
         """No usable state: the last set-point once more, for `BLIND_TICKS` at most, then nothing."""
-        self._monitor.expect_nothing()
         self._thrust = None
         if self._monitor.count(reason, True) > BLIND_TICKS or self._last is None:
             return Decision(None, Verdict.VOID, reason, math.nan)
+        roll, pitch, yaw = self._last.rates_rad_s.tolist()
+        self._monitor.expect((roll, pitch, yaw, self._last.thrust_m_s2))
         return Decision(self._last, Verdict.BACKUP, reason, math.nan)
 
     # --- what is carried along -------------------------------------------------------------------------------
@@ -258,7 +266,7 @@ class Shield:
         """Remember what acts now, and what it should lead to by the next tick."""
         roll, pitch, yaw = setpoint.rates_rad_s.tolist()
         command = (roll, pitch, yaw, setpoint.thrust_m_s2)
-        self._monitor.expect(x[10:12], command)
+        self._monitor.expect(command)
         self._last, self._acting = setpoint, (command, *self._acting)[: self._prediction.remembered]
         self._thrust = x[13] + self._thrust_share * (self.assumed.thrust_gain * command[3] - x[13])
 

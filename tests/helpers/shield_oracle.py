@@ -73,7 +73,9 @@ class OracleShield:
         self._next_slope: float | None = None
         self._last: Setpoint | None = None
         self._sent: list[Setpoint] = []
-        self._expected_rates: Vector | None = None
+        self._targets: list[Vector] = []
+        self._slacks: list[float] = [1.0]
+        self._moved = 0
         self._broken = dict.fromkeys(Reason, 0)
         self._last_ns = 0
         self._thrust: float | None = None
@@ -82,7 +84,8 @@ class OracleShield:
     def engage(self, predicted: Sequence[float]) -> None:
         """Start to judge."""
         self._home = np.array(predicted[0:3], dtype=np.float64)
-        self._held = self._next_slope = self._last = self._expected_rates = None
+        self._held = self._next_slope = self._last = None
+        self._targets, self._slacks, self._moved = [], [1.0], 0
         self._sent = []
         self._broken = dict.fromkeys(Reason, 0)
         self._last_ns = 0
@@ -97,8 +100,11 @@ class OracleShield:
         self._last_ns = now_ns
         if late:
             self._thrust = None  # ticks were skipped: start again from the predictor's thrust
+            self._slacks = [1.0]
         elif gap > 1.5:
             self._run_on(round(gap) - 1)
+            for _ in range(round(gap) - 1 if self._targets else 0):
+                self._expect(self._targets[-1])
         if predicted is None:
             return self._blind(Reason.NO_STATE)
         x = np.array(predicted, dtype=np.float64)
@@ -110,9 +116,12 @@ class OracleShield:
             x[13] = self._thrust  # the thrust that the certificate speaks of: one set-point a tick, each held for a tick
         slope = self._slope(float(x[13]))
         now = self._flat(x, slope)
-        broken = self._watch(x, d, late)
-        if broken is not None and self._broken[broken] > PATIENCE:
+        broken, ticks = self._watch(x, d, late)
+        if broken is not None and ticks > PATIENCE:
             return Decision(None, Verdict.VOID, broken, math.nan)
+        if broken is not None and ticks >= 3:
+            self._held = None if broken is Reason.DISTURBANCE else self._held
+            return self._fall_back(x, now, d, broken)
         reason, held, margin = self._admit(now, d, candidate)
         accepted, softened = candidate, False
         if candidate is not None and reason in (Reason.WOULD_LEAVE_SET, Reason.SETPOINT_LIMIT):
@@ -125,7 +134,7 @@ class OracleShield:
             self._broken[Reason.OUTSIDE_SET] = 0
             self._held, self._next_slope = held, None
             self._keep(x, accepted)
-            return Decision(accepted, Verdict.ACCEPT, Reason.SOFTENED if softened else Reason.OK, margin)
+            return Decision(accepted, Verdict.ACCEPT, Reason.SOFTENED if softened else (broken or Reason.OK), margin)
         return self._fall_back(x, now, d, reason)
 
     # --- ACCEPT: does every state that the candidate can lead to lie in S? -----------------------------------
@@ -387,9 +396,7 @@ class OracleShield:
     def _keep(self, x: Vector, setpoint: Setpoint) -> None:
         """Remember what acts now, and the rates that it should lead to by the next tick."""
         a = self.assumed
-        target = np.array(a.rate_gain) * setpoint.rates_rad_s + np.array(a.rate_offset_rad_s)
-        decay = math.exp(-a.tick_s / a.rate_lag_s)
-        self._expected_rates = target + (x[10:13] - target) * decay
+        self._expect((np.array(a.rate_gain) * setpoint.rates_rad_s + np.array(a.rate_offset_rad_s))[:2])
         remembered = max(math.ceil((2.0 * a.window_s - a.tick_s) / a.tick_s - 1e-9), 1)
         self._last, self._sent = setpoint, [setpoint, *self._sent][:remembered]
         share = 1.0 - math.exp(-a.tick_s / a.thrust_lag_s)
@@ -398,31 +405,54 @@ class OracleShield:
     def _blind(self, reason: Reason) -> Decision:
         """No usable state: the last set-point once more, for `BLIND_TICKS` at most, then nothing."""
         self._broken[reason] += 1
-        self._expected_rates = self._thrust = None
+        self._thrust = None
         if self._last is None or self._broken[reason] > BLIND_TICKS:
             return Decision(None, Verdict.VOID, reason, math.nan)
+        self._expect(self._targets[-1])
         return Decision(self._last, Verdict.BACKUP, reason, math.nan)
 
-    def _watch(self, x: Vector, d: Vector, late: bool) -> Reason | None:
-        """Count how long each assumption has been broken; the worst one, or None."""
+    def _expect(self, target: Vector) -> None:
+        """Note to where a set-point leads the rates, and how far off its timing can make them."""
+        a = self.assumed
+        step = float(np.linalg.norm(target - self._targets[-1])) if self._targets else None
+        if step is not None:
+            late = 1.0 - math.exp(-(2.0 * a.window_s - a.tick_s) / a.rate_lag_s)
+            self._slacks.append(math.exp(-a.window_s / a.rate_lag_s) * late * step)
+        self._targets.append(target)
+
+    def _modelled(self, late: int) -> Vector:
+        """Rates at s_k if set-points act so many ticks late."""
+        a = self.assumed
+        acted = [np.zeros(2)] * late + self._targets[: len(self._targets) - late]
+        acted = acted[len(acted) - len(self._targets) :] if self._targets else []
+        decay, rates = math.exp(-a.tick_s / a.rate_lag_s), np.zeros(2)
+        for n, target in enumerate(reversed(acted)):
+            rates = rates + (1.0 - decay) * decay**n * target
+        last = acted[-1] if acted else np.zeros(2)
+        return last + (rates - last) * math.exp(-a.window_s / a.rate_lag_s)
+
+    def _watch(self, x: Vector, d: Vector, late: bool) -> tuple[Reason | None, int]:
+        """Count how long each assumption has been broken; the worst one, or None, and for how long."""
         a = self.assumed
         low, high = self._estimate_box()
         reach = np.array([a.acceleration_m_s2[0], a.acceleration_m_s2[0], a.acceleration_m_s2[1]])
-        outside = bool(((d < low - reach) | (d > high + reach)).any())
+        outside, moved = bool(((d < low - reach) | (d > high + reach)).any()), False
         if self._held is not None and self._next_slope is not None:
             # the backup acts and holds its estimate: the present one may differ by W and its own error, taken as W / 2
             change = d - self._held.disturbance
             horizontal = math.sqrt(float(change[0]) ** 2 + float(change[1]) ** 2)
-            outside = outside or horizontal > 1.5 * a.acceleration_m_s2[0] or abs(change[2]) > 1.5 * a.acceleration_m_s2[1]
-        rates = False
-        if self._expected_rates is not None and not late:
-            error = (x[10:12] - self._expected_rates[:2]) / (1.0 - math.exp(-a.tick_s / a.rate_lag_s))
-            noise = 2.0 * math.sqrt(2.0) * a.rate_error_rad_s / (1.0 - math.exp(-a.tick_s / a.rate_lag_s))
-            rates = math.sqrt(float(error @ error)) > a.rate_residual_rad_s + noise
-        worst: Reason | None = None
-        found = ((Reason.DISTURBANCE, outside), (Reason.RATE_RESIDUAL, rates), (Reason.MISSED_TICKS, late))
-        for reason, happened in found:
+            moved = horizontal > 1.5 * a.acceleration_m_s2[0] or abs(change[2]) > 1.5 * a.acceleration_m_s2[1]
+        self._moved = self._moved + 1 if moved and not outside else 0
+        decay = math.exp(-a.tick_s / a.rate_lag_s)
+        slack = sum(value * decay**n for n, value in enumerate(reversed(self._slacks)))
+        apart, delayed = (float(np.linalg.norm(x[10:12] - self._modelled(late))) for late in (0, math.ceil(0.05 / a.tick_s)))
+        rates = apart > a.rate_residual_rad_s + math.sqrt(2.0) * a.rate_error_rad_s + slack
+        for reason, happened in ((Reason.DISTURBANCE, outside), (Reason.RATE_RESIDUAL, rates), (Reason.MISSED_TICKS, late)):
             self._broken[reason] = self._broken[reason] + 1 if happened else 0
-            if happened and (worst is None or self._broken[reason] > self._broken[worst]):
-                worst = reason
-        return worst
+        answer = Reason.DELAY if 2.0 * delayed < apart else Reason.RATE_RESIDUAL
+        counts = (
+            (self._broken[Reason.DISTURBANCE], Reason.DISTURBANCE), (self._moved, Reason.DISTURBANCE),
+            (self._broken[Reason.RATE_RESIDUAL], answer), (self._broken[Reason.MISSED_TICKS], Reason.MISSED_TICKS),
+        )  # fmt: skip
+        most = max(ticks for ticks, _ in counts)
+        return next((reason, ticks) for ticks, reason in counts if ticks == most) if most > 0 else (None, 0)
