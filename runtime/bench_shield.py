@@ -2,10 +2,10 @@
 
 Every flight has its own fence, floor, obstacles, wind, gusts, payload, delays, missed ticks and errors; every third one something
 that breaks an assumption of the certificate. Counted: flights that leave the fence, or touch floor or obstacle, although every
-assumption held (must be 0), and of the flights in which one was broken, how many did so before the certificate was declared void
-(must be 1 % at most). What was broken is measured from the simulator's states, not taken from what was meant. Rows are kept in
-FILE.rows as they come: the same command goes on where it was stopped, and `--part 1/2` and `--part 2/2` share the work of two
-processes. The picture lies beside the JSON file. Exit status: 0 both hold, 1 one does not or not all flights are flown yet.
+assumption held, and alarms of the shield's watch in them (both must be 0); and of the flights in which one was broken, how many
+did so before the certificate was declared void (must be 1 % at most). What was broken is measured from the simulator's states.
+Rows are kept in FILE.rows as they come: the same command goes on where it was stopped, and `--part 1/2` and `--part 2/2` share the
+work of two processes. The picture lies beside the JSON file. Exit status: 0 both hold, 1 one does not or not all flights are flown yet.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ def counts(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "breach_seeds": [r["seed"] for r in held if r["breach_s"] is not None],
         "verdicts": dict(verdicts),
         "largest_speed_m_s": max((r["speed_m_s"] for r in rows), default=None),
-        "holds": breaches == 0 and kept >= VOID_SHARE,
+        "holds": breaches == 0 and kept >= VOID_SHARE and not any(r["alarms"] for r in held),
     }  # fmt: skip
 
 

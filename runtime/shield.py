@@ -21,6 +21,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from tubepilot.firmware_bridge.errors import BundleError
 from tubepilot.firmware_bridge.types import Setpoint
 
 from .bundle import Bundle
@@ -66,9 +67,17 @@ class Shield:
 
     @classmethod
     def from_bundle(cls, bundle: Bundle, clear: KeepClear | None = None) -> Shield:
-        """Shield of a bundle, which was checked when it was read."""
-        files = bundle.files
-        return cls(files["backup.onnx"], files["shield.onnx"], assumed_from(files["certificate.toml"]), clear)
+        """Shield of a bundle, which was checked when it was read.
+
+        Raises:
+            BundleError: see the class, or the certificate is for another tick rate.
+        """
+        files, assumed = bundle.files, assumed_from(bundle.files["certificate.toml"])
+        if not abs(bundle.manifest.tick_hz * assumed.tick_s - 1.0) < 1e-9:
+            raise BundleError(
+                f"manifest.toml: {bundle.manifest.tick_hz:g} ticks/s, the certificate is for {1.0 / assumed.tick_s:g}; export again"
+            )
+        return cls(files["backup.onnx"], files["shield.onnx"], assumed, clear)
 
     @property
     def lead_s(self) -> float:

@@ -27,7 +27,10 @@ def _lib() -> Library:
 def test_a_shield_comes_from_a_bundle(lib: Library) -> None:
     backup, graph = graphs()
     files = {"backup.onnx": backup, "shield.onnx": graph, "certificate.toml": certificate()}
-    shield = lib.shield.Shield.from_bundle(types.SimpleNamespace(files=files))
+    shield = lib.shield.Shield.from_bundle(types.SimpleNamespace(files=files, manifest=types.SimpleNamespace(tick_hz=100.0)))
+    for tick_hz in (50.0, 100.001, 99.999, -100.0, math.nan):
+        with pytest.raises(BundleError, match="the certificate is for 100"):
+            lib.shield.Shield.from_bundle(types.SimpleNamespace(files=files, manifest=types.SimpleNamespace(tick_hz=tick_hz)))
     assert shield.lead_s == pytest.approx(0.5 * (2 * 0.01 + 0.005))
     shield.engage(HOVER)
     same(Clock(shield)(candidate=setpoint()), Verdict.ACCEPT, Reason.OK)

@@ -44,12 +44,12 @@ def test_a_broken_assumption_is_named_at_once_answered_after_three_ticks_and_voi
             assert decision.seen > decision.most > 0.0
         held = tick.shield._held
         decision = tick(candidate=setpoint())  # it holds again, but for what the backup held
-        same(decision, Verdict.ACCEPT, Reason.DISTURBANCE if reason is Reason.DISTURBANCE else Reason.OK)
-        assert decision.ticks == (1 if reason is Reason.DISTURBANCE else 0)
+        same(decision, Verdict.ACCEPT, Reason.DISTURBANCE if reason == Reason.DISTURBANCE else Reason.OK)
+        assert decision.ticks == (1 if reason == Reason.DISTURBANCE else 0)
         same(tick(candidate=setpoint()), Verdict.ACCEPT, Reason.OK)
         assert tick.shield._held is not held
         for n in range(1, 26):
-            assert broken(tick, n).verdict is not Verdict.VOID
+            assert broken(tick, n).verdict != Verdict.VOID
         decision = broken(tick, 26)
         same(decision, Verdict.VOID, reason)
         assert math.isnan(decision.margin)
@@ -293,4 +293,4 @@ def test_a_violation_by_half_is_noticed_within_three_ticks(lib: Library) -> None
             else:
                 decision = tick(at(x10=0.01, x11=-0.02), candidate=setpoint(), gap_ns=round(1.5 * 2 * TICK_NS))
             assert decision.reason == (Reason.DISTURBANCE, Reason.RATE_RESIDUAL, Reason.MISSED_TICKS)[way]
-            assert (decision.verdict is Verdict.BACKUP) == (n == 2)
+            assert (decision.verdict == Verdict.BACKUP) == (n == 2)
