@@ -27,7 +27,8 @@ MARK = {"bundle": "abc", "seconds": 7.0}
 def row(seed: int, *, held: bool, breach: float | None = None, void: float | None = None, fault: str = "none") -> dict[str, Any]:
     return {
         **MARK, "seed": seed, "fault": fault, "held": held, "broken": {} if held else {"vertical W": 2.5}, "worst": {},
-        "breach_s": breach, "breach": "", "void_s": void, "reason": "" if void is None else "DISTURBANCE", "duration_s": 7.0, "alarms": 0 if held else 3, "alarm_s": None if held else 2.0,
+        "breach_s": breach, "breach": "", "void_s": void, "reason": "" if void is None else "DISTURBANCE", "duration_s": 7.0,
+        "alarms": 0 if held else 3, "alarm_s": None if held else 2.0,
         "verdicts": {"ACCEPT": 5, "BACKUP": 1, "VOID": 0}, "closest_m": 1.0 if breach is None else -0.1, "speed_m_s": 2.0,
         "path": [[0.0, 0.0, 1.0]] * 30,
     }  # fmt: skip
