@@ -198,7 +198,7 @@ class Prediction:
             rates: Largest roll-pitch rate until then [rad/s].
             timing, swing: See `Ahead`; bound of what the lag still has to go [m/s^3].
         """
-        a, most, least = self._assumed, max(start, target), min(start, target)
+        a, most, least = self._assumed, max(start, target), min(start, target) or math.nan
         yaw, span_s, last_s = a.yaw_rate_rad_s, t_s + a.window_s, self._instants[1].t_s
         turned, early, growth = (rates + yaw) * span_s, self._before_s * timing / start, abs(target - start) / a.thrust_lag_s / least
         bend_s2 = last_s * last_s / 8.0

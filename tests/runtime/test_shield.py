@@ -312,6 +312,12 @@ def test_blind_ticks_repeat_the_last_setpoint(lib: Library) -> None:
         assert math.isnan(decision.margin)
 
 
+def test_a_setpoint_without_thrust_leaves_the_set(lib: Library) -> None:
+    shield = make(lib, thrust_min_m_s2=("backup", 0.0))
+    now = lib.states.flatten(HOVER, 0.0, 9.80665)
+    assert shield._admit(now, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 0.0)) == (Reason.WOULD_LEAVE_SET, None, -math.inf)
+
+
 def test_the_least_thrust(lib: Library) -> None:
     for thrust, usable in ((1.0, False), (math.nextafter(1.0, UP), True), (math.nextafter(1.0, DOWN), False), (-2.0, False)):
         decision = Clock(make(lib))(at(x13=thrust))
