@@ -138,7 +138,7 @@ def _cost(certificate) -> Cost:  # type: ignore[no-untyped-def]
     from tubepilot.train.invariance.disturbance import bound
     from tubepilot.train.invariance.loop import AxisLoop
     from tubepilot.train.invariance.proof import following
-    from tubepilot.train.invariance.stages import BETWEEN
+    from tubepilot.train.invariance.stages import between
 
     cells, states = [], []
     a, stages = certificate.assumptions, certificate.stages
@@ -154,7 +154,7 @@ def _cost(certificate) -> Cost:  # type: ignore[no-untyped-def]
         own = limits[following(count, lasting)]  # those of a stage itself are what the next one was bounded over
         begun = time.monotonic()
         try:
-            proofs = prove_stages(loops, limits, own / BETWEEN[None, :, None], bounds, lasting)
+            proofs = prove_stages(loops, limits, own / between(a.rate_lag_s)[None, :, None], bounds, lasting)
         except CertificateError:
             continue
         facets = sum(proof.facets.shape[0] for proof in proofs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -20,7 +20,7 @@ from .interval import Numbers
 from .loop import AxisLoop
 from .maximal_set import maximal_set
 from .proof import AxisProof, following, multipliers, prove
-from .stages import BETWEEN, Start, as_limits, bounded_over, limits_of
+from .stages import Start, as_limits, between, bounded_over, limits_of
 
 STEP_S = 0.04
 SUBSTEPS = 40
@@ -89,8 +89,8 @@ DESIGNS: tuple[Design, ...] = (
     Design((0.671, 0.696, 0.649), (0.815, 0.872, 0.888), _starts(35.0, (7.5, 6.42, 5.81), (8.0, 3.0)), 60, SLOW),
     Design((0.677, 0.569, 0.641), (0.508, 0.873, 0.86), _starts(30.0, (3.6, 6.0, 2.33), (5.5, 2.5))),
 )
-"""For vehicles with a rate lag near 45 ms, the first for small disturbances, the second for large ones; found by a random search over poles and
-anchors for the smallest tube around the anchor."""
+"""For vehicles with a rate lag near 45 ms: the first for small disturbances and errors, the second for large ones; found by a random
+search over poles and anchors for the smallest tube around the anchor."""
 
 
 def gains(poles: Sequence[float], drag_1_s: float, lag_s: float) -> Numbers:
@@ -140,10 +140,11 @@ def attempt(
     draft = bound(assumptions, widest, law.gain)
     rounding = rounding_bound(law, widest, draft, assumptions.disturbance_estimate_m_s2)
     disturbance = bound(assumptions, widest, law.gain, pieces=PIECES, rounding_m_s3=rounding)
-    _check_setpoints(law, disturbance)
+    check_setpoints(law, disturbance)
     progress("disturbances of the stages")
     bounds = stage_bounds(assumptions, limits, law.gain, rounding)
-    proofs = prove_stages(loops, limits, own / BETWEEN[None, :, None], bounds, lasting, progress)
+    room = between(assumptions.rate_lag_s)[None, :, None]
+    proofs = prove_stages(loops, limits, own / room, bounds, lasting, progress)
     speed, acceleration = _reach(proofs[HORIZONTAL])
     return Certificate(
         assumptions=assumptions,
@@ -158,7 +159,9 @@ def attempt(
         rounding_m_s3=rounding,
         speed_m_s=speed,
         tilt_rad=float(np.arctan2(acceleration, assumptions.gravity_m_s2)),
-        at_once=at_once((proofs[HORIZONTAL].stage(0), proofs[VERTICAL].stage(0)), assumptions.gravity_m_s2),
+        at_once=at_once(
+            (proofs[HORIZONTAL].stage(0), proofs[VERTICAL].stage(0)), assumptions.gravity_m_s2, design.starts[0].velocity_m_s
+        ),
     )
 
 
@@ -205,8 +208,9 @@ def prove_stages(
 def certify(
     assumptions: Assumptions,
     law: BackupLaw,
-    designs: Sequence[Design] = DESIGNS,
+    designs: Iterable[Design] = DESIGNS,
     progress: Callable[[str], None] = lambda text: None,
+    refused: Callable[[str], None] = lambda text: None,
 ) -> Certificate:
     """The first design that is proven.
 
@@ -215,6 +219,7 @@ def certify(
         law: Backup policy; its gains are replaced by the design's.
         designs: From ambitious to modest.
         progress: Called with what is being done.
+        refused: Called with the reason why a design does not hold.
 
     Returns:
         The certificate.
@@ -228,11 +233,11 @@ def certify(
             return attempt(assumptions, law, design, lambda text, n=number: progress(f"design {n}: {text}"))
         except (CertificateError, ZeroDivisionError) as error:
             reasons.append(f"design {number}: {error}")
-            progress(reasons[-1])
+            refused(reasons[-1])
     raise CertificateError("no design could be proven:\n  " + "\n  ".join(reasons))
 
 
-def _check_setpoints(law: BackupLaw, disturbance: Disturbance) -> None:
+def check_setpoints(law: BackupLaw, disturbance: Disturbance) -> None:
     shift = float(np.max(np.abs(law.rate_offset_rad_s / law.rate_gain)))
     if shift > 1.0:
         raise CertificateError(f"the identified rate offset is {shift:.2f} rad/s; the rounding bound covers 1 rad/s: identify again")
@@ -323,25 +328,3 @@ def _tilted(facets: Numbers, velocity_m_s: float) -> tuple[float, float, float] 
     bounds = [(None, None), (None, None), (0.0, None)]
     found = linprog([0.0, 0.0, -1.0], A_ub=np.vstack(rows), b_ub=np.concatenate(limits), bounds=bounds, method="highs")
     return None if found.status != 0 else (float(found.x[0]), float(found.x[1]), float(found.x[2]) * INSIDE)
-
-
-TIGHTENED = (
-    "position_error_m", "velocity_error_m_s", "attitude_error_rad", "acceleration_m_s2", "disturbance_estimate_m_s2",
-    "rate_residual_rad_s", "yaw_rate_rad_s", "delay_max_s", "rate_lag_s",
-)  # fmt: skip
-"""Assumptions whose influence `sensitivity` shows; the estimate of the rates enters the shield only."""
-
-
-def sensitivity(certificate: Certificate) -> dict[str, tuple[float, float]]:
-    """How much the bound of r shrinks if an assumption is 10 % smaller, limits and gains kept (horizontal, vertical) [m/s^3]."""
-    base = certificate.disturbance.jerk_m_s3
-    result = {}
-    for name in TIGHTENED:
-        value = getattr(certificate.assumptions, name)
-        smaller = tuple(0.9 * x for x in value) if isinstance(value, tuple) else 0.9 * value
-        less = bound(
-            replace(certificate.assumptions, **{name: smaller}), certificate.limits, certificate.law.gain, PIECES,
-            certificate.rounding_m_s3,
-        ).jerk_m_s3  # fmt: skip
-        result[name] = (base[0] - less[0], base[1] - less[1])
-    return result
