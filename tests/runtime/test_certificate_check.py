@@ -114,8 +114,8 @@ def limit(key: str, axis: int, factor: float) -> Edit:
 
     def edit(table: dict[str, Any], arrays: dict[str, np.ndarray], backup: Any, shield: Any) -> None:
         arrays["limits"][:, KEYS.index(key), axis] *= factor
-        for part, stage in (("limits", 0), ("lasting_limits", -1)):
-            table[part][key] = arrays["limits"][stage, KEYS.index(key)].tolist()
+        for part, limits in (("limits", arrays["limits"].max(axis=0)), ("lasting_limits", arrays["limits"][-1])):
+            table[part][key] = limits[KEYS.index(key)].tolist()
 
     return edit
 
@@ -260,6 +260,9 @@ EDITS: dict[str, Edit] = {
     "a stage lasts that is none": lasting(lambda ends: [*ends, 1000]),
     "lasting stages in words": lasting(lambda ends: "the last"),
     "a lasting stage is true": lasting(lambda ends: [True, *ends]),
+    "lasting stages out of order": lasting(lambda ends: [ends[0], 3, ends[1]]),
+    "lasting stages backwards": lasting(lambda ends: ends[::-1]),
+    "a lasting stage is negative": lasting(lambda ends: [-1, *ends]),
     "lasting limits": scale("lasting_limits", "jerk_m_s3", 0.9),
     "tube of a stage": array("horizontal_tube", lambda v: v.__setitem__((20, 3), 0.99 * v[20, 3])),
     "window longer than a step": put("assumptions", "delay_max_s", 0.07),
