@@ -67,7 +67,7 @@ def recheck_files(files: Mapping[str, bytes]) -> list[str]:
     claim, gains, offsets = _claims(table, arrays)
     backup = check_graph(files["backup.onnx"], BACKUP)
     _check_backup(backup, claim, table)
-    check_shield(check_graph(files["shield.onnx"], SHIELD), claim, arrays)
+    check_shield(check_graph(files["shield.onnx"], SHIELD), claim, arrays, _backup_rates(table, gains, offsets))
     found = disturbances(claim, claim.limits[0])  # the widest: they cover every stage
     needed = _check_disturbances(found, claim, table, gains)
     _check_stages(claim)
@@ -299,6 +299,14 @@ def _check_disturbances(found: Found, claim: Claimed, table: dict[str, Any], gai
     _require(-found.thrust_low, -low, "smallest thrust, negated")
     _require(-found.cosine, -_numbers(table, "tube", "smallest_tilt_cosine", 1)[0], "smallest tilt cosine, negated")
     return float(needed.upper())
+
+
+def _backup_rates(table: dict[str, Any], gains: Sequence[float], offsets: Sequence[float]) -> Any:
+    """Largest roll-pitch rate that the backup's set-points, within their limits, lead to."""
+    arb = flint().arb
+    limits = _numbers(table, "backup", "rate_limit_rad_s", 3)
+    most = [arb(abs(gains[axis])) * limits[axis] + abs(offsets[axis]) for axis in (0, 1)]
+    return (most[0] * most[0] + most[1] * most[1]).sqrt()
 
 
 def _check_setpoints(

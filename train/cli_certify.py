@@ -86,9 +86,10 @@ def run(args: argparse.Namespace) -> int:
     from .invariance.assumptions import Assumptions
     from .invariance.backup import BackupLaw
     from .invariance.certificate import save
-    from .invariance.design import AT_ONCE_M_S, DESIGNS, Design, certify, gains, sensitivity
+    from .invariance.design import AT_ONCE_M_S, DESIGNS, Design, certify, gains
     from .invariance.picture import draw, draw_report
     from .invariance.search import Wanted, search
+    from .invariance.sensitivity import sensitivity
     from .invariance.shield_graph import graphs_of
 
     asked = args.speed_m_s is not None or args.tilt_deg is not None
@@ -188,9 +189,10 @@ def run(args: argparse.Namespace) -> int:
     if args.report and seen is not None:
         less = sensitivity(certificate)
         draw_report(certificate, seen, less, args.out / "report.png")
-        print("what to tighten: less r [m/s^3] (horizontal / vertical) if the assumption is 10 % smaller")
-        for name, (h, v) in sorted(less.items(), key=lambda item: -item[1][0]):
-            print(f"  {name:<28} {h:.4f} / {v:.4f}")
+        print("what to tighten: less room [m] and less r [m/s^3] (horizontal / vertical) if the assumption is 10 % smaller")
+        for name, gain in sorted(less.items(), key=lambda item: -item[1].room_m[0]):
+            (room_h, room_v), (r_h, r_v) = gain.room_m, gain.jerk_m_s3
+            print(f"  {name:<28} {room_h:6.3f} / {room_v:.3f} m   {r_h:.4f} / {r_v:.4f} m/s^3")
         print(f"report: {args.out / 'report.png'}")
     print(f"next: tubepilot export --checkpoint {args.checkpoint} --certificate {args.out} --out bundle")
     return 0

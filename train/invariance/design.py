@@ -298,25 +298,3 @@ def _tilted(facets: Numbers, velocity_m_s: float) -> tuple[float, float, float] 
     bounds = [(None, None), (None, None), (0.0, None)]
     found = linprog([0.0, 0.0, -1.0], A_ub=np.vstack(rows), b_ub=np.concatenate(limits), bounds=bounds, method="highs")
     return None if found.status != 0 else (float(found.x[0]), float(found.x[1]), float(found.x[2]) * INSIDE)
-
-
-TIGHTENED = (
-    "position_error_m", "velocity_error_m_s", "attitude_error_rad", "acceleration_m_s2", "disturbance_estimate_m_s2",
-    "rate_residual_rad_s", "yaw_rate_rad_s", "delay_max_s", "rate_lag_s",
-)  # fmt: skip
-"""Assumptions whose influence `sensitivity` shows; the estimate of the rates enters the shield only."""
-
-
-def sensitivity(certificate: Certificate) -> dict[str, tuple[float, float]]:
-    """How much the bound of r shrinks if an assumption is 10 % smaller, limits and gains kept (horizontal, vertical) [m/s^3]."""
-    base = certificate.disturbance.jerk_m_s3
-    result = {}
-    for name in TIGHTENED:
-        value = getattr(certificate.assumptions, name)
-        smaller = tuple(0.9 * x for x in value) if isinstance(value, tuple) else 0.9 * value
-        less = bound(
-            replace(certificate.assumptions, **{name: smaller}), certificate.limits, certificate.law.gain, PIECES,
-            certificate.rounding_m_s3,
-        ).jerk_m_s3  # fmt: skip
-        result[name] = (base[0] - less[0], base[1] - less[1])
-    return result
