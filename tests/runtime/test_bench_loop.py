@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.small_bundle import make_bundle
+from helpers.flyable import make_certified_bundle
 
 from tubepilot.runtime.bench_floor import floor_us
 
 
 @pytest.mark.realtime
 def test_a_rate_is_run_and_measured_beside_a_bare_loop(tmp_path: Path) -> None:
-    bundle, trusted = make_bundle(tmp_path)
+    bundle, trusted = make_certified_bundle(tmp_path)
     figures = tmp_path / "figures.json"
     command = [sys.executable, "-m", "tubepilot.runtime.cli", "bench", "tick", str(bundle), "--keys", str(trusted)]
     done = subprocess.run(
