@@ -41,7 +41,7 @@ def test_easier_states_are_asked_for_in_turn() -> None:
     assert shares == pytest.approx(EASIER)
     assert shares == sorted(shares, reverse=True)
     start, brisk = wanted.starts((3.0, 5.0), 2.0)
-    assert start.velocity_m_s == (4.0, 2.0)
+    assert start.velocity_m_s == pytest.approx((4.0, 2.0), rel=0.02)
     assert brisk.velocity_m_s[0] < 4.0
     assert brisk.jerk_m_s3[0] > 0.0
 

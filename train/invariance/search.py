@@ -32,6 +32,8 @@ STEP = 0.12
 """First size of the variation of each number's logarithm [1]."""
 SLOWER = 0.625
 """Brisk flight: this share of the largest speed, with jerk [1]."""
+SURPLUS = 1.01
+"""Surplus of the states that are followed over the wanted ones, for what the proof bounds more coarsely [1]."""
 LAST = 0.5
 """How much the tube near hover counts beside that of fast flight [1]."""
 
@@ -69,8 +71,8 @@ class Wanted:
 
     def starts(self, ahead_m: Pair, rise_m: float) -> tuple[Start, Start]:
         """Full speed and tilt at once, and brisk flight; the anchor so far ahead along velocity and acceleration, and upwards [m]."""
-        (speed, rise), (along_v, along_a) = self.velocity_m_s, ahead_m
-        most = GRAVITY_M_S2 * float(np.tan(self.tilt_rad))
+        (along_v, along_a), (speed, rise) = ahead_m, (SURPLUS * self.velocity_m_s[0], SURPLUS * self.velocity_m_s[1])
+        most = SURPLUS * GRAVITY_M_S2 * float(np.tan(self.tilt_rad))
         return (
             Start((speed, rise), (most, 0.0), (0.0, 0.0), ((along_v, rise_m), (along_a, 0.0))),
             Start(
