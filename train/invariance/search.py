@@ -7,7 +7,6 @@ smallest tube is kept. Nothing found here is trusted: `design.certify` proves it
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -120,8 +119,8 @@ def _first(scale: float, wanted: Wanted) -> Numbers:
 
 
 def search(
-    assumptions: Assumptions, law: BackupLaw, wanted: Wanted, seconds: float, seed: int = 0,
-    progress: Callable[[float, float], None] = lambda elapsed_s, tube_m: None,
+    assumptions: Assumptions, law: BackupLaw, wanted: Wanted, variants: int, seed: int = 0,
+    progress: Callable[[int, float], None] = lambda variant, tube_m: None,
 ) -> Iterator[Design]:
     """Designs for the wanted states, the most ambitious first; each is looked for when it is asked for.
 
@@ -129,30 +128,26 @@ def search(
         assumptions: E, W, timing, lags.
         law: Backup policy, for its limits of set-points.
         wanted: What the set should hold; easier states follow if no design for these is proven.
-        seconds: Time for each of these.
+        variants: How many are tried for each of these; a quarter of a second each.
         seed: Of the variation.
-        progress: Called after each variant with the time spent [s] and the smallest tube so far, horizontal and vertical added [m].
+        progress: Called after each variant with its number and the smallest tube so far, horizontal and vertical added [m].
     """
     for share in EASIER:
         random = np.random.default_rng(seed)
         easier = wanted.times(share)
-        begin = time.monotonic()
-        best, tube = np.zeros(9), float("inf")
-        for scale in SEEDS:
-            x = _first(scale, easier)
-            found = _tube(assumptions, law, _design(x, easier))
-            if found < tube:
-                best, tube = x, found
-            progress(time.monotonic() - begin, tube)
-        size = STEP if np.isfinite(tube) else 3.0 * STEP
-        while time.monotonic() - begin < seconds:
-            origin = best if np.isfinite(tube) else _first(float(random.choice(SEEDS)), easier)
-            x = origin + size * random.normal(size=9) * (random.random(9) < 0.5)
+        best, tube, size = np.zeros(9), float("inf"), STEP
+        for variant in range(variants):
+            if variant < len(SEEDS):
+                x = _first(SEEDS[variant], easier)
+            else:
+                known = np.isfinite(tube)
+                origin = best if known else _first(float(random.choice(SEEDS)), easier)
+                x = origin + (size if known else 3.0 * STEP) * random.normal(size=9) * (random.random(9) < 0.5)
             found = _tube(assumptions, law, _design(x, easier))
             if found < tube:
                 best, tube, size = x, found, min(1.5 * size, 3.0 * STEP)
-            elif np.isfinite(tube):
+            elif np.isfinite(tube) and variant >= len(SEEDS):
                 size = max(0.92 * size, 0.01)
-            progress(time.monotonic() - begin, tube)
+            progress(variant + 1, tube)
         if np.isfinite(tube):
             yield _design(best, easier)
