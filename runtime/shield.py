@@ -73,7 +73,7 @@ class Shield:
             BundleError: see the class, or the certificate is for another tick rate.
         """
         files, assumed = bundle.files, assumed_from(bundle.files["certificate.toml"])
-        if not abs(bundle.manifest.tick_hz * assumed.tick_s - 1.0) < 1e-9:
+        if not math.isclose(bundle.manifest.tick_hz * assumed.tick_s, 1.0, rel_tol=1e-9):
             raise BundleError(
                 f"manifest.toml: {bundle.manifest.tick_hz:g} ticks/s, the certificate is for {1.0 / assumed.tick_s:g}; export again"
             )
