@@ -16,7 +16,7 @@ from .reference import Reference
 from .state_check import Fault, StateLimits
 from .tick_interfaces import DecisionLike, PlanLike, Status
 
-PLAN_SHARE, SEND_SHARE = 0.6, 0.85
+PLAN_SHARE, SEND_SHARE = 0.4, 0.85
 """Shares of the tick period at which the last refinement step must be done, and after which a plan is not used."""
 
 WAIT_SHARE = 0.25
