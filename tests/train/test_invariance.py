@@ -388,10 +388,10 @@ def test_a_proof_of_half_the_wind_is_refused_and_falsified() -> None:
 
 
 def test_what_to_tighten_is_what_r_grows_with() -> None:
-    less = sensitivity(proven())
+    less = sensitivity(proven(), ("rate_residual_rad_s", "position_error_m", "acceleration_m_s2"))
     assert all(min(*gain.jerk_m_s3, *gain.room_m) >= -1e-9 for gain in less.values())
     assert less["rate_residual_rad_s"].jerk_m_s3[0] > less["position_error_m"].jerk_m_s3[0]
-    assert less["acceleration_m_s2"].room_m[0] > less["yaw_rate_rad_s"].room_m[0] > 0.0
+    assert less["acceleration_m_s2"].room_m[0] > less["position_error_m"].room_m[0] > 0.0
 
 
 def test_stop_distances_grow_with_speed_and_decisions_are_timed() -> None:

@@ -138,7 +138,7 @@ def _draw_gains(panel, gains: dict[str, Gain]) -> None:  # type: ignore[no-untyp
     """Less room and less r if one assumption is 10 % smaller, the most valuable on top."""
     ordered = sorted(gains, key=lambda name: gains[name].room_m[0])
     places = np.arange(len(ordered))
-    panel.barh(places + 0.2, [gains[name].room_m[0] for name in ordered], 0.38, color="tab:blue", label="room [m]")
+    panel.barh(places + 0.2, [gains[name].room_m[0] for name in ordered], 0.38, color="tab:blue", label="room in the last stage [m]")
     panel.barh(places - 0.2, [gains[name].jerk_m_s3[0] for name in ordered], 0.38, color="tab:orange", label="r [m/s³]")
     panel.set_yticks(places, [name.replace("_", " ") for name in ordered])
     panel.set_title("what to tighten: so much less, horizontally, if this is 10 % smaller")
