@@ -17,9 +17,9 @@ from .manifest import Manifest
 
 STATEMENT = (
     "Let z = (position from the anchor, velocity, thrust vector minus hover plus held disturbance estimate, its derivative). "
-    "S is the union of stages. If z lies in a stage when the backup policy takes over, and the assumptions hold, then z lies in the "
-    "next stage after a step, in the last one after that again after every step, stays in the tube T at all times between, and "
-    "neither set-points nor states leave the limits; for ever. Position means distance "
+    "S is the union of stages, which form chains. If z lies in a stage when the backup policy takes over, and the assumptions hold, "
+    "then z lies in the next stage of its chain after a step, in the last one again after every step, stays in the tube T at all "
+    "times between, and neither set-points nor states leave the limits; for ever. Position means distance "
     "from the anchor that the backup holds; clearance to ground and obstacles follows only where the tube around the anchor has it."
 )
 SIX = ("position_m", "velocity_m_s", "acceleration_m_s2", "jerk_m_s3", "feedback_m_s3", "slope_m_s4")
@@ -35,7 +35,7 @@ KEYS: Mapping[str, frozenset[str]] = {
     "backup": frozenset((
         *LAGS, "gain", "thrust_gain", "rate_gain", "rate_offset_rad_s", "rate_limit_rad_s", "thrust_min_m_s2", "thrust_max_m_s2",
     )),
-    "proof": frozenset(("step_s", "substeps", "stages", "rounding_m_s3", "facets", "largest_facet", "arrays_sha256")),
+    "proof": frozenset(("step_s", "substeps", "stages", "lasting", "rounding_m_s3", "facets", "largest_facet", "arrays_sha256")),
     "set": frozenset(("speed_m_s", "tilt_deg", "anchor", "at_once_velocity_m_s", "at_once_tilt_deg", "at_once_anchor_m")),
     "tube": frozenset((*SIX[:4], "smallest_tilt_cosine", "largest_rates_rad_s", "thrust_m_s2")),
     "disturbance": frozenset(("acceleration_m_s2", "jerk_m_s3", "parts_m_s3")),

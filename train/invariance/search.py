@@ -95,10 +95,10 @@ def _tube(assumptions: Assumptions, law: BackupLaw, design: Design) -> float:
         ]
         loops = [AxisLoop(rows[n], assumptions.drag_1_s[n], assumptions.rate_lag_s) for n in (HORIZONTAL, VERTICAL)]
         limits = limits_of(assumptions, np.array(rows), loops, design.starts, design.stages, STEP_S)
-        check_setpoints(law, bound(assumptions, as_limits(limits[0]), np.array(rows), PIECES, ROUNDING_M_S3))
+        check_setpoints(law, bound(assumptions, as_limits(limits.max(axis=0)), np.array(rows), PIECES, ROUNDING_M_S3))
     except (CertificateError, ZeroDivisionError, FloatingPointError):
         return float("inf")
-    return float(limits[0, 0].sum() + LAST * limits[-1, 0].sum())
+    return float(limits[:, 0].max(axis=0).sum() + LAST * limits[-1, 0].sum())
 
 
 def _first(scale: float, wanted: Wanted) -> Numbers:
