@@ -109,7 +109,10 @@ def _draw_stages(room, tight, certificate: Certificate) -> None:  # type: ignore
     for axis, name in enumerate(NAMES):
         room.plot(stages, certificate.axes[axis].stage_tube[:, 0], label=name)
     step = f"stage ({1e3 * certificate.step_s:g} ms each)"
-    room.set(title="room around the anchor, by stage", xlabel=step, ylabel="[m]", ylim=(0, None))
+    room.set(title="room around the anchor by stage (dotted: leads into itself)", xlabel=step, ylabel="[m]", ylim=(0, None))
+    for panel in (room, tight):
+        for end in certificate.stages.lasting:
+            panel.axvline(end, color="black", linewidth=0.6, linestyle=":")
     room.legend()
     for n, name in enumerate(ROWS):
         share = [axis.stage_tube[:, n] / certificate.stages.limits[:, n, k] for k, axis in enumerate(certificate.axes)]

@@ -1,8 +1,8 @@
 """Which assumption to tighten: what the certificate would gain if one of them were 10 % smaller.
 
 Two answers for each: how much the bound of r shrinks over the certificate's own limits, and how much less room around the anchor the
-last stage needs, with the same gains, when the limits of the stages are found anew (`limits_of`: floats, a proposal, nothing is proven
-here).
+last stage of the fast chain needs, with the same gains, when the limits of the stages are found anew (`limits_of`: floats, a proposal,
+nothing is proven here).
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def _room(certificate: Certificate, assumptions: Assumptions) -> Pair:
     tilted = assumptions.gravity_m_s2 * float(np.tan(both.tilt_rad))
     start = Start(both.velocity_m_s, (tilted, 0.0), (0.0, 0.0), ((ahead_v, ahead_z), (ahead_a, 0.0)))
     loops = [AxisLoop(gain[axis], assumptions.drag_1_s[axis], assumptions.rate_lag_s) for axis in (0, 1)]
-    count = int(certificate.stages.limits.shape[0]) - 1
+    count = certificate.stages.lasting[0]  # of the chain that they begin
     try:
         limits = limits_of(assumptions, gain, loops, (start,), count, certificate.step_s)
     except CertificateError:
