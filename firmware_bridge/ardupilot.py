@@ -47,6 +47,10 @@ class ArduPilotVehicle(MavlinkVehicle):
 
     autopilot = MAV_AUTOPILOT_ARDUPILOT
     echo_of = EchoOf.THRUST
+    stream_remedy = (
+        "raise the baud rate; it sends in slots of its loop, whose rate should be at least four times that of the states: "
+        "param set SCHED_LOOP_RATE 1000 for 250 Hz, then reboot"
+    )
 
     def _mode_of(self, custom_mode: int) -> FlightMode:
         if custom_mode in (GUIDED, GUIDED_NOGPS):

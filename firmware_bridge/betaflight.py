@@ -17,12 +17,12 @@ import numpy as np
 
 from . import msp_messages as mm
 from .betaflight_craft import CHANNELS, OFF_US, Craft, checks, read_craft
+from .betaflight_gyro import GyroFit
 from .errors import InputError, LinkError
 from .frames import Four, Three, turned
 from .mavlink import RATE_LIMIT_RAD_S
 from .msp import FROM_FC, MspFrame, MspParser, encode
 from .pose import Pose, PoseReceiver
-from .serial_wait import wait_readable
 from .thrust import ThrustMap
 from .timesync import TimesyncStatistics
 from .transport import make_transport
@@ -67,6 +67,8 @@ class BetaflightVehicle(Vehicle):
         thrust_scale_m_s2: Collective acceleration at full throttle [m/s^2].
     """
 
+    stream_remedy = "raise the baud rate; it answers one question per serial task: set serial_update_rate_hz = 1000"
+
     def __init__(self, uri: VehicleUri, thrust_scale_m_s2: float) -> None:
         self._uri, self._thrust = uri, ThrustMap(thrust_scale_m_s2, uri.curve, uri.full_v)
         self._transport, self._parser = make_transport(uri), MspParser()
@@ -79,6 +81,7 @@ class BetaflightVehicle(Vehicle):
         self._attitude: tuple[int, Four] | None = None
         self._rates: tuple[int, Three] | None = None
         self._yaw_offset_rad: float | None = None
+        self._gyro, self._gyro_said = GyroFit(), False
         self._status: mm.StatusEx | None = None
         self._status_ns = 0
         self._battery_v: float | None = None
@@ -112,7 +115,7 @@ class BetaflightVehicle(Vehicle):
             self._transport.write(encode(function))
             again_s = time.monotonic() + 0.1
             while time.monotonic() < again_s:
-                wait_readable(self._transport.fileno(), 0.01)
+                self._transport.wait(0.01)
                 self._take_in()
                 if function in self._answers:
                     return self._answers[function]
@@ -185,7 +188,7 @@ class BetaflightVehicle(Vehicle):
             if frame.function == mm.ATTITUDE_QUATERNION:
                 self._on_attitude(mm.attitude(frame.payload), middle_ns)
             elif frame.function == mm.RAW_IMU:
-                x, y, z = (math.radians(rate) for rate in mm.gyro_deg_s(frame.payload))
+                x, y, z = (math.radians(rate) for rate in mm.gyro_deg_s(frame.payload, self._uri.gyro_deg_s))
                 self._rates = (middle_ns, (x, y, z))
                 self._arrivals.append(now_ns)
             elif frame.function == mm.STATUS_EX:
@@ -206,6 +209,8 @@ class BetaflightVehicle(Vehicle):
             return
         w, x, y, z = (part / norm for part in raw)
         q = enu_of_nwu(w, x, y, z)
+        if self._rates is not None:
+            self._see_gyro(t_ns, q, self._rates[1])
         pose = None if self._poses is None else self._poses.newest
         if pose is not None:
             away = heading_rad(pose.quaternion_wxyz) - heading_rad(q)
@@ -214,6 +219,19 @@ class BetaflightVehicle(Vehicle):
             difference = away - (offset or 0.0)
             self._yaw_offset_rad = (offset or 0.0) + gain * math.atan2(math.sin(difference), math.cos(difference))
         self._attitude = (t_ns, _turned_about_up(q, self._yaw_offset_rad or 0.0))
+
+    def _see_gyro(self, t_ns: int, q: Four, rates: Three) -> None:
+        self._gyro.see(t_ns, q, rates)
+        if not self._gyro.fits and not self._gyro_said:
+            self._gyro_said = True
+            self._texts.append(f"tubepilot: {self._gyro_text()}")
+
+    def _gyro_text(self) -> str:
+        ratio, scale_deg_s = self._gyro.ratio, self._uri.gyro_deg_s
+        if ratio is None:
+            return f"full scale {scale_deg_s:g} deg/s, not seen turning yet: turn the craft once by hand"
+        said = f"at {scale_deg_s:g} deg/s full scale the attitude turns {ratio:.2f} times as far as the gyro says"
+        return said if self._gyro.fits else f"{said}; give the sensor's own in the address, about ?gyro_deg_s={scale_deg_s * ratio:.0f}"
 
     def _on_status(self, payload: bytes, now_ns: int) -> None:
         self._status, self._status_ns = mm.status(payload), now_ns
@@ -224,7 +242,7 @@ class BetaflightVehicle(Vehicle):
 
     def wait_until(self, deadline_ns: int) -> None:
         while (left_ns := deadline_ns - clock_ns()) > 0:
-            wait_readable(self._transport.fileno(), left_ns * 1e-9)
+            self._transport.wait(left_ns * 1e-9)
             if clock_ns() < deadline_ns:
                 self.poll()
 
@@ -383,6 +401,7 @@ class BetaflightVehicle(Vehicle):
             return (Check("craft", False, "not connected"),)
         return (
             *checks(self._craft, self._active(), (RATE_FLOOR_RAD_S,) * 3),
+            Check("gyro", self._gyro.fits, self._gyro_text()),
             Check(
                 "position",
                 self._poses is not None and self._poses.newest is not None,

@@ -66,6 +66,8 @@ class CrazyflieVehicle(Vehicle):
         thrust_scale_m_s2: Collective acceleration at full thrust [m/s^2].
     """
 
+    stream_remedy = "it logs at 100 Hz at the most: fly a bundle that ticks at 100 Hz"
+
     def __init__(self, uri: VehicleUri, thrust_scale_m_s2: float) -> None:
         self._address, self._thrust_scale_m_s2 = cflib_uri(uri.device), thrust_scale_m_s2
         self._cf: Any = None

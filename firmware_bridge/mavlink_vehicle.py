@@ -15,7 +15,6 @@ from .echo import EchoOf, EchoWatch
 from .errors import InputError, LinkError
 from .frames import swap_body
 from .mavlink import Frame, Parser, encode, rates_and_thrust
-from .serial_wait import wait_readable
 from .signing import Signer, read_key
 from .state import Refusal, StateMerger
 from .thrust import ThrustMap
@@ -161,7 +160,7 @@ class MavlinkVehicle(Vehicle):
         )
 
     def _wait(self, seconds: float) -> None:
-        wait_readable(self._transport.fileno(), seconds)
+        self._transport.wait(seconds)
 
     def wait_until(self, deadline_ns: int) -> None:
         while (left_ns := deadline_ns - clock_ns()) > 0:

@@ -37,6 +37,7 @@ NAMES: Final[dict[int, str]] = {
 }
 """Of what keeps coming; the settings are asked for once."""
 
+GYRO_FULL_SCALE_DEG_S: Final = 2000.0
 FEATURE_RX_MSP: Final = 1 << 14
 BOX_ARM: Final = 0
 BOX_ANGLE: Final = 1
@@ -85,11 +86,20 @@ def attitude(payload: bytes) -> tuple[float, float, float, float]:
     return w / 32767.0, x / 32767.0, y / 32767.0, z / 32767.0
 
 
-def gyro_deg_s(payload: bytes) -> tuple[int, int, int]:
-    """Body rates of MSP_RAW_IMU in Betaflight's body axes, whole deg/s."""
+def gyro_deg_s(payload: bytes, full_scale_deg_s: float = GYRO_FULL_SCALE_DEG_S) -> tuple[float, float, float]:
+    """Body rates of MSP_RAW_IMU in Betaflight's body axes [deg/s].
+
+    The message carries steps of the gyro, 32768 to its full scale, and no deg/s: `gyroRateDps` (sensors/gyro_init.c) divides the
+    rate by the sensor's scale, whatever its name says. Every version since 3.1 does.
+
+    Args:
+        payload: Of the message.
+        full_scale_deg_s: Rate of 32768 steps [deg/s]; the message does not say it (accgyro.h: 2000 but for a few sensors).
+    """
     _at_least(payload, 18, "MSP_RAW_IMU")
     x, y, z = struct.unpack_from("<3h", payload, 6)
-    return x, y, z
+    step_deg_s = full_scale_deg_s / 32768.0
+    return step_deg_s * x, step_deg_s * y, step_deg_s * z
 
 
 def status(payload: bytes) -> StatusEx:

@@ -63,6 +63,10 @@ class Px4Vehicle(MavlinkVehicle):
     """A PX4 flight controller."""
 
     autopilot = MAV_AUTOPILOT_PX4
+    stream_remedy = (
+        "raise the baud rate and the stream limit: param set MAV_1_RATE 0, param set MAV_1_MODE 2; beyond 120 Hz its estimator must "
+        "keep up too: param set IMU_INTEG_RATE 250, param set EKF2_PREDICT_US 4000, then reboot"
+    )
 
     def _mode_of(self, custom_mode: int) -> FlightMode:
         return mode_of(custom_mode)

@@ -177,7 +177,7 @@ class SimulatedBetaflight(SimulatedFirmware):
             quaternion = nwu_of_enu(*self.estimator.attitude().quaternion_wxyz)
             return struct.pack("<4h", *(round(32767.0 * part) for part in quaternion))
         if function == mm.RAW_IMU:
-            rates = (round(math.degrees(rate)) for rate in self.estimator.attitude().rates_rad_s)
+            rates = (round(math.degrees(rate) * 32768.0 / mm.GYRO_FULL_SCALE_DEG_S) for rate in self.estimator.attitude().rates_rad_s)
             return struct.pack("<9h", 0, 0, 256, *rates, 0, 0, 0)
         if function == mm.STATUS_EX:
             return struct.pack("<HHHIBHBBBBI", 312, 0, 0, self._active_boxes(), 0, 20, 4, 0, 0, len(mm.ARMING_FLAGS), self._flags())

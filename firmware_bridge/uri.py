@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from .errors import InputError
+from .msp_messages import GYRO_FULL_SCALE_DEG_S
 
 FIRMWARES = ("px4", "ardupilot", "betaflight", "crazyflie")
 CARRIERS = ("serial", "tcp", "udp")
@@ -15,7 +16,7 @@ SOCKET_EXAMPLE = "px4+udp://127.0.0.1:14540"
 OPTIONS = {
     "px4": ("baud", "curve", "full_v", "signing"),
     "ardupilot": ("baud", "curve", "full_v", "signing"),
-    "betaflight": ("baud", "curve", "full_v", "pose"),
+    "betaflight": ("baud", "curve", "full_v", "pose", "gyro_deg_s"),
     "crazyflie": ("baud",),
 }
 
@@ -33,6 +34,7 @@ class VehicleUri:
         carrier: One of `CARRIERS`.
         signing: Path of the key with which MAVLink frames are signed; empty: they are not.
         full_v: Battery voltage at which the bundle's thrust scale holds [V]; 0: the thrust is not compensated for the battery.
+        gyro_deg_s: Full scale of the gyro (Betaflight, which sends its steps and not their size) [deg/s].
     """
 
     firmware: str
@@ -43,6 +45,7 @@ class VehicleUri:
     carrier: str = "serial"
     signing: str = ""
     full_v: float = 0.0
+    gyro_deg_s: float = GYRO_FULL_SCALE_DEG_S
 
 
 def parse_uri(text: str) -> VehicleUri:
@@ -50,7 +53,8 @@ def parse_uri(text: str) -> VehicleUri:
 
     Args:
         text: `FIRMWARE:///dev/PATH` or `FIRMWARE+tcp://HOST:PORT` (`+udp`: our own address), then maybe `?`, and joined by `&`:
-            `baud=NUMBER`, `curve=NUMBER`, `full_v=NUMBER`, `signing=PATH` (PX4, ArduPilot), `pose=PATH` (Betaflight).
+            `baud=NUMBER`, `curve=NUMBER`, `full_v=NUMBER`, `signing=PATH` (PX4, ArduPilot), `pose=PATH` and
+            `gyro_deg_s=NUMBER` (Betaflight).
 
     Returns:
         The parts.
@@ -83,6 +87,7 @@ def parse_uri(text: str) -> VehicleUri:
         carrier,
         options.get("signing", ""),
         _number(text, options, "full_v", 0.0, 100.0, "0 (no compensation) to 100 V"),
+        _number(text, options, "gyro_deg_s", 125.0, 4000.0, "125 to 4000 deg/s", GYRO_FULL_SCALE_DEG_S),
     )
 
 
@@ -112,8 +117,8 @@ def _baud(text: str, options: dict[str, str]) -> int:
     return int(value)
 
 
-def _number(text: str, options: dict[str, str], name: str, least: float, most: float, limits: str) -> float:
-    value = options.get(name, "0")
+def _number(text: str, options: dict[str, str], name: str, least: float, most: float, limits: str, default: float = 0.0) -> float:
+    value = options.get(name, str(default))
     try:
         number = float(value)
     except ValueError:

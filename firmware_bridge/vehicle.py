@@ -97,6 +97,9 @@ class Vehicle(ABC):
     Nothing here blocks except `connect` and `preflight`; what was requested is done when `status` says so.
     """
 
+    stream_remedy = "raise the baud rate"
+    """What to do when states come too slowly: the firmware's settings, with what was seen to suffice."""
+
     @abstractmethod
     def connect(self, timeout_s: float) -> None:
         """Open the device; wait for a heartbeat and for the clocks to lock.

@@ -17,6 +17,7 @@ import math
 import tomllib
 import zipfile
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ AXES = ("horizontal", "vertical")
 LIMITS = ("position_m", "velocity_m_s", "acceleration_m_s2", "jerk_m_s3", "feedback_m_s3", "slope_m_s4")
 ERRORS = ("position_error_m", "velocity_error_m_s", "attitude_error_rad", "rate_error_rad_s")
 TABLES = {"assumptions", "limits", "lasting_limits", "backup", "proof", "set", "tube", "disturbance", "graphs", "format", "statement"}
-FORMAT = 3
+FORMAT = 4
 LARGEST = 1e12
 """No number of a certificate is beyond."""
 STATED = 1.0 - 1e-8
@@ -66,7 +67,7 @@ def recheck_files(files: Mapping[str, bytes]) -> list[str]:
     claim, gains, offsets = _claims(table, arrays)
     backup = check_graph(files["backup.onnx"], BACKUP)
     _check_backup(backup, claim, table)
-    check_shield(check_graph(files["shield.onnx"], SHIELD), claim, arrays)
+    check_shield(check_graph(files["shield.onnx"], SHIELD), claim, arrays, _backup_rates(table, gains, offsets))
     found = disturbances(claim, claim.limits[0])  # the widest: they cover every stage
     needed = _check_disturbances(found, claim, table, gains)
     _check_stages(claim)
@@ -161,7 +162,8 @@ def _claims(table: dict[str, Any], arrays: dict[str, Numbers]) -> tuple[Claimed,
     tick, missed, delay = (one("assumptions", k) for k in ("tick_s", "missed_ticks", "delay_max_s"))
     window = 0.5 * ((1.0 + missed) * tick + delay)
     step = one("proof", "step_s")
-    if not max(window, (1.0 + missed) * tick) <= step * (1.0 - 1e-12):
+    held = Fraction(tick) * int(min(missed, 1e6))
+    if max(Fraction(tick) + held, (Fraction(tick) + held + Fraction(delay)) / 2) > Fraction(step):
         raise CertificateError("certificate.toml: a step shorter than the window of a set-point; certify again")
     if not missed.is_integer() or not window <= 3.0 * tick or tick > 0.8 * one("assumptions", "thrust_lag_s"):
         raise CertificateError(
@@ -297,6 +299,14 @@ def _check_disturbances(found: Found, claim: Claimed, table: dict[str, Any], gai
     _require(-found.thrust_low, -low, "smallest thrust, negated")
     _require(-found.cosine, -_numbers(table, "tube", "smallest_tilt_cosine", 1)[0], "smallest tilt cosine, negated")
     return float(needed.upper())
+
+
+def _backup_rates(table: dict[str, Any], gains: Sequence[float], offsets: Sequence[float]) -> Any:
+    """Largest roll-pitch rate that the backup's set-points, within their limits, lead to."""
+    arb = flint().arb
+    limits = _numbers(table, "backup", "rate_limit_rad_s", 3)
+    most = [arb(abs(gains[axis])) * limits[axis] + abs(offsets[axis]) for axis in (0, 1)]
+    return (most[0] * most[0] + most[1] * most[1]).sqrt()
 
 
 def _check_setpoints(

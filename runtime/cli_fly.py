@@ -18,11 +18,12 @@ from tubepilot.firmware_bridge.errors import BundleError, InputError, LinkError,
 from tubepilot.firmware_bridge.vehicle import Vehicle, open_vehicle
 
 from . import realtime, tasks
-from .flight import Flight, FlightSettings, StopSwitch
+from .flight import Flight
+from .flight_settings import FlightSettings, StopSwitch
 from .flight_summary import FlightSummary
 from .keep_clear_file import read_keep_clear
 from .local_frame import LocalFrame
-from .notify import Notifier
+from .notify import Notifier, started_again
 from .observer import DisturbanceObserver
 from .on_board import STATE_AGE_S, OnBoard, load_on_board
 from .pre_warm import pre_warm, pre_warm_ns
@@ -91,13 +92,13 @@ def preflight(vehicle: Vehicle, on_board: OnBoard, settings: TickSettings, core:
     status = vehicle.status()
     in_air = status.armed and status.landed is False
     sample = sample_states(vehicle, HURRIED_SAMPLE_S if in_air else SAMPLE_S)
-    stream = check_stream(sample, on_board.tick_hz, settings.state.age_s)
+    stream = check_stream(sample, on_board.tick_hz, settings.state.age_s, vehicle.stream_remedy)
     for _ in range(0 if in_air else STREAM_ATTEMPTS - 1):
         if all(finding.level is not Level.FAIL for finding in stream):
             break
         print(f"  waiting for a steady state stream: {stream[0].text.partition(';')[0]}", flush=True)
         sample = sample_states(vehicle, SAMPLE_S)
-        stream = check_stream(sample, on_board.tick_hz, settings.state.age_s)
+        stream = check_stream(sample, on_board.tick_hz, settings.state.age_s, vehicle.stream_remedy)
     findings = [*check_link(vehicle), *stream]
     if not in_air:
         findings.append(check_attitude(sample))
@@ -183,6 +184,7 @@ def fly(
         wait_s=WAIT_SHARE * period_s,
         setpoint=on_board.setpoint,
     )
+    again = not arguments.check_only and started_again()
     print("pre-flight checks")
     findings, sample, in_air = preflight(vehicle, on_board, settings, arguments.core)
     for finding in findings:
@@ -192,6 +194,11 @@ def fly(
         raise VehicleRefusedError(f"not flown, {len(failed)} checks failed: {', '.join(failed)}; remedies stand above")
     if arguments.check_only:
         return None
+    if again and not in_air:
+        raise VehicleRefusedError(
+            "not flown: systemd started this again after an abnormal end, and the vehicle is not in the air; nothing takes off by "
+            "itself then: look at the vehicle, then systemctl start tubepilot"
+        )
     frame = _frame(sample, in_air)
     around = _keep_clear(arguments.keep_clear, on_board, frame, task)
     link_s = 0.5e-3 * vehicle.status().link.timesync.rtt_ms

@@ -2,6 +2,9 @@
 
 The unit tells systemd when the flight loop runs (Type=notify) and is restarted when it stops answering (WatchdogSec); it asks for
 SCHED_FIFO, locked memory and, with --core, a core of its own. Nothing is enabled or started: that stays the operator's.
+
+It is started again only after an abnormal end (a signal, the watchdog) and then takes over a vehicle in the air or refuses: a flight
+that ended, well or not, is never followed by a take-off of its own accord.
 """
 
 from __future__ import annotations
@@ -31,8 +34,10 @@ Type=notify
 NotifyAccess=main
 WatchdogSec={watchdog_s:g}
 ExecStart={command}
-Restart=on-failure
+Restart=on-abnormal
 RestartSec=0.2
+RuntimeDirectory=tubepilot
+RuntimeDirectoryPreserve=restart
 KillSignal=SIGTERM
 TimeoutStopSec=120
 User={user}
@@ -47,7 +52,7 @@ OOMScoreAdjust=-900
 Environment=OMP_NUM_THREADS=1
 NoNewPrivileges=yes
 ProtectSystem=strict
-ReadWritePaths={folder}
+ReadWritePaths={writable}
 
 [Install]
 WantedBy=multi-user.target
@@ -82,7 +87,7 @@ def unit_text(arguments: argparse.Namespace) -> str:
     Raises:
         InputError: an option is out of range or cannot stand in a unit.
     """
-    parse_uri(arguments.link)
+    uri = parse_uri(arguments.link)
     if not 0.5 <= arguments.watchdog_s <= 60.0:
         raise InputError(f"--watchdog-s is {arguments.watchdog_s!r}; it must be 0.5..60 s")
     if not re.fullmatch(r"[a-z_][a-z0-9_-]{0,31}", arguments.user):
@@ -99,11 +104,17 @@ def unit_text(arguments: argparse.Namespace) -> str:
         target=folder,
         link=arguments.link.replace("%", "%%"),
         watchdog_s=arguments.watchdog_s,
-        command=" ".join(f'"{word}"' if " " in word else word for word in words).replace("%", "%%"),
+        command=_words(words),
         user=arguments.user,
         folder=folder,
+        writable=_words([str(folder), *([str(Path(uri.pose).parent)] if uri.pose else [])]),
         affinity="" if arguments.core is None else f"CPUAffinity={arguments.core}\n",
     )
+
+
+def _words(words: list[str]) -> str:
+    """Words of one line of a unit: quoted where they hold a space, per cent signs doubled."""
+    return " ".join(f'"{word}"' if " " in word else word for word in words).replace("%", "%%")
 
 
 def _write(path: Path, text: str) -> None:

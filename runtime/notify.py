@@ -1,10 +1,32 @@
-"""Telling systemd that we run (sd_notify): a datagram to the socket in NOTIFY_SOCKET; nothing happens without one."""
+"""What passes between us and systemd: that we run (sd_notify, a datagram to NOTIFY_SOCKET), and whether it started us again.
+
+Without systemd nothing happens.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import socket
+from pathlib import Path
+
+MARK = "started"
+
+
+def started_again() -> bool:
+    """Whether systemd started us again after an abnormal end; leaves the mark by which the next start sees this one.
+
+    The mark lies in RUNTIME_DIRECTORY, which the unit keeps over restarts (RuntimeDirectoryPreserve=restart) and systemd removes when
+    the service has ended. A directory that cannot be written is taken for a restart: then nothing takes off.
+    """
+    folder = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
+    if not folder:
+        return False
+    try:
+        (Path(folder) / MARK).touch(exist_ok=False)
+    except OSError:
+        return True
+    return False
 
 
 class Notifier:

@@ -66,15 +66,15 @@ def sample_states(vehicle: Vehicle, duration_s: float) -> StateSample:
     return StateSample(tuple(states), tuple(ages_s), time.monotonic() - start_s)
 
 
-def check_stream(sample: StateSample, asked_hz: float, age_limit_s: float) -> list[Finding]:
-    """State rate and age; single late states are for the tick's own check, so they only warn."""
+def check_stream(sample: StateSample, asked_hz: float, age_limit_s: float, remedy: str) -> list[Finding]:
+    """State rate, with the firmware's remedy, and age; single late states are for the tick's own check, so they only warn."""
     seen_hz = len(sample.states) / sample.duration_s
     enough = seen_hz >= STREAM_SHARE * asked_hz
     rate = Finding(
         "state rate",
         Level.PASS if enough else Level.FAIL,
         f"{seen_hz:.0f} Hz of {asked_hz:.0f} Hz asked"
-        + ("" if enough else "; raise the baud rate and the stream limit (PX4: MAV_1_RATE=0 or more, MAV_1_MODE=2)"),
+        + ("" if enough else f", {100.0 * STREAM_SHARE:.0f} % are needed; {remedy}"),
     )
     if not sample.ages_s:
         return [rate]

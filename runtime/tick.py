@@ -125,6 +125,7 @@ class Tick:
             status=work.status,
             solve_us=1e-3 * work.solve_ns,
             steps=0 if work.plan is None else work.plan.steps,
+            why="" if work.decision is None or work.decision.setpoint is not None else work.decision.text(),
         )
 
     def _guard(self, stage: Stage, function: Callable[[], _T], instead: _T | None) -> _T | None:

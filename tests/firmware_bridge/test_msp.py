@@ -71,7 +71,10 @@ def test_too_long_and_outside_are_refused() -> None:
 
 def test_payloads_by_the_firmware_s_writers() -> None:
     assert mm.attitude(struct.pack("<4h", 32767, 0, -32767, 0)) == (1.0, 0.0, -1.0, 0.0)
-    assert mm.gyro_deg_s(struct.pack("<9h", 1, 2, 256, -10, 20, -30, 0, 0, 0)) == (-10, 20, -30)
+    # gyro_init.c gyroRateDps: lrintf(rate in deg/s / scale), scale 2000 / 32768 (accgyro.h) or, on the LSM6DSO, 0.07
+    steps = struct.pack("<9h", 1, 2, 256, -164, 328, -16384, 0, 0, 0)
+    assert mm.gyro_deg_s(steps) == pytest.approx((-10.0, 20.0, -1000.0), abs=0.02)
+    assert mm.gyro_deg_s(steps, 32768 * 0.07) == pytest.approx((-11.48, 22.96, -1146.88))
     # msp.c MSP_STATUS_EX: u16 cycle, u16 i2c, u16 sensors, u32 boxes, u8 profile, u16 load, u8, u8, u8 more, u8.., u8 count, u32 flags
     payload = struct.pack("<HHHIBHBBB", 125, 0, 33, 0x41, 0, 10, 3, 0, 2) + b"\x01\x00" + struct.pack("<BIB", 30, 1 << 7 | 1 << 29, 0)
     found = mm.status(payload)

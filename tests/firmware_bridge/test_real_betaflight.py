@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.betaflight_firmware import BetaflightFirmware, missing
-from helpers.flight_figures import Bundle, figures, fly, named_bundle
+from helpers.flight_figures import Bundle, figures, fly, fly_figure_eight, named_bundle
 
 from tubepilot.firmware_bridge.betaflight import heading_rad
 from tubepilot.firmware_bridge.types import GRAVITY_M_S2, FlightMode, Setpoint, Vector, VehicleState
@@ -30,7 +30,8 @@ pytestmark = [
     pytest.mark.skipif(missing() is not None, reason=str(missing())),
 ]
 THRUST_SCALE_M_S2 = 19.17
-FAILSAFE_S = 1.0
+FAILSAFE_S = 0.4
+"""`failsafe_delay` of the helper's settings [s]."""
 CALIBRATION_S = 12.0
 """Its gyro is calibrated and its boot grace time over by then [s]."""
 IDLE = Setpoint(np.zeros(3), 0.0)
@@ -195,6 +196,10 @@ def test_fly_hovers_with_the_planner(bundle: Bundle, firmware: BetaflightFirmwar
     assert found["tracking_rmse_m"] < 0.25
 
 
+def test_fly_figure_eight(bundle: Bundle, firmware: BetaflightFirmware, tmp_path: Path) -> None:
+    fly_figure_eight(bundle, address(firmware), tmp_path / "flight.mcap", 98.0, 90.0)
+
+
 def test_fly_killed_in_the_air(bundle: Bundle, firmware: BetaflightFirmware, tmp_path: Path) -> None:
     process = fly(bundle, address(firmware), tmp_path / "flight.mcap", "--task", "hover", "--hover-s", "60", "--height-m", "1")
     for line in process.stdout or ():
@@ -209,6 +214,7 @@ def test_fly_killed_in_the_air(bundle: Bundle, firmware: BetaflightFirmware, tmp
     watcher.connect(10.0)
     armed_at_first = watcher.status().armed
     while watcher.status().armed and time.monotonic() - killed_s < 5.0:
+        watcher.poll()
         watcher.wait_until(time.monotonic_ns() + 5_000_000)
     seen_s = time.monotonic() - killed_s
     watcher.close()

@@ -20,6 +20,7 @@ from tubepilot.firmware_bridge.vehicle import open_vehicle
         ("ardupilot+tcp://sim.local:5760/?curve=0.6", VehicleUri("ardupilot", "sim.local:5760", curve=0.6, carrier="tcp")),
         ("px4+udp://[::1]:14540", VehicleUri("px4", "[::1]:14540", carrier="udp")),
         ("ardupilot:///dev/x?signing=/k&full_v=16.8", VehicleUri("ardupilot", "/dev/x", signing="/k", full_v=16.8)),
+        ("betaflight:///dev/x?gyro_deg_s=4000", VehicleUri("betaflight", "/dev/x", gyro_deg_s=4000.0)),
     ],
 )
 def test_reads(text: str, expected: VehicleUri) -> None:
@@ -49,6 +50,7 @@ def test_reads(text: str, expected: VehicleUri) -> None:
         ("px4+tcp:///dev/ttyACM0", "no host and port"),
         ("px4:///dev/x?signing=key", "absolute path of a key file"),
         ("betaflight:///dev/x?signing=/key", "unknown option 'signing'"),
+        ("betaflight:///dev/x?gyro_deg_s=0", "125 to 4000 deg/s"),
         ("px4:///dev/x?full_v=nan", "0 .no compensation. to 100 V"),
     ],
 )

@@ -22,12 +22,12 @@ from pathlib import Path
 import numpy as np
 
 from tubepilot.firmware_bridge.pose import Pose, encode_pose
-from tubepilot.firmware_bridge.simulator import Factors, SimulatedQuadrotor
+from tubepilot.firmware_bridge.simulator import SimulatedQuadrotor
 from tubepilot.firmware_bridge.simulator_wind import GustyWind
 
 VARIABLE = "TUBEPILOT_BETAFLIGHT"
 UART_PORT, MOTOR_PORT, STATE_PORT = 5761, 9002, 9003
-STEP_NS, LONGEST_STEP_NS, POSE_NS = 3_300_000, 20_000_000, 10_000_000
+STEP_NS, LONGEST_STEP_NS, POSE_NS = 1_000_000, 20_000_000, 10_000_000
 STANDING_TIME_S = 0.0
 """Betaflight scales its own time by the spacing of our stamps and its thread's wake-ups; equal stamps leave it alone (sitl.c) [s]."""
 
@@ -38,30 +38,36 @@ START_LIMIT_S = 30.0
 PRIORITY = 45
 """Real-time priority of firmware and physics; granted to the privileged only."""
 
-# A craft of 30 g with slow motors needs about a quarter of the gains that Betaflight brings for five-inch craft.
+# Gains by the physics of rotorpy's craft, so that the rate loop is that of `CRAZYFLIE_GAINS`: near hover a motor signal s turns it
+# with 1748 s rad/s^2 in roll and pitch and 965 s in yaw; pid.c makes 3.2e-5 P of an error of 1 deg/s and 5.3e-7 D of 1 deg/s^2.
+# What acts on top of these (throttle boost, TPA, anti-gravity, feed-forward) is off: the plan knows the vehicle.
 SETTINGS = """
 feature -RX_UDP
 feature RX_MSP
 aux 0 0 0 1700 2100 0 0
-set failsafe_delay = 10
+set failsafe_delay = 4
 set serial_update_rate_hz = 1000
 set rc_smoothing = OFF
 set acc_calibration = 0,0,0,1
 set runaway_takeoff_prevention = OFF
 set simplified_pids_mode = OFF
-set p_roll = 8
-set i_roll = 12
-set d_roll = 3
+set p_roll = 36
+set i_roll = 2
+set d_roll = 79
 set f_roll = 0
-set p_pitch = 8
-set i_pitch = 12
-set d_pitch = 3
+set p_pitch = 36
+set i_pitch = 2
+set d_pitch = 79
 set f_pitch = 0
-set p_yaw = 6
-set i_yaw = 5
+set p_yaw = 45
+set i_yaw = 2
+set d_yaw = 100
 set f_yaw = 0
 set d_max_roll = 0
 set d_max_pitch = 0
+set tpa_rate = 0
+set throttle_boost = 0
+set anti_gravity_gain = 0
 save
 """
 ROTOR_OF_MOTOR = (2, 1, 3, 0)
@@ -69,9 +75,6 @@ ROTOR_OF_MOTOR = (2, 1, 3, 0)
 
 WIND_M_S = (1.0, -0.6, 0.0)
 """So that a wrong sign anywhere cannot go unseen [m/s]."""
-
-MOTOR_LAG = 0.2
-"""Factor on the motor lag: Betaflight's default gains are for brushless motors, rotorpy's Crazyflie has slow brushed ones."""
 
 
 def missing() -> str | None:
@@ -134,7 +137,7 @@ class World:
         tty.setraw(slave)
         os.set_blocking(self.master, False)
         self._uart = self._connect()
-        self._vehicle = SimulatedQuadrotor(GustyWind(np.array(WIND_M_S), 0.3, 0), factors=Factors(motor_lag=MOTOR_LAG))
+        self._vehicle = SimulatedQuadrotor(GustyWind(np.array(WIND_M_S), 0.3, 0))
         self._vehicle.reset()
         self._speeds = np.zeros(4)
         print(os.ttyname(slave), flush=True)

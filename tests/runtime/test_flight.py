@@ -217,7 +217,7 @@ def test_the_path_waits_while_the_shield_flies_its_backup_and_while_the_companio
     pace: list[tuple[float, float]] = []
 
     def note(stall_ns: int, hold: bool) -> None:
-        pace.append((flight._path_s, flight._pace))
+        pace.append((flight._course.path_s, flight._course.pace))
         rig.now_ns += stall_ns
         shield.hold = hold
 

@@ -12,7 +12,7 @@ import pytest
 
 from tubepilot.runtime import bench_link
 from tubepilot.runtime.cli import main
-from tubepilot.runtime.notify import Notifier
+from tubepilot.runtime.notify import Notifier, started_again
 
 
 def test_link_reports_rates_and_state_as_json(capsys: pytest.CaptureFixture[str]) -> None:
@@ -76,6 +76,12 @@ def test_the_service_asks_for_what_the_flight_needs(tmp_path: Path, capsys: pyte
     for line in ("Type=notify", "WatchdogSec=2", "CPUSchedulingPolicy=fifo", "CPUAffinity=3", "LimitMEMLOCK=infinity", "User=pilot"):
         assert line in unit.splitlines()
     assert "%%20" in unit, "a per cent sign is a specifier in a unit"
+    assert "Restart=on-abnormal" in unit.splitlines(), "after a flight that ended, well or not, nothing may take off again"
+    assert "RuntimeDirectoryPreserve=restart" in unit.splitlines()
+    assert f"ReadWritePaths={tmp_path}/slots" in unit.splitlines()
+    pose = ["--link", "betaflight:///dev/ttyACM0?pose=/run/mo cap/pose"]
+    assert main([*words, *pose]) == 0
+    assert f'ReadWritePaths={tmp_path}/slots "/run/mo cap"' in (tmp_path / "units" / "tubepilot.service").read_text().splitlines()
     rule = (tmp_path / "rules" / "70-tubepilot.rules").read_text()
     assert 'ATTR{latency_timer}="1"' in rule
     capsys.readouterr()
@@ -95,6 +101,15 @@ def test_systemd_itself_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> Non
         ["systemd-analyze", "verify", str(tmp_path / "tubepilot.service")], capture_output=True, text=True, check=False, timeout=60.0
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_start_after_an_abnormal_end_is_recognised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
+    assert [started_again(), started_again()] == [False, False], "without systemd every start is the operator's"
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
+    assert [started_again(), started_again(), started_again()] == [False, True, True]
+    monkeypatch.setenv("RUNTIME_DIRECTORY", f"{tmp_path / 'absent'}:{tmp_path}")
+    assert started_again(), "what cannot be known is taken for a restart"
 
 
 def test_systemd_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

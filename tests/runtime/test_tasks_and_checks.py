@@ -94,16 +94,17 @@ def _sample(
     ],
 )
 def test_the_state_stream_at_its_limits(hz: int, age_s: float, levels: list[Level]) -> None:
-    findings = check_stream(_sample(hz, age_s), 100.0, 0.05)
+    findings = check_stream(_sample(hz, age_s), 100.0, 0.05, "set the loop rate")
     assert [finding.level for finding in findings] == levels
     assert all(("; " in finding.text) == (finding.level is Level.FAIL) for finding in findings)
+    assert findings[0].text.endswith("80 % are needed; set the loop rate") == (findings[0].level is Level.FAIL)
 
 
 @pytest.mark.parametrize(("late", "level"), [(0, Level.PASS), (5, Level.WARNING), (12, Level.FAIL)])
 def test_single_late_states_warn_and_many_fail(late: int, level: Level) -> None:
     sample = _sample(100, 0.004)
     sample = StateSample(sample.states, sample.ages_s[late:] + (0.09,) * late, 1.0)
-    assert check_stream(sample, 100.0, 0.05)[1].level is level
+    assert check_stream(sample, 100.0, 0.05, "")[1].level is level
 
 
 def test_attitude_before_take_off() -> None:
