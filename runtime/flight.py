@@ -216,7 +216,7 @@ class Flight:
 
     def _may_start_anew(self) -> bool:
         """Whether the vehicle surely stands: the thrust never came near what lifts it. Not for ever, though."""
-        if self.phase is not Phase.ARMED or lift_off_share(self._elapsed_s()) > SURELY_STANDS_SHARE:
+        if self.phase is not Phase.ARMED or lift_off_share(self._elapsed_s() - self._vehicle.arming_delay_s) > SURELY_STANDS_SHARE:
             return False
         self._stalls += 1
         return self._stalls <= MOST_STALLS
@@ -273,7 +273,7 @@ class Flight:
     def _guide_lift_off(self) -> Guidance:
         """Ramp the thrust while holding the vehicle level; the shield speaks of flight, not of the ground."""
         hover = GRAVITY_M_S2 / self._tick.predictor.physics.thrust_gain
-        thrust = hover * lift_off_share(self._elapsed_s())
+        thrust = hover * lift_off_share(self._elapsed_s() - self._vehicle.arming_delay_s)
         state = None if self._last is None else self._last.state
         return Guidance(self.phase, fixed=IDLE if state is None else level(state, thrust))
 
@@ -343,7 +343,7 @@ class Flight:
         """Off the ground: higher or faster than the ground's own estimate noise allows."""
         if outcome.state is not None and (outcome.state.position_m[2] > 0.08 or outcome.state.velocity_m_s[2] > 0.2):
             return FlightEvent.LIFTED_OFF
-        if self._elapsed_s() > 4.0:
+        if self._elapsed_s() > self._vehicle.arming_delay_s + 4.0:
             self._why = "no lift-off at 1.5 times the modelled hover thrust: check propellers, mass and thrust scale"
             return FlightEvent.NO_LIFT_OFF
         return None

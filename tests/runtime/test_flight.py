@@ -187,6 +187,24 @@ def test_a_machine_that_keeps_stalling_does_not_fly() -> None:
     assert not summary.completed
 
 
+def test_the_ramp_waits_until_the_motors_follow() -> None:
+    rig = Rig()
+    rig.arming_delay_s = 2.0
+    flight, _, _, log = make_flight(rig)
+    armed_ns: list[int] = []
+    arm = rig.request_arm
+
+    def note(on: bool) -> None:
+        armed_ns.append(rig.now_ns)
+        arm(on)
+
+    rig.request_arm = note  # type: ignore[method-assign]
+    assert flight.run(found_in_air=False).completed
+    early = [s.thrust_m_s2 for t_ns, s in rig.sent if armed_ns[0] < t_ns < armed_ns[0] + 2_400_000_000]
+    assert max(early) < 0.21 * 9.80665
+    assert _phases(log)[:3] == ["READY", "ARMED", "CLIMB"]
+
+
 def test_lift_off_ramp() -> None:
     shares = [lift_off_share(t) for t in np.linspace(0.0, 4.0, 81)]
     assert shares[0] == 0.2
