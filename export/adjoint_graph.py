@@ -16,18 +16,22 @@ from __future__ import annotations
 
 import numpy as np
 
+from .constraint_graph import ConstraintInputs
 from .gather_matrices import BY_TURN
-from .graph import Graph, Tensor
+from .graph import Tensor
 from .model_graph import (
-    ACTIONS,
     COLUMNS,
+    DIRECT_WIDTH,
+    FACTOR,
     PRODUCTS,
+    SQUARES,
     SUM_TURNED,
     TILED,
+    TURN,
     VECTORS,
-    candidate_major,
     split_steps,
 )
+from .slope_graph import slopes
 from .task_graph import Prepared, ReturnGraph, Trajectory
 
 SPREAD_ADJOINT = np.hstack([SUM_TURNED.T, np.eye(COLUMNS), np.kron(np.eye(COLUMNS)[:, : 3 * VECTORS], np.ones((1, 3)))])
@@ -35,18 +39,12 @@ SPREAD_ADJOINT = np.hstack([SUM_TURNED.T, np.eye(COLUMNS), np.kron(np.eye(COLUMN
 
 
 def _quaternion_products() -> np.ndarray:
-    """Products q_0 q_j of a step's quaternion from its `factor` (52), shape (52, 4): q_0^2 = (1 + trace R) / 4, the others from the
-    antisymmetric part of R."""
-    entry = np.arange(9).reshape(3, 3)  # of R[b, a] in the first vector's columns
-    result = np.zeros((PRODUCTS, 4))
-    result[[*entry.diagonal(), TILED], 0] = 0.25  # the column after the tiles holds 1
-    for j, (b, a) in enumerate(((2, 1), (0, 2), (1, 0))):
-        result[entry[b, a], 1 + j], result[entry[a, b], 1 + j] = 0.25, -0.25
-    return result
+    """Products q_0 q_j of a step's quaternion from its `square` (12), shape (12, 4)."""
+    return np.stack([SQUARES[0, j] for j in range(4)], axis=1)
 
 
 def _cross_product() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Matrices of `BY_TURN`: products (52) and factor (52) of a step to factors (72), and their sum (36).
+    """Matrices of `BY_TURN`: product (52) and square (12) of a step to factors (72), and their sum (36).
 
     A change dh of half the turn h turns the result R^T u by dw = 2 (q_0^2 dh - q_0 (q_1..3) x dh), seen from the body after
     the step, where q = (1, h) / |(1, h)|; the result changes by R^T u x dw.
@@ -55,12 +53,12 @@ def _cross_product() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     for a, b, c in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
         epsilon[a, b, c], epsilon[a, c, b] = 1.0, -1.0
     quaternion = _quaternion_products()
-    turned_by = np.zeros((PRODUCTS, 3, 3))  # dw_c = turned_by[:, c, k] dh_k
+    turned_by = np.zeros((TURN, 3, 3))  # dw_c = turned_by[:, c, k] dh_k
     for c, k in np.ndindex(3, 3):
         turned_by[:, c, k] = 2.0 * quaternion[:, 0] * (c == k)
         for j in range(3):
             turned_by[:, c, k] -= 2.0 * quaternion[:, 1 + j] * epsilon[c, j, k]
-    vectors, rates = np.zeros((PRODUCTS, 2 * BY_TURN)), np.zeros((PRODUCTS, 2 * BY_TURN))
+    vectors, rates = np.zeros((PRODUCTS, 2 * BY_TURN)), np.zeros((TURN, 2 * BY_TURN))
     total = np.zeros((2 * BY_TURN, BY_TURN))
     for column, (i, a, k) in enumerate(np.ndindex(VECTORS, 3, 3)):
         for term, (b, c) in enumerate((((a + 1) % 3, (a + 2) % 3), ((a + 2) % 3, (a + 1) % 3))):
@@ -71,45 +69,48 @@ def _cross_product() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return vectors, rates, total
 
 
-FROM_PRODUCT, FROM_FACTOR, SUM_BY_TURN = _cross_product()
+FROM_PRODUCT, FROM_SQUARE, SUM_BY_TURN = _cross_product()
 
 
-def factors(graph: Graph, trajectory: Trajectory) -> Tensor:
+def factors(trajectory: Trajectory) -> Tensor:
     """Derivatives of a row (16) by vectors, rest and half turn, one column each, shape (H * N, 88)."""
-    by_turn = ((trajectory.product @ FROM_PRODUCT) * (trajectory.factor @ FROM_FACTOR)) @ SUM_BY_TURN
-    return graph.tensor("Concat", trajectory.factor, by_turn, axis=1)
+    by_turn = ((trajectory.product @ FROM_PRODUCT) * (trajectory.square @ FROM_SQUARE)) @ SUM_BY_TURN
+    return by_turn.graph.tensor("Concat", trajectory.square @ FACTOR, by_turn, axis=1)
 
 
-def plan_gradient(returned: ReturnGraph, prepared: Prepared, returns: Tensor, plans: Tensor, trajectory: Trajectory) -> Tensor:
-    """Gradient of J with respect to plans (N, H, 4), one row per candidate, shape (N, H * 4).
+def plan_gradient(
+    returned: ReturnGraph, prepared: Prepared, actions: Tensor, trajectory: Trajectory, constraints: ConstraintInputs | None = None
+) -> Tensor:
+    """Gradient of J with respect to plans, shape (H * N, 4).
 
     Args:
         returned: Folded weights.
         prepared: Of the tick.
-        returns: J of the plans, from `returned.score`.
-        plans: Differentiable tensor.
-        trajectory: Of these plans; `product` and `hidden` differentiable, as inputs of the graph.
+        actions: The plans, shape (H * N, 4).
+        trajectory: Of these plans; `product` differentiable, as an input of the graph.
+        constraints: What to keep clear of.
     """
-    graph, dynamics = plans.graph, returned.dynamics
-    candidates, horizon, _ = plans.shape
-    penalised = returned.disagreement > 0 and dynamics.members > 1
-    wanted = [plans, trajectory.rows, *([trajectory.hidden] if penalised else [])]
-    of_plans, of_rows, *of_hidden = graph.gradients(returns, wanted, np.ones((1, candidates)))
-
-    gather = returned.gather
+    graph, dynamics, gather, horizon = actions.graph, returned.dynamics, returned.gather, returned.settings.horizon
+    given = slopes(returned, prepared, actions, trajectory, constraints)
     slope = graph.tensor("Sub", np.ones((1, 1)), trajectory.hidden * trajectory.hidden)
-    steps = [split_steps(graph, part, horizon) for part in (factors(graph, trajectory), slope, of_rows)]
-    penalty = split_steps(graph, of_hidden[0], horizon) if penalised else None
-    adjoint = steps[2][-1]
+    steps = [split_steps(graph, part, horizon) for part in (factors(trajectory), slope, given.rows)]
+    penalty = None if given.hidden is None else split_steps(graph, given.hidden, horizon)
+    adjoint = steps[2][-1] + given.last
     products: list[Tensor] = []
     hidden: list[Tensor] = []
     for h in reversed(range(horizon)):
         products.append((adjoint @ SPREAD_ADJOINT) * steps[0][h])
-        before = (products[-1] @ gather.residual) @ dynamics.residual_from_hidden.T
+        before = _to_hidden(returned, products[-1])
         hidden.append((before if penalty is None else before + penalty[h]) * steps[1][h])
         if h > 0:
             adjoint = hidden[-1] @ dynamics.hidden_from_row.T + (products[-1] @ prepared.turning_back + steps[2][h - 1])
-    by_steps = graph.tensor("Concat", *reversed(products), axis=0) @ gather.action
-    by_steps = graph.tensor("Concat", *reversed(hidden), axis=0) @ dynamics.hidden_from_action.T + by_steps
-    flat = graph.tensor("Reshape", of_plans, shape=[candidates, horizon * ACTIONS])
-    return candidate_major(graph, by_steps, candidates) + flat
+    by_steps = graph.tensor("Concat", *reversed(products), axis=0) @ gather.action + given.plans
+    return graph.tensor("Concat", *reversed(hidden), axis=0) @ dynamics.hidden_from_action.T + by_steps
+
+
+def _to_hidden(returned: ReturnGraph, products: Tensor) -> Tensor:
+    """Adjoint of the hidden layer (N, members * width) from that of the products (N, 88)."""
+    back = returned.dynamics.residual_from_hidden.T
+    if back.shape[1] <= DIRECT_WIDTH:
+        return products @ (returned.gather.residual @ back)
+    return (products @ returned.gather.residual) @ back

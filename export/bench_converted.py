@@ -8,8 +8,11 @@ gradient is still JAX's own. This is the form that suits the converter best; `be
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -182,8 +185,23 @@ class Batched:
         return plans[jnp.argmax(self.returns(asked, plans))]
 
 
-def convert(batched: Batched, only: tuple[str, ...] = ("rollout", "refine", "rank")) -> dict[str, onnx.ModelProto]:
+def _key(batched: Batched, version: str) -> str:
+    """Names a conversion by everything that it depends on."""
+    digest = hashlib.sha256(f"{batched.settings} {version} {jax.__version__}".encode())
+    for leaf in (*jax.tree.leaves(batched.model), batched.metric):
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def convert(
+    batched: Batched, only: tuple[str, ...] = ("rollout", "refine", "rank"), kept: Path | None = None
+) -> dict[str, onnx.ModelProto]:
     """The graphs as jax2onnx makes them; inputs in_0, in_1, ... in the order of `Asked`, then plans and the rest.
+
+    Args:
+        batched: The planner.
+        only: Which graphs.
+        kept: Folder where conversions are looked for, and written; None: converted anew.
 
     Raises:
         MissingExtraError: jax2onnx is not installed.
@@ -201,8 +219,15 @@ def convert(batched: Batched, only: tuple[str, ...] = ("rollout", "refine", "ran
     }
     made = {}
     for name in tqdm(only, desc="jax2onnx", unit="graph", leave=False):
+        path = None if kept is None else kept / f"{name}-{_key(batched, metadata.version('jax2onnx'))}.onnx"
+        if path is not None and path.is_file():
+            made[name] = onnx.load(str(path))
+            continue
         function, sizes = functions[name]
         shapes = [jax.ShapeDtypeStruct(size, jnp.float32) for size in sizes]
         traced = jax.make_jaxpr(function)(*shapes)  # the converter takes no gradients, but their jaxpr
         made[name] = jax2onnx.to_onnx(jax.extend.core.jaxpr_as_fun(traced), inputs=shapes)
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            onnx.save(made[name], str(path))
     return made

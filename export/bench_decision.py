@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -76,8 +77,7 @@ class Ours:
         for name, array in given.items():
             np.copyto(array, case.inputs[name][: array.shape[0]], casting="same_kind")
         _, after = buffers(sessions["refine"], "refine")
-        there = {name.removesuffix("_after").replace("refined", "plans"): a for name, a in after.items() if name != "returns"}
-        self._returns = after["returns"]
+        there = {name.removesuffix("_after").replace("refined", "plans"): a for name, a in after.items()}
         self._result = buffers(sessions["rank"], "rank")[1]
         sets = ({**shared}, {**shared, **there})
         self._plans = tuple(buffers_of["plans"] for buffers_of in sets)
@@ -86,8 +86,7 @@ class Ours:
         self._rank = [self._bound(sessions["rank"], old, self._result) for old in sets]
 
     def _after(self, new: dict[str, Buffer]) -> dict[str, Buffer]:
-        named = {"refined" if name == "plans" else f"{name}_after": array for name, array in new.items()}
-        return {**named, "returns": self._returns}
+        return {"refined" if name == "plans" else f"{name}_after": array for name, array in new.items()}
 
     def _bound(self, session: Any, inputs: dict[str, Buffer], outputs: dict[str, Buffer]) -> Callable[[], None]:
         taken = {port.name: inputs[port.name] for port in session.get_inputs()}
@@ -139,15 +138,19 @@ def jitted(case: Case) -> Decision:
     return lambda: np.asarray(jax.block_until_ready(decide(*arguments))[0])
 
 
-def converted(case: Case) -> tuple[Decision, str]:
+def converted(case: Case, kept: Path | None = None) -> tuple[Decision, str]:
     """The same decision by the graphs that jax2onnx makes, on shared buffers as ours, and what they are.
 
     Conversion takes longer than in proportion to the graph, so that rollout, refinement step and ranking are a graph each.
 
+    Args:
+        case: Model, settings and inputs.
+        kept: Folder of conversions made before.
+
     Raises:
         MissingExtraError: jax2onnx is not installed.
     """
-    graphs = convert(Batched(case.model, case.settings, case.metric))
+    graphs = convert(Batched(case.model, case.settings, case.metric), kept=kept)
     sessions = {name: open_session(graph.SerializeToString(), f"{name}.onnx") for name, graph in graphs.items()}
     inputs = {f"in_{k}": np.array(array) for k, array in enumerate(_arguments(case))}
     plans = [buffers(sessions["rollout"], "rollout.onnx")[1].popitem()[1] for _ in range(2)]

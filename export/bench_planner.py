@@ -44,6 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=200, help="turns that every contender gets")
     parser.add_argument("--core", type=int, default=None, help="processor core to stay on; the last one if not given")
     parser.add_argument("--seed", type=int, default=0, help="of weights and inputs")
+    parser.add_argument(
+        "--conversions", type=Path, default=None, metavar="DIR",
+        help="folder where jax2onnx's graphs are kept: a conversion takes a minute per width; converted anew if not given",
+    )  # fmt: skip
     parser.add_argument("--skip", nargs="*", choices=PEERS, default=[], help="peers to leave out (a conversion takes minutes)")
 
 
@@ -52,7 +56,7 @@ def settings() -> Any:
     return replace(preset("quadrotor", dt_plan_s=0.04, tick_hz=100.0, horizon=10, candidates=5), steps=3)
 
 
-def contenders(case: Case, seed: int, names: tuple[str, ...]) -> tuple[dict[str, Decision], dict[str, Any]]:
+def contenders(case: Case, seed: int, names: tuple[str, ...], kept: Path | None = None) -> tuple[dict[str, Decision], dict[str, Any]]:
     """The functions to time by name, and what is known of them: nodes, floating-point operations, seconds to make."""
     made: dict[str, Decision] = {}
     facts: dict[str, Any] = {}
@@ -65,7 +69,7 @@ def contenders(case: Case, seed: int, names: tuple[str, ...]) -> tuple[dict[str,
         "mflop": 1e-6 * sum(counts[name] * size.flops for name, size in ours.sizes.items()),
     }
     makers: dict[str, Callable[[], tuple[Decision, Any]]] = {
-        "converted": lambda: converted(case), "mppi": lambda: mppi(case, seed),
+        "converted": lambda: converted(case, kept), "mppi": lambda: mppi(case, seed),
         "jax": lambda: (jitted(case), "jax"), "nmpc": lambda: nmpc(case, seed),
     }  # fmt: skip
     plan = ours().copy()
@@ -139,7 +143,7 @@ def run(arguments: argparse.Namespace) -> int:
         peers = tuple(name for name in (PEERS if number == 0 else ("jax",)) if name not in arguments.skip)
         for width in arguments.widths:
             case = make_case(random_model(arguments.seed, members=members, width=width, policy_width=width), settings(), arguments.seed)
-            made, facts = contenders(case, arguments.seed, peers)
+            made, facts = contenders(case, arguments.seed, peers, arguments.conversions)
             label = f"width {width}, {members} members"
             times, cpu = race(made, arguments.rounds, label)
             times["flop_limit"] = facts["flop_limit"].pop("ms")

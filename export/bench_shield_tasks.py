@@ -76,7 +76,8 @@ class TaskReference:
 
 def fly_task(task: Any, on_board: Any, seed: int, wind: tuple[float, float], shielded: bool) -> dict[str, Any]:
     """One flight; RMSE over the path [m], ticks by verdict, reasons of those replaced."""
-    from tubepilot.runtime.bench_shield_flight import Link, Scene, Watched
+    from tubepilot.runtime.bench_shield_flight import Watched
+    from tubepilot.runtime.bench_shield_scene import Link, Scene
     from tubepilot.runtime.keep_clear import KeepClear
     from tubepilot.runtime.local_frame import LocalFrame
     from tubepilot.runtime.observer import DisturbanceObserver
@@ -90,7 +91,7 @@ def fly_task(task: Any, on_board: Any, seed: int, wind: tuple[float, float], shi
     from tubepilot.runtime.tick_types import PLAN_SHARE, SEND_SHARE, Guidance, Instant, TickSettings
 
     random = np.random.default_rng(seed)
-    scene = Scene("none", math.inf, 0.0, wind[0], float(random.uniform(0.0, 360.0)), wind[1], 1.0, 1.0, math.inf, KeepClear())
+    scene = Scene("none", math.inf, 0.0, wind[0], float(random.uniform(0.0, 360.0)), wind[1], 1.0, 1.0, math.inf, 0.0, KeepClear())
     link = Link(scene, on_board, seed)
     link.vehicle.reset(task.path.start_m, hovering=True)
     on_board.planner._clock_ns = link

@@ -12,6 +12,7 @@ from tubepilot.train.planner import PlannerModel
 from tubepilot.train.planner_settings import PlannerSettings, StepRule
 
 from .graph import Graph
+from .model_graph import time_major
 from .task_graph import ReturnGraph, task_inputs
 
 Array = npt.NDArray[np.float64]
@@ -39,7 +40,8 @@ def hessian(model: PlannerModel, settings: PlannerSettings) -> Array:
     plans = graph.input("plans", (size, settings.horizon, 4), differentiable=True)
     returned = ReturnGraph(model, columns)
     prepared = returned.prepare(task, size)
-    returns = returned.score(prepared, plans, returned.roll(prepared, plans)).returns
+    flat = graph.tensor("Reshape", plans, shape=[size, size])
+    returns = returned.score(prepared, flat, returned.roll(prepared, time_major(graph, plans))).returns
     graph.output("gradient", graph.gradient(returns, plans, -np.ones((1, size))))
     hover = np.zeros((1, 14))
     hover[0, [6, 13]] = 1.0, GRAVITY_M_S2

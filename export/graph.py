@@ -151,7 +151,7 @@ class Graph:
 
         Args:
             output: Any differentiable tensor.
-            wanted: Differentiable tensors that it depends on.
+            wanted: Differentiable tensors that it depends on; each counts as independent of the others.
             seed: Constant adjoint of the output, of its shape.
 
         Returns:
@@ -161,7 +161,10 @@ class Graph:
             ShapeError: `output` does not depend on one of `wanted` through differentiable operations.
         """
         adjoints: dict[int, Operand] = {output.index: np.asarray(seed, np.float64)}
+        ends = {tensor.index for tensor in wanted}
         for record in reversed(list(self.records)):
+            if any(tensor.index in ends for tensor in record.outputs):
+                continue
             given = [adjoints.get(tensor.index) for tensor in record.outputs]
             vjp = OPERATIONS[record.name].vjp
             if vjp is None or all(adjoint is None for adjoint in given):

@@ -116,13 +116,13 @@ class Step:
     Attributes:
         row: After the step, shape (N, 16).
         hidden: Activated hidden layer of the residual, shape (N, members * width).
-        factor: The step's rotation, once per vector, and ones, shape (N, 52).
-        product: Times vectors and rest, shape (N, 52); `@ SUM_PRODUCTS` is the row.
+        square: Of the entries of the turn, shape (N, 12); `@ FACTOR` is the rotation, once per vector, and ones.
+        product: That times vectors and rest, shape (N, 52); `@ SUM_PRODUCTS` is the row.
     """
 
     row: Tensor
     hidden: Tensor
-    factor: Tensor
+    square: Tensor
     product: Tensor
 
 
@@ -245,18 +245,38 @@ class ModelGraph:
             driven: What the actions add.
             turning: From `turning`.
         """
-        graph = row.graph
-        hidden = graph.tensor("Tanh", row @ self.hidden_from_row + driven.hidden)
-        linear = row @ turning + driven.linear
+        hidden = row.graph.tensor("Tanh", row @ self.hidden_from_row + driven.hidden)
+        return self._turned(hidden, row @ turning + driven.linear)
+
+    def turning_with_action(self, turning: Tensor) -> Tensor:
+        """The matrix (20, 64) from a row and the action beside it to the linear part of a step."""
+        return turning.graph.tensor("Concat", turning, self.linear_from_action, axis=0)
+
+    def step_with(self, row: Tensor, action: Tensor, held: Tensor, turning: Tensor) -> Step:
+        """One step, for actions that are known only now: row and action side by side cost fewer nodes.
+
+        Args:
+            row: Shape (N, 16).
+            action: Shape (N, 4).
+            held: From `held`.
+            turning: From `turning_with_action`.
+        """
+        both = row.graph.tensor("Concat", row, action, axis=1)
+        hidden = row.graph.tensor("Tanh", both @ np.vstack([self.hidden_from_row, self.hidden_from_action]) + held)
+        return self._turned(hidden, both @ turning + self.linear_bias[None])
+
+    def _turned(self, hidden: Tensor, linear: Tensor) -> Step:
+        """The end of a step: the residual's share, and the rotation."""
+        graph = linear.graph
         if self.hidden_bias.size <= DIRECT_WIDTH:
             linear = hidden @ (self.residual_from_hidden @ self.linear_from_residual) + linear
         else:
             linear = (hidden @ self.residual_from_hidden) @ self.linear_from_residual + linear
         turn, moved = graph.apply("Split", linear, axis=1, sizes=[TURN, PRODUCTS])
         turn = graph.tensor("LpNormalization", turn, axis=-1, p=2)
-        factor = (turn * turn) @ FACTOR
-        product = factor * moved
-        return Step(product @ SUM_PRODUCTS, hidden, factor, product)
+        square = turn * turn
+        product = (square @ FACTOR) * moved
+        return Step(product @ SUM_PRODUCTS, hidden, square, product)
 
     def disagreement(self, hidden: Tensor) -> Tensor:
         """Difference of every member's outputs from their mean, shape (rows, members * 6), in output units."""
@@ -276,11 +296,9 @@ def time_major(graph: Graph, plans: Tensor) -> Tensor:
 
 
 def candidate_major(graph: Graph, rows: Tensor, candidates: int) -> Tensor:
-    """Rows (H * N, 4) as one row per candidate (N, H * 4)."""
-    horizon, inputs = rows.shape[0] // candidates, rows.shape[1]
-    cube = graph.tensor("Reshape", rows, shape=[horizon, candidates, inputs])
-    turned = graph.tensor("Transpose", cube, perm=[1, 0, 2])
-    return graph.tensor("Reshape", turned, shape=[candidates, horizon * inputs])
+    """Rows (H * N, 4) as plans (N, H, 4)."""
+    cube = graph.tensor("Reshape", rows, shape=[rows.shape[0] // candidates, candidates, rows.shape[1]])
+    return graph.tensor("Transpose", cube, perm=[1, 0, 2])
 
 
 def split_steps(graph: Graph, rows: Tensor, steps: int) -> list[Tensor]:

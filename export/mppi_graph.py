@@ -13,6 +13,7 @@ from tubepilot.train.sampling_planners import SamplingSettings
 
 from .emit import Port
 from .graph import Graph, Tensor
+from .model_graph import time_major
 from .rollout_graph import Pilot
 from .task_graph import ReturnGraph, TaskInputs, task_inputs
 
@@ -37,12 +38,13 @@ def _policy_plans(
     parts = graph.apply("Split", flat, axis=1, sizes=[4] * horizon)
     dynamics = returned.dynamics
     row, held, turning = dynamics.start(task.state, count), dynamics.held(task.disturbance), dynamics.turning(task.disturbance)
+    turning = dynamics.turning_with_action(turning)
     carried = pilot.start(count)
     actions = []
     for h in range(horizon):
         action, carried = pilot.fly(row, carried, parts[h], h)  # type: ignore[arg-type]
         actions.append(action)
-        row = dynamics.step(row, dynamics.driven(action, held), turning).row
+        row = dynamics.step_with(row, action, held, turning).row
     return graph.tensor("Concat", *actions, axis=1)
 
 
@@ -71,7 +73,7 @@ def mppi_graph(model: PlannerModel, settings: SamplingSettings) -> Graph:
         sampled = graph.tensor("Clip", sampled, low=-1.0, high=1.0)
         flat = graph.tensor("Concat", of_policy, sampled, axis=0)
         plans = graph.tensor("Reshape", flat, shape=[settings.samples, horizon, 4])
-        returns = returned.score(prepared, plans, returned.roll(prepared, plans)).returns
+        returns = returned.score(prepared, flat, returned.roll(prepared, time_major(graph, plans))).returns
         greatest, index = graph.apply("TopK", returns, axis=-1, count=settings.elites)
         weights = graph.tensor("Softmax", greatest * np.float64(settings.temperature), axis=-1)
         elites = graph.tensor("Gather", flat, graph.tensor("Reshape", index, shape=[settings.elites]), axis=0)

@@ -144,6 +144,18 @@ def _transpose_vjp(graph: Graph, record: Record, adjoints: Sequence[Operand]) ->
     return [graph.apply("Transpose", adjoints[0], perm=inverse)[0]]
 
 
+def _gather(inputs: Sequence[Array], attributes: Attributes) -> list[Array]:
+    """Entries along an axis: at the second input, or at the attribute `rows`."""
+    places = np.asarray(attributes["rows"] if "rows" in attributes else inputs[1], np.int64)
+    return [np.take(inputs[0], places, axis=attributes["axis"])]
+
+
+def _gather_vjp(graph: Graph, record: Record, adjoints: Sequence[Operand]) -> list[Operand | None]:
+    """Of rows at fixed places: a product with a constant that puts them back."""
+    back = np.eye(record.inputs[0].shape[0])[:, list(record.attributes["rows"])]
+    return [graph.apply("MatMul", back, adjoints[0])[0]]
+
+
 def _split(inputs: Sequence[Array], attributes: Attributes) -> list[Array]:
     cuts = np.cumsum(attributes["sizes"])
     if cuts[-1] != inputs[0].shape[attributes["axis"]]:
@@ -220,7 +232,7 @@ OPERATIONS: dict[str, Operation] = {
     "TopK": Operation(_top_k, None, lambda a: [_integers([a["count"]])], ("axis",)),
     "Softmax": Operation(_softmax, attributes=("axis",)),
     "Gather": Operation(
-        lambda x, a: [np.take(x[0], np.asarray(x[1], np.int64), axis=a["axis"])], attributes=("axis",)
+        _gather, _gather_vjp, lambda a: [_integers(a["rows"])] if "rows" in a else [], attributes=("axis",)
     ),
 }
 """By ONNX operator name. `Gemm` appears only when `emit` fuses a product and a sum."""

@@ -95,21 +95,28 @@ def references(
     returns, disagreement and plans of all candidates.
     """
 
+    def plans_of(x: Mapping[str, Any]) -> Any:
+        return x["plans"].reshape(settings.horizon, settings.candidates, 4).swapaxes(0, 1)
+
+    def rows_of(plans: Any) -> Any:
+        return plans.swapaxes(0, 1).reshape(-1, 4)
+
     def problem(x: Mapping[str, Any]) -> Problem:
         previous = x.get("previous_action", jnp.zeros((1, 4), x["state"].dtype))
         limits = Constraints(x["obstacles"], x["fence"], x["speed_limit"][0]) if "speed_limit" in x else None
         return Problem(x["state"][0], x["reference"], x["disturbance"][0], previous[0], limits)
 
     def rolled(model: PlannerModel, x: Mapping[str, Any]) -> dict[str, Any]:
-        return {"plans": rollout(model, settings, problem(x), x["previous_plans"], x["noise"], x["reuse"][0])}
+        return {"plans": rows_of(rollout(model, settings, problem(x), x["previous_plans"], x["noise"], x["reuse"][0]))}
 
     def refined(model: PlannerModel, x: Mapping[str, Any]) -> dict[str, Any]:
-        plans, returns = refine(model, settings, jnp.asarray(metric, x["state"].dtype), problem(x), x["plans"])
-        return {"refined": plans, "returns": returns}
+        plans, _ = refine(model, settings, jnp.asarray(metric, x["state"].dtype), problem(x), plans_of(x))
+        return {"refined": rows_of(plans)}
 
     def scored(model: PlannerModel, x: Mapping[str, Any]) -> dict[str, Any]:
-        returns, spread = jax.vmap(lambda plan: plan_return(model, settings, problem(x), plan))(x["plans"])
-        return {"returns": returns, "disagreement": spread, "plan": x["plans"]}
+        plans = plans_of(x)
+        returns, spread = jax.vmap(lambda plan: plan_return(model, settings, problem(x), plan))(plans)
+        return {"returns": returns, "disagreement": spread, "plan": plans}
 
     def policy(model: PlannerModel, x: Mapping[str, Any]) -> dict[str, Any]:
         action = policy_action(model, x["state"][0], x["reference"][0], x["disturbance"][0])
@@ -241,7 +248,7 @@ def check_parity(
 def handed_on(outputs: Mapping[str, Array]) -> dict[str, Array]:
     """What the next graph of a tick takes from the outputs of one: plans and trajectories, under their input's name."""
     renamed = {"refined": "plans"}
-    return {renamed.get(name, name.removesuffix("_after")): array for name, array in outputs.items() if name != "returns"}
+    return {renamed.get(name, name.removesuffix("_after")): array for name, array in outputs.items()}
 
 
 def check_best(returns: Array, best: Array) -> None:

@@ -15,7 +15,8 @@ from tubepilot.train.planner_settings import PlannerSettings
 
 from .graph import Graph, Tensor
 from .model_graph import COLUMNS, SUM_WORLD, TILE_AXES, TILE_VELOCITY, ModelGraph, selection
-from .task_graph import ObservingNetwork, Prepared, ReturnGraph, TaskInputs, Trajectory, task_inputs
+from .observing_network import ObservingNetwork
+from .task_graph import Prepared, ReturnGraph, TaskInputs, Trajectory, task_inputs
 
 
 def rollout_graph(model: PlannerModel, settings: PlannerSettings) -> Graph:
@@ -31,8 +32,7 @@ def rollout_graph(model: PlannerModel, settings: PlannerSettings) -> Graph:
     prepared = returned.prepare(task, candidates)
     mix, kept = _blend(settings, previous, reuse)
     trajectory, actions = _fly(Pilot(model, task, settings), returned.dynamics, prepared, noise, mix, kept)
-    cube = graph.tensor("Reshape", actions, shape=[horizon, candidates, 4])
-    graph.output("plans", graph.tensor("Transpose", cube, perm=[1, 0, 2]))
+    graph.output("plans", actions)
     for carried in (prepared, trajectory):
         for field in fields(carried):
             graph.output(field.name, getattr(carried, field.name))
@@ -85,7 +85,7 @@ class Pilot:
         self.one = np.concatenate([np.zeros(9), np.ones(3)])[None]
         self.half = np.vstack([0.5 * dt_s * SUM_WORLD, np.zeros((3, 3))])
         self.full = np.vstack([dt_s * SUM_WORLD, np.eye(3)])
-        self.from_products = np.vstack([policy.from_velocity, np.zeros((3, policy.bias.size))])
+        self.first_layer = np.vstack([policy.from_row, policy.from_spinning, np.zeros((3, policy.bias.size)), policy.from_position])
         place = task.state @ selection(14, [0, 1, 2])
         self.first_error = place + np.eye(1, horizon + 1) @ (task.reference @ -selection(9, [0, 1, 2]))
 
@@ -120,8 +120,8 @@ class Pilot:
         """The policy's actions before noise, in [-1, 1], shape (rows, 4)."""
         graph, policy = self.graph, self.policy
         clipped = graph.tensor("Clip", error, low=-policy.clip_m, high=policy.clip_m)
-        hidden = products @ self.from_products + (row @ policy.from_row + self.given[h])
-        return graph.tensor("Tanh", policy.after_first(clipped @ policy.from_position + hidden))
+        seen = graph.tensor("Concat", row, products, clipped, axis=1)
+        return graph.tensor("Tanh", policy.after_first(seen @ self.first_layer + self.given[h]))
 
 
 def _fly(
@@ -134,20 +134,20 @@ def _fly(
     noise = graph.tensor("Reshape", noise, shape=[2 * candidates, horizon * 4])
     perturbations = graph.apply("Split", noise, axis=1, sizes=[4] * horizon)
     row = graph.tensor("Concat", prepared.start, prepared.start, axis=0)
+    turning = dynamics.turning_with_action(prepared.turning)
     carried = pilot.start(2 * candidates)
     steps, actions = [], []
     for h in range(horizon):
         fresh, carried = pilot.fly(row, carried, perturbations[h], h)  # type: ignore[arg-type]
         actions.append(mix @ fresh + kept[h])
-        steps.append(dynamics.step(row, dynamics.driven(actions[-1], prepared.held), prepared.turning))
+        steps.append(dynamics.step_with(row, actions[-1], prepared.held, turning))
         row = steps[-1].row
+
+    ours = [2 * candidates * h + candidates + n for h in range(horizon) for n in range(candidates)]
 
     def of_candidates(parts: list[Tensor]) -> Tensor:
         """The candidates' half of all steps, shape (H * N, k)."""
-        width = parts[0].shape[1]
-        cube = graph.tensor("Reshape", graph.tensor("Concat", *parts, axis=0), shape=[horizon, 2, candidates * width])
-        half = graph.apply("Split", cube, axis=1, sizes=[1, 1])[1]
-        return graph.tensor("Reshape", half, shape=[horizon * candidates, width])
+        return graph.tensor("Gather", graph.tensor("Concat", *parts, axis=0), axis=0, rows=ours)
 
-    names = ("hidden", "factor", "product")
+    names = ("hidden", "square", "product")
     return Trajectory(*(of_candidates([getattr(s, name) for s in steps]) for name in names)), of_candidates(actions)

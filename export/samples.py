@@ -109,7 +109,7 @@ def _draw(settings: PlannerSettings, spread: Spread, count: int, rng: np.random.
         "disturbance": uniform(spread.disturbance_m_s2, 1, 3),
         "previous_action": uniform(spread.action, 1, 4),
         "previous_plans": uniform(spread.action, *plan_shape),
-        "plans": uniform(spread.action, *plan_shape),
+        "plans": uniform(spread.action, settings.horizon * settings.candidates, 4),
         "noise": 0.5 * uniform(spread.action, *plan_shape),
         "reuse": reuse,
     }

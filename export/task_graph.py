@@ -1,8 +1,7 @@
-"""Observation, networks and return of `train.task` and `train.planner` in the graph builder.
+"""Return of `train.planner` in the graph builder, from the rows of all steps of all candidates at once (`Trajectory`), so that it
+costs the same few nodes for any horizon. `slope_graph` writes its gradient.
 
-The observation is never formed: its entries are linear in the row that a step carries, in `world_velocity` and in the
-position error, so its divisors fold into the first layer of the network that reads it. The return is formed from the
-rows of all steps of all candidates at once (`Trajectory`), so that it costs the same few nodes for any horizon.
+Rows are time-major throughout: row h * N + n is step h of candidate n.
 """
 
 from __future__ import annotations
@@ -16,31 +15,32 @@ from tubepilot.firmware_bridge.errors import CheckpointError
 from tubepilot.firmware_bridge.types import GRAVITY_M_S2
 from tubepilot.train.planner import PlannerModel, weighted
 from tubepilot.train.planner_settings import PlannerSettings
-from tubepilot.train.task import Network, ObservationScale
 
 from .constraint_graph import ConstraintInputs, violation_cost
 from .gather_matrices import FACTORS, Gather
 from .graph import Graph, Tensor
 from .model_graph import (
+    ACTIONS,
     COLUMNS,
     LINEAR,
     PRODUCTS,
     RATES,
     SUM_PRODUCTS,
     SUM_WORLD,
-    THRUST,
+    TILE_AXES,
+    TILE_VELOCITY,
+    TURN,
     ModelGraph,
     selection,
     split_steps,
-    time_major,
-    world_velocity,
 )
+from .observing_network import HEADING, UP, Layers, ObservingNetwork
 
 Matrix = npt.NDArray[np.float64]
 STATE_COSTS = 12
 """Residuals of the state: position 3, velocity 3, tilt 2, heading 1, rates 3."""
-UP, HEADING = (5, 8, 11), 6
-"""Columns of a row: third column of R(q), and the first entry of its second row."""
+ROWS_BY_MATRIX = 128
+"""Up to this many rows, sums over time are one product with a square matrix; beyond, a product of reshaped rows costs less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +55,20 @@ class TaskInputs:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What a tick's inputs contribute to every rollout and score, formed once per tick.
+    """What a tick's inputs contribute to every rollout, score and gradient, formed once per tick.
 
     Attributes:
         start: First row of the model for every candidate, shape (N, 16).
         turning: Matrix from a row to the linear part of a step, shape (16, 64).
         turning_back: Matrix from the adjoint of a step's products to that of its row, shape (88, 16).
         held: Share of the disturbance in the residual's hidden layer, shape (1, members * width).
-        place: Position, and half a step at the first velocity, once per candidate, shape (1, 3 N) [m].
+        place: Position, and half a step at the first velocity [m], shape (1, 3).
         path: Share of reference and disturbance in the residuals of the state, shape (H * N, 12).
         effort: Share of reference and previous action in the residuals of a plan, shape (1, 8 H).
-        goal: Minus the last position of the reference [m], shape (1, 3).
+        goal: `place` minus the last position of the reference [m], shape (1, 3).
         ahead: Share of last reference and disturbance in the first layer of the value network, shape (1, width).
+        pull_row, pull_velocity, pull_position: Share of `path` in the gradient of J, shapes (H * N, 16), (H * N, 3), (H * N, 3).
+        lean: Share of `effort` in the gradient of J, shape (H * N, 4).
     """
 
     start: Tensor
@@ -78,6 +80,10 @@ class Prepared:
     effort: Tensor
     goal: Tensor
     ahead: Tensor
+    pull_row: Tensor
+    pull_velocity: Tensor
+    pull_position: Tensor
+    lean: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +92,11 @@ class Trajectory:
 
     Attributes:
         hidden: Activated hidden layer in the steps, shape (H * N, members * width).
-        factor, product: Of the steps, each of shape (H * N, 52); see `model_graph`.
+        square, product: Of the steps, shapes (H * N, 12) and (H * N, 52); see `model_graph`.
     """
 
     hidden: Tensor
-    factor: Tensor
+    square: Tensor
     product: Tensor
 
     @property
@@ -99,49 +105,21 @@ class Trajectory:
         return self.product @ SUM_PRODUCTS
 
 
-class ObservingNetwork:
-    """A network whose first layer reads rows of the model instead of observations."""
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Trajectories as the cost sees them; all (H * N, k).
 
-    def __init__(self, network: Network, scale: ObservationScale) -> None:
-        """Fold the divisors of the observation into the first layer."""
-        self.layers = Network(*(np.asarray(a, np.float64) for a in network))
-        divisor = np.asarray(scale.divisor, np.float64)
-        self.clip_m = float(scale.position_clip_m)
-        first = self.layers.w1 / divisor[:, None]
-        width = first.shape[1]
-        self.from_position = first[0:3]
-        self.from_velocity = SUM_WORLD @ first[3:6]
-        self.from_row = np.zeros((COLUMNS, width))
-        self.from_row[[*UP, HEADING]] = first[6:10]
-        self.from_row[RATES] = first[10:13]
-        self.from_row[THRUST] = first[13]
-        self.from_reference = np.vstack([np.zeros((3, width)), -first[3:6], first[14:17]])
-        self.from_disturbance = first[17:20]
-        self.bias = self.layers.b1 - GRAVITY_M_S2 * first[13]
+    Attributes:
+        rows: After the steps, k = 16.
+        axes, tiled: World axes, and velocity once per axis, both in the body, k = 9.
+        velocity, position: In the world, k = 3 [m/s, m].
+    """
 
-    def given(self, reference: Tensor, disturbance: Tensor) -> Tensor:
-        """The first layer's share of the rows of a reference (n, 9) and of the disturbance (1, 3), shape (n, width)."""
-        return reference @ self.from_reference + (disturbance @ self.from_disturbance + self.bias[None])
-
-    def __call__(self, rows: Tensor, velocity: Tensor, error: Tensor, given: Tensor) -> Tensor:
-        """Output of the network (n, outputs).
-
-        Args:
-            rows: Of the model, shape (n, 16).
-            velocity: `world_velocity` of them, shape (n, 9).
-            error: Position minus the reference's [m], shape (n, 3), not clipped.
-            given: From `given`, one row for all or one each.
-        """
-        graph = rows.graph
-        clipped = graph.tensor("Clip", error, low=-self.clip_m, high=self.clip_m)
-        hidden = velocity @ self.from_velocity + (rows @ self.from_row + given)
-        return self.after_first(clipped @ self.from_position + hidden)
-
-    def after_first(self, hidden: Tensor) -> Tensor:
-        """Output of the network (n, outputs) from its first layer before the tanh (n, width)."""
-        hidden = hidden.graph.tensor("Tanh", hidden)
-        hidden = hidden.graph.tensor("Tanh", hidden @ self.layers.w2 + self.layers.b2[None])
-        return hidden @ self.layers.w3 + self.layers.b3[None]
+    rows: Tensor
+    axes: Tensor
+    tiled: Tensor
+    velocity: Tensor
+    position: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,11 +128,6 @@ class Scores:
 
     returns: Tensor
     disagreement: Tensor
-
-
-def negative_position(reference: Tensor) -> Tensor:
-    """Minus the positions of the rows of a reference (n, 9), shape (n, 3)."""
-    return reference @ -selection(9, [0, 1, 2])
 
 
 class ReturnGraph:
@@ -196,9 +169,10 @@ class ReturnGraph:
     def _fold_action_costs(self, cost: object, centre: Matrix, half: Matrix) -> None:
         """Residuals of a whole plan (H * 4): effort beyond hover, and change from step to step."""
         horizon = self.settings.horizon
-        effort, smooth = np.sqrt(cost.action), np.sqrt(cost.smooth)  # type: ignore[attr-defined]
-        change = np.kron(np.eye(horizon) - np.eye(horizon, k=1), np.diag(smooth))
-        self.from_plan = np.hstack([np.kron(np.eye(horizon), np.diag(effort)), change])
+        self.effort = effort = np.sqrt(cost.action)  # type: ignore[attr-defined]
+        self.smooth = smooth = np.sqrt(cost.smooth)  # type: ignore[attr-defined]
+        self.change = np.eye(horizon) - np.eye(horizon, k=1)
+        self.from_plan = np.hstack([np.kron(np.eye(horizon), np.diag(effort)), np.kron(self.change, np.diag(smooth))])
         self.from_magnitude = np.hstack(
             [np.kron(np.eye(horizon), np.array([[0.0, 0.0, 0.0, -effort[3] / half[3]]])), np.zeros((horizon, horizon * 4))]
         )
@@ -210,55 +184,76 @@ class ReturnGraph:
         horizon, dt_s = self.settings.horizon, self.settings.dt_plan_s
         first = np.zeros((14, 3))
         first[0:3], first[3:6] = np.eye(3), 0.5 * dt_s * np.eye(3)
+        place = task.state @ first
         path, effort = self._given(task, candidates)
         last = np.eye(horizon + 1)[horizon:] @ task.reference
+        pulls = (path @ (-2.0 * dt_s * part.T) for part in (self.from_row, self.from_velocity, self.from_position))
+        lean = effort.graph.tensor("Reshape", effort @ (-2.0 * dt_s * self.from_plan.T), shape=[horizon, ACTIONS])
         return Prepared(
             self.dynamics.start(task.state, candidates),
             self.dynamics.turning(task.disturbance),
             self.gather.turning_back(task.disturbance),
             self.dynamics.held(task.disturbance),
-            task.state @ np.tile(first, (1, candidates)),
+            place,
             path,
             effort,
-            negative_position(last),
+            last @ -selection(9, [0, 1, 2]) + place,
             self.value.given(last, task.disturbance),
+            *pulls,
+            np.kron(np.eye(horizon), np.ones((candidates, 1))) @ lean,
         )
 
     def prepared_shapes(self, candidates: int) -> dict[str, tuple[int, int]]:
         """Shapes of the fields of `Prepared`."""
         horizon, width = self.settings.horizon, self.value.bias.size
+        rows = horizon * candidates
         return {
             "start": (candidates, COLUMNS), "turning": (COLUMNS, LINEAR), "turning_back": (FACTORS, COLUMNS),
-            "held": (1, self.dynamics.hidden_bias.size),
-            "place": (1, 3 * candidates), "path": (horizon * candidates, STATE_COSTS),
-            "effort": (1, 8 * horizon), "goal": (1, 3), "ahead": (1, width),
+            "held": (1, self.dynamics.hidden_bias.size), "place": (1, 3), "path": (rows, STATE_COSTS), "effort": (1, 8 * horizon),
+            "goal": (1, 3), "ahead": (1, width), "pull_row": (rows, COLUMNS), "pull_velocity": (rows, 3),
+            "pull_position": (rows, 3), "lean": (rows, ACTIONS),
         }  # fmt: skip
 
     def trajectory_shapes(self, candidates: int) -> dict[str, tuple[int, int]]:
         """Shapes of the fields of `Trajectory`."""
         rows = self.settings.horizon * candidates
         hidden = self.dynamics.hidden_bias.size
-        return {"hidden": (rows, hidden), "factor": (rows, PRODUCTS), "product": (rows, PRODUCTS)}
+        return {"hidden": (rows, hidden), "square": (rows, TURN), "product": (rows, PRODUCTS)}
 
-    def roll(self, prepared: Prepared, plans: Tensor) -> Trajectory:
-        """Trajectories of plans (N, H, 4)."""
-        graph = plans.graph
-        horizon = plans.shape[1]
-        driven = self.dynamics.driven(time_major(graph, plans), prepared.held)
+    def roll(self, prepared: Prepared, actions: Tensor) -> Trajectory:
+        """Trajectories of plans (H * N, 4)."""
+        graph, horizon = actions.graph, self.settings.horizon
+        driven = self.dynamics.driven(actions, prepared.held)
         hidden, linear = (split_steps(graph, part, horizon) for part in (driven.hidden, driven.linear))
         row, steps = prepared.start, []
         for h in range(horizon):
             steps.append(self.dynamics.step(row, type(driven)(hidden[h], linear[h]), prepared.turning))
             row = steps[-1].row
-        names = ("hidden", "factor", "product")
+        names = ("hidden", "square", "product")
         return Trajectory(*(graph.tensor("Concat", *(getattr(s, name) for s in steps), axis=0) for name in names))
 
-    def positions(self, place: Tensor, velocity: Tensor) -> Tensor:
+    def see(self, prepared: Prepared, trajectory: Trajectory) -> Seen:
+        """Velocities and positions in the world."""
+        rows = trajectory.rows
+        axes, tiled = rows @ TILE_AXES, rows @ TILE_VELOCITY
+        velocity = (axes * tiled) @ SUM_WORLD
+        return Seen(rows, axes, tiled, velocity, self._positions(prepared.place, velocity))
+
+    @property
+    def trapezoid(self) -> Matrix:
+        """Positions after the steps from the velocities after them, without `place`, shape (H, H) [s]."""
+        horizon = self.settings.horizon
+        return self.settings.dt_plan_s * (np.tril(np.ones((horizon, horizon))) - 0.5 * np.eye(horizon))
+
+    def _positions(self, place: Tensor, velocity: Tensor) -> Tensor:
         """Positions after the steps (H * N, 3) by the trapezoid of world velocities (H * N, 3)."""
-        graph, horizon, dt_s = velocity.graph, self.settings.horizon, self.settings.dt_plan_s
-        steps = graph.tensor("Reshape", velocity, shape=[horizon, place.shape[1]])
-        sums = dt_s * (np.tril(np.ones((horizon, horizon))) - 0.5 * np.eye(horizon))
-        return graph.tensor("Reshape", sums @ steps + place, shape=list(velocity.shape))
+        graph, horizon, rows = velocity.graph, self.settings.horizon, velocity.shape[0]
+        candidates = rows // horizon
+        if rows <= ROWS_BY_MATRIX:
+            return by_candidate(self.trapezoid, candidates) @ velocity + place
+        steps = graph.tensor("Reshape", velocity, shape=[horizon, 3 * candidates])
+        places = place @ np.tile(np.eye(3), (1, candidates))
+        return graph.tensor("Reshape", self.trapezoid @ steps + places, shape=[rows, 3])
 
     def _given(self, task: TaskInputs, candidates: int) -> tuple[Tensor, Tensor]:
         """Share of reference, disturbance and previous action in the residuals: of the state (H * N, 12), of a plan
@@ -276,39 +271,51 @@ class ReturnGraph:
     def score(
         self, prepared: Prepared, plans: Tensor, trajectory: Trajectory, constraints: ConstraintInputs | None = None
     ) -> Scores:
-        """Nodes of J for plans (N, H, 4) along their trajectories."""
+        """Nodes of J for plans (N, H * 4) along their trajectories."""
         graph, settings = plans.graph, self.settings
-        candidates, horizon, _ = plans.shape
-        rows = trajectory.rows
-        spinning = world_velocity(rows)
-        velocity = spinning @ SUM_WORLD
-        position = self.positions(prepared.place, velocity)
-
-        residual = rows @ self.from_row + prepared.path
-        residual = velocity @ self.from_velocity + residual
-        residual = position @ self.from_position + residual
+        candidates, horizon = plans.shape[0], settings.horizon
+        seen = self.see(prepared, trajectory)
+        residual = seen.rows @ self.from_row + prepared.path
+        residual = seen.velocity @ self.from_velocity + residual
+        residual = seen.position @ self.from_position + residual
         cost = (residual * residual) @ np.full((STATE_COSTS, 1), -settings.dt_plan_s)
         if constraints is not None:
-            cost = violation_cost(constraints, settings, position, velocity) + cost
+            cost = violation_cost(constraints, settings, seen.position, seen.velocity) + cost
         members = self.dynamics.disagreement(trajectory.hidden)
         spread = (members * members) @ np.full((members.shape[1], 1), 1.0 / members.shape[1])
-        if self.disagreement > 0 and self.dynamics.members > 1:
+        if self.penalised:
             cost = spread * np.float64(-settings.dt_plan_s * self.disagreement) + cost
 
-        effort = graph.tensor("Reshape", plans, shape=[candidates, horizon * 4]) @ self.from_plan + prepared.effort
+        effort = plans @ self.from_plan + prepared.effort
         effort = (effort * effort) @ np.full((horizon * 8, 1), -settings.dt_plan_s)
-        row, spin, place = (last_step(part, horizon) for part in (rows, spinning, position))
-        value = self.value(row, spin, place + prepared.goal, prepared.ahead)
+        value = self.value.output(self.terminal(prepared, seen).second)
         alone = graph.tensor("Reshape", effort - value, shape=[1, candidates])
         return Scores(sum_steps(cost, horizon, 1.0) + alone, sum_steps(spread, horizon, 1.0 / horizon))
+
+    @property
+    def penalised(self) -> bool:
+        """Whether the disagreement takes part in J."""
+        return self.disagreement > 0 and self.dynamics.members > 1
+
+    def terminal(self, prepared: Prepared, seen: Seen) -> Layers:
+        """The value network after the last step."""
+        horizon, rows = self.settings.horizon, seen.rows.shape[0]
+        if rows <= ROWS_BY_MATRIX:
+            error = by_candidate(self.trapezoid[-1:], rows // horizon) @ seen.velocity + prepared.goal
+        else:
+            error = last_step(seen.position, horizon) + (prepared.goal - prepared.place)
+        return self.value.layers(last_step(seen.rows, horizon), last_step(seen.velocity, horizon), error, prepared.ahead)
+
+
+def by_candidate(matrix: Matrix, candidates: int) -> Matrix:
+    """A matrix over the steps as one over time-major rows, each candidate by itself."""
+    return np.kron(matrix, np.eye(candidates))
 
 
 def last_step(rows: Tensor, horizon: int) -> Tensor:
     """The last N of rows (H * N, k)."""
-    if horizon == 1:
-        return rows
     count = rows.shape[0] // horizon
-    return rows.graph.apply("Split", rows, axis=0, sizes=[rows.shape[0] - count, count])[1]  # type: ignore[return-value]
+    return rows.graph.tensor("Gather", rows, axis=0, rows=range(rows.shape[0] - count, rows.shape[0]))
 
 
 def sum_steps(rows: Tensor, horizon: int, weight: float) -> Tensor:

@@ -23,7 +23,6 @@ from .frames import Four, Three, turned
 from .mavlink import RATE_LIMIT_RAD_S
 from .msp import FROM_FC, MspFrame, MspParser, encode
 from .pose import Pose, PoseReceiver
-from .serial_wait import wait_readable
 from .thrust import ThrustMap
 from .timesync import TimesyncStatistics
 from .transport import make_transport
@@ -116,7 +115,7 @@ class BetaflightVehicle(Vehicle):
             self._transport.write(encode(function))
             again_s = time.monotonic() + 0.1
             while time.monotonic() < again_s:
-                wait_readable(self._transport.fileno(), 0.01)
+                self._transport.wait(0.01)
                 self._take_in()
                 if function in self._answers:
                     return self._answers[function]
@@ -243,7 +242,7 @@ class BetaflightVehicle(Vehicle):
 
     def wait_until(self, deadline_ns: int) -> None:
         while (left_ns := deadline_ns - clock_ns()) > 0:
-            wait_readable(self._transport.fileno(), left_ns * 1e-9)
+            self._transport.wait(left_ns * 1e-9)
             if clock_ns() < deadline_ns:
                 self.poll()
 

@@ -26,6 +26,7 @@ from .sim_line import LinkFaults
 from .sim_mavlink import MavlinkFirmware
 from .sim_px4 import SimulatedPx4
 from .simulator import SimulatedQuadrotor
+from .simulator_airframes import AIRFRAMES
 from .simulator_wind import GustyWind, wind_vector
 
 REAL_TIME_FLOOR = 0.995
@@ -41,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `tubepilot sim-fc`."""
     parser.add_argument("--link", type=Path, required=True, help="path of the symbolic link to the serial device")
     parser.add_argument("--firmware", choices=tuple(FIRMWARES), default="px4", help="which one it behaves like")
+    parser.add_argument("--airframe", choices=tuple(AIRFRAMES), default="crazyflie", help="which vehicle")
     parser.add_argument("--pose", type=Path, default=None, help="socket to which positions go, as of motion capture (betaflight)")
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter, e.g. GUID_OPTIONS=0; may be given again"
@@ -86,7 +88,7 @@ def firmware_from(arguments: argparse.Namespace) -> SimulatedFirmware:
     if arguments.duration_s is not None and not arguments.duration_s > 0.0:
         raise InputError(f"--duration-s is {arguments.duration_s!r}; it must be above 0 s")
     mean = wind_vector(arguments.wind_m_s, arguments.wind_from_deg)
-    vehicle = SimulatedQuadrotor(GustyWind(mean, arguments.gust_m_s, arguments.seed))
+    vehicle = SimulatedQuadrotor(GustyWind(mean, arguments.gust_m_s, arguments.seed), airframe=AIRFRAMES[arguments.airframe])
     vehicle.reset(np.array([*arguments.position_m, 0.0]), math.radians(arguments.yaw_deg))
     boot_offset_ns = int(np.random.default_rng(arguments.seed).integers(5 * 10**9, 500 * 10**9))
     settings = FirmwareSettings(

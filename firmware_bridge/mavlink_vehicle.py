@@ -17,7 +17,6 @@ from .frames import swap_body
 from .mavlink import Frame, Parser, encode, rates_and_thrust
 from .mavlink_intake import SequenceCounts, Texts
 from .mavlink_silence import why_silent
-from .serial_wait import wait_readable
 from .signing import Signer, read_key
 from .state import Refusal, StateMerger
 from .thrust import ThrustMap
@@ -128,7 +127,7 @@ class MavlinkVehicle(Vehicle):
         raise LinkError(why_silent(self._uri, self._parser.counts, heard, self._other_autopilot, self.autopilot, timeout_s))
 
     def _wait(self, seconds: float) -> None:
-        wait_readable(self._transport.fileno(), seconds)
+        self._transport.wait(seconds)
 
     def wait_until(self, deadline_ns: int) -> None:
         while (left_ns := deadline_ns - clock_ns()) > 0:

@@ -1,6 +1,6 @@
 """The simulated quadrotor: rotorpy's multirotor physics behind the rate loop of a flight controller.
 
-Physics are rotorpy's own (`Multirotor._s_dot_fn` with its `crazyflie_params`: motor lag, rotor drag, induced
+Physics are rotorpy's own (`Multirotor._s_dot_fn` with the parameters of an `Airframe`: motor lag, rotor drag, induced
 inflow, wind), which no one of this project wrote; gravity is rotorpy's 9.81 m/s^2. What is ours: the explicit
 midpoint steps that replace `solve_ivp` (an order cheaper; the tests bound the difference), the rate loop, and
 when ground contact ends (rotorpy holds a vehicle down until one step lifts it by 1 mm, which depends on the step).
@@ -15,11 +15,11 @@ import math
 from dataclasses import dataclass, fields
 
 import numpy as np
-from rotorpy.vehicles.crazyflie_params import quad_params as crazyflie_params
 from rotorpy.vehicles.multirotor import Multirotor
 
 from .errors import InputError
-from .rate_loop import CRAZYFLIE_GAINS, RateLoop
+from .rate_loop import RateLoop
+from .simulator_airframes import CRAZYFLIE, Airframe
 from .simulator_wind import GustyWind
 from .types import Vector
 
@@ -76,16 +76,19 @@ class SimulatedQuadrotor:
         wind: The wind; still air if None.
         substep_s: Longest physics step [s].
         factors: Deviations from the nominal vehicle; the attribute of that name changes them in flight.
+        airframe: Which vehicle.
     """
 
     def __init__(
-        self, wind: GustyWind | None = None, substep_s: float = SUBSTEP_S, factors: Factors | None = None
-    ) -> None:
+        self, wind: GustyWind | None = None, substep_s: float = SUBSTEP_S, factors: Factors | None = None,
+        airframe: Airframe = CRAZYFLIE,
+    ) -> None:  # fmt: skip
         if not 1e-4 <= substep_s <= 0.01:
             raise InputError(f"the physics step must be 0.0001 to 0.01 s, got {substep_s!r}")
         self.wind = GustyWind(np.zeros(3)) if wind is None else wind
-        self.parameters = crazyflie_params
-        self._physics = Multirotor(crazyflie_params, aero=True, enable_ground=False)
+        self.airframe = airframe
+        self.parameters = airframe.parameters
+        self._physics = Multirotor(airframe.parameters, aero=True, enable_ground=False)
         self._substep_s = substep_s
         self.mass_kg = float(self._physics.mass)
         self.gravity_m_s2 = float(self._physics.g)
@@ -93,7 +96,7 @@ class SimulatedQuadrotor:
         self._thrust_coefficient = float(self._physics.k_eta)
         self.force_max_n = 4.0 * self._thrust_coefficient * self.rotor_max_rad_s**2
         self._loop = RateLoop(
-            CRAZYFLIE_GAINS,
+            airframe.gains,
             self._physics.inertia,
             self._physics.TM_to_f,
             self.force_max_n / 4.0,

@@ -12,6 +12,7 @@ import time
 from abc import ABC, abstractmethod
 
 from .errors import LinkError
+from .serial_wait import wait_readable
 from .uri import VehicleUri
 
 READ_SIZE = 65536
@@ -116,6 +117,10 @@ class Transport(ABC):
             if len(data) < READ_SIZE and not self.datagrams:
                 break
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def wait(self, seconds: float) -> None:
+        """Until bytes are there or the time is over [s]; a plain sleep while the carrier is away."""
+        wait_readable(self._fd, seconds)
 
     def _receive(self) -> bytes:
         return os.read(self._fd, READ_SIZE)

@@ -27,6 +27,7 @@ from tubepilot.firmware_bridge.types import GRAVITY_M_S2, Vector
 from tubepilot.firmware_bridge.vehicle import Vehicle, open_vehicle
 
 from . import realtime
+from .bench_floor import floor_us
 from .local_frame import LocalFrame
 from .observer import DisturbanceObserver
 from .on_board import STATE_AGE_S, OnBoard, load_on_board
@@ -42,7 +43,8 @@ from .tick_types import PLAN_SHARE, SEND_SHARE, WAIT_SHARE, Guidance, Instant, T
 
 PERCENTILES = {"p50": 50.0, "p99": 99.0, "p999": 99.9, "max": 100.0}
 ENGAGE_EVERY = 40
-"""Ticks after which the shield is engaged anew: before it would give the vehicle on the ground up."""
+"""Ticks after which the shield is engaged anew: before it would give the vehicle on the ground up. If it gives up all the same, that
+tick counts as missed and the next one engages it."""
 SETTLE_TICKS = 100
 MEMORY_FROM_S = 10.0
 """Resident memory counts from here, or from half of a shorter run: buffers of bounded length are full by then."""
@@ -67,6 +69,7 @@ class LoopTimes:
     missed: npt.NDArray[np.bool_]
     skipped: int
     growth_kb: int
+    growth_blocks: int
 
     def figures(self) -> dict[str, object]:
         """For JSON."""
@@ -78,6 +81,7 @@ class LoopTimes:
         return {
             **result, "ticks": len(self.missed), "missed": int(self.missed.sum()) + self.skipped, "missed_share": share,
             "steps_mean": float(self.steps.mean()), "memory_growth_kb": self.growth_kb,
+            "allocated_blocks_growth": self.growth_blocks,
         }  # fmt: skip
 
 
@@ -183,23 +187,28 @@ def _ticks(tick: Tick, vehicle: Vehicle, on_board: OnBoard, hz: float, seconds: 
         round(1e9 / hz), sleep=sleep, warm=warming(on_board.planner, vehicle) if pre_warm else None,
         warm_ns=pre_warm_ns(on_board.planner, 1.0 / hz),
     )  # fmt: skip
-    skipped, before_kb = 0, 0
+    skipped, before_kb, before_blocks, gave_up = 0, 0, 0, False
     memory_from = SETTLE_TICKS + round(min(MEMORY_FROM_S * hz, 0.5 * (count - SETTLE_TICKS)))
     for number in tqdm(range(count), desc=f"{hz:g} Hz", unit="tick", leave=False, mininterval=1.0):
         nominal_ns, late_ns, lost = ticker.wait()
-        if number % ENGAGE_EVERY == 0:
+        if number % ENGAGE_EVERY == 0 or gave_up:
             tick.engaged = False
         outcome = tick.run(Instant(nominal_ns, late_ns, lost), Guidance(Phase.TRACK, path, 0.0, 0.0, shielded=True))
+        gave_up = outcome.give_up
         if number == memory_from:
-            before_kb = _resident_kb()
+            before_kb, before_blocks = _resident_kb(), sys.getallocatedblocks()
         if number >= SETTLE_TICKS:
             skipped += lost
         sent_us = 1e-3 * late_ns + outcome.tick_us
         times[number] = 1e-3 * late_ns, outcome.solve_us, outcome.tick_us, sent_us, outcome.steps
         missed[number] = sent_us > 1e6 * tick.settings.send_by_s or outcome.sent is None
     times, missed = times[SETTLE_TICKS:], missed[SETTLE_TICKS:]
-    growth_kb = _resident_kb() - before_kb
-    return LoopTimes(times[:, 0], times[:, 1], times[:, 2], times[:, 3], times[:, 4], missed, skipped, growth_kb)
+    growth_kb, growth_blocks = _resident_kb() - before_kb, sys.getallocatedblocks() - before_blocks
+    return LoopTimes(times[:, 0], times[:, 1], times[:, 2], times[:, 3], times[:, 4], missed, skipped, growth_kb, growth_blocks)
+
+
+def _row(values: Vector) -> str:
+    return ", ".join(f"{value:.0f}" for value in values)
 
 
 def _resident_kb() -> int:
@@ -233,17 +242,21 @@ def run_rates(
         for label in loads:
             load = other if label == "loaded" else None
             with tempfile.TemporaryDirectory() as folder, busy(load), simulator(Path(folder), other) as link:
+                floor = dict(zip(("late_us", "work_us"), floor_us(hz, seconds), strict=True))
                 times = run_loop(on_board, link, hz, seconds, Path(folder) / "log.mcap", pre_warm)
             figures = times.figures()
             usual = float(np.median(alone_us))
             figures["p999_over_back_to_back"] = float(np.percentile(times.solve_us, 99.9)) / usual
+            figures["floor"] = {name: {k: float(np.percentile(us, v)) for k, v in PERCENTILES.items()} for name, us in floor.items()}
             entry[label] = figures
             print(
                 f"{hz:5g} Hz {label:<7}{np.median(times.tick_us):9.0f}{np.percentile(times.tick_us, 99.9):9.0f}"
                 f"{np.median(times.solve_us):9.0f}{np.percentile(times.solve_us, 99.9):9.0f}{usual:9.0f}"
                 f"{figures['p999_over_back_to_back']:7.2f}{times.steps.mean():7.2f}{100 * float(str(figures['missed_share'])):7.3f}%"
-                f"{times.growth_kb:6d} kB"
+                f"{times.growth_kb:6d} kB {times.growth_blocks:+d} blocks"
             )
+            late, work = (np.percentile(floor[name], (50.0, 99.0, 99.9, 100.0)) for name in ("late_us", "work_us"))
+            print(f"{'':9}bare loop beside it, p50, p99, p99.9, max: awake {_row(late)} late; the same arithmetic {_row(work)}")
         result[f"{hz:g}"] = entry
     realtime.leave()
     return {"load_average": os.getloadavg()[0], "rights": rights.text(), "pre_warm": pre_warm, "hz": result}

@@ -2,10 +2,10 @@
 
 Every flight has its own fence, floor, obstacles, wind, gusts, payload, delays, missed ticks and errors; every third one something
 that breaks an assumption of the certificate. Counted: flights that leave the fence, or touch floor or obstacle, although every
-assumption held (must be 0), and of the flights in which one was broken, how many did so before the certificate was declared void
-(must be 1 % at most). What was broken is measured from the simulator's states, not taken from what was meant. Rows are kept in
-FILE.rows as they come: the same command goes on where it was stopped, and `--part 1/2` and `--part 2/2` share the work of two
-processes. The picture lies beside the JSON file. Exit status: 0 both hold, 1 one does not or not all flights are flown yet.
+assumption held, and alarms of the shield's watch in them (both must be 0); and of the flights in which one was broken, how many
+did so before the certificate was declared void (must be 1 % at most). What was broken is measured from the simulator's states.
+Rows are kept in FILE.rows as they come: the same command goes on where it was stopped, and `--part 1/2` and `--part 2/2` share the
+work of two processes. The picture lies beside the JSON file. Exit status: 0 both hold, 1 one does not or not all flights are flown yet.
 """
 
 from __future__ import annotations
@@ -126,6 +126,7 @@ def counts(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "flights": len(rows),
         "held": {
             "flights": len(held), "breaches": breaches, "void": sum(r["void_s"] is not None for r in held),
+            "alarms": sum(r["alarms"] for r in held), "seconds": sum(r["duration_s"] for r in held),
             "closest_m": min((r["closest_m"] for r in held), default=None),
         },
         "broken": {
@@ -147,7 +148,7 @@ def counts(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "breach_seeds": [r["seed"] for r in held if r["breach_s"] is not None],
         "verdicts": dict(verdicts),
         "largest_speed_m_s": max((r["speed_m_s"] for r in rows), default=None),
-        "holds": breaches == 0 and kept >= VOID_SHARE,
+        "holds": breaches == 0 and kept >= VOID_SHARE and not any(r["alarms"] for r in held),
     }  # fmt: skip
 
 
@@ -157,7 +158,7 @@ def print_counts(figures: Mapping[str, Any]) -> None:
     print(f"{figures['flights']} flights of {figures['asked']}; largest speed {figures['largest_speed_m_s'] or 0.0:.1f} m/s; ticks: "
           + ", ".join(f"{name} {count}" for name, count in figures["verdicts"].items()))  # fmt: skip
     print(f"assumptions held      {held['flights']:5d} flights: {held['breaches']} breaches (must be 0), {held['void']} void "
-          f"without need; closest {_metres(held['closest_m'])}")  # fmt: skip
+          f"without need, {held['alarms']} false alarms in {held['seconds']:.0f} s; closest {_metres(held['closest_m'])}")  # fmt: skip
     print(f"an assumption broken  {broken['flights']:5d} flights: {broken['void']} void, {broken['neither']} flew on without a "
           f"breach, {broken['breach_before_void']} breached before (at most 1 %: {100 * broken['share_kept']:.1f} % did not); closest "
           f"{_metres(broken['closest_m'])}")  # fmt: skip

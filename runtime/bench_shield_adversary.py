@@ -56,17 +56,18 @@ class Adversary:
         random: Chooses the target, and now and then another one.
         slew_rad_s: Largest change of a rate set-point from one tick to the next: what the vehicle's rate loop can follow as the
             certificate assumes, or more.
+        reserve: Margin that it leaves: whoever changes its set-points slowly has to turn round in time.
     """
 
     horizon, dt_plan_s = HORIZON, DT_PLAN_S
 
     def __init__(
         self, shield: Shield, predictor: Predictor, clear: KeepClear, act_ns: Moment, random: np.random.Generator,
-        slew_rad_s: float = math.inf,
+        slew_rad_s: float = math.inf, reserve: float = 0.0,
     ) -> None:
         self._shield, self._predictor, self.clear, self._act_ns = shield, predictor, clear, act_ns
         self.hold = False
-        self._random, self._slew_rad_s = random, slew_rad_s
+        self._random, self._slew_rad_s, self._reserve = random, slew_rad_s, reserve
         self._sent: Vector = np.zeros(3)
         self._first = 0
         self._target = self._draw()
@@ -111,7 +112,8 @@ class Adversary:
         demands = [(1.0, min(abs(x[5]), 1.0))] if self.hold else [(pull, lift) for pull in PULLS_M_S2 for lift in lifts]
         if not self.hold and rise != 0.0 and flat < abs(away[2]):  # above or below all: height first
             demands.sort(key=lambda pair: (-pair[1], -pair[0]))
-        command = (0.0, 0.0, 0.0, GRAVITY_M_S2)
+        command = mildest = (0.0, 0.0, 0.0, GRAVITY_M_S2)
+        most = -math.inf
         self.asked += 1
         start = 0 if self.hold else max(self._first - 1, 0)  # what was admitted a tick ago, and one worse
         for number, (pull, lift) in enumerate(demands[start:], start):
@@ -127,9 +129,14 @@ class Adversary:
                 for rate, most, before in zip(rates, limits, self._sent, strict=False)
             )
             command = roll, pitch, 0.0, min(max(size / shield.assumed.thrust_gain, low), high)
-            if shield._admit(now, d, command)[0] is Reason.OK:
+            reason, _, margin = shield._admit(now, d, command)
+            if reason is Reason.OK and margin >= self._reserve:
                 break
+            if reason is Reason.OK and margin > most:
+                mildest, most = command, margin
         else:
+            if most > 0.0:
+                command = mildest
             self.refused += 1
             self._first = 0 if self.refused % 4 == 0 else len(demands) - 2  # all of them again, but not in every tick
         return Demand(Setpoint(np.array(command[:3]), command[3]))

@@ -10,12 +10,14 @@ on-board install leaves out.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import math
 import tomllib
 import zipfile
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -26,13 +28,18 @@ from tubepilot.firmware_bridge.errors import CertificateError
 from .bundle import Bundle
 from .check_admission import check_shield
 from .check_arithmetic import Claimed, Found, Numbers, disturbances, facet_values, flint, rounding, tube_values
+from .check_claims import check_manifest, check_table
 from .check_graphs import BACKUP, SHIELD, check_graph
 
 AXES = ("horizontal", "vertical")
 LIMITS = ("position_m", "velocity_m_s", "acceleration_m_s2", "jerk_m_s3", "feedback_m_s3", "slope_m_s4")
 ERRORS = ("position_error_m", "velocity_error_m_s", "attitude_error_rad", "rate_error_rad_s")
 TABLES = {"assumptions", "limits", "lasting_limits", "backup", "proof", "set", "tube", "disturbance", "graphs", "format", "statement"}
-FORMAT = 3
+FORMAT = 4
+LARGEST = 1e12
+"""No number of a certificate is beyond."""
+STATED = 1.0 - 1e-8
+"""Part of the speed and of the tilt alone that is shown to lie in the set."""
 SINGLE = 2.0**-23
 """Relative accuracy asked of the float32 constants of the backup graph: two roundings."""
 
@@ -49,7 +56,9 @@ def recheck(bundle: Bundle) -> list[str]:
     Raises:
         CertificateError: something does not hold; the text names it.
     """
-    return recheck_files(bundle.files)
+    lines = recheck_files(bundle.files)
+    check_manifest(bundle.manifest, tomllib.loads(bundle.files["certificate.toml"].decode()))
+    return lines
 
 
 def recheck_files(files: Mapping[str, bytes]) -> list[str]:
@@ -58,7 +67,7 @@ def recheck_files(files: Mapping[str, bytes]) -> list[str]:
     claim, gains, offsets = _claims(table, arrays)
     backup = check_graph(files["backup.onnx"], BACKUP)
     _check_backup(backup, claim, table)
-    check_shield(check_graph(files["shield.onnx"], SHIELD), claim, arrays)
+    check_shield(check_graph(files["shield.onnx"], SHIELD), claim, arrays, _backup_rates(table, gains, offsets))
     found = disturbances(claim, claim.limits[0])  # the widest: they cover every stage
     needed = _check_disturbances(found, claim, table, gains)
     _check_stages(claim)
@@ -95,6 +104,7 @@ def _read(files: Mapping[str, bytes]) -> tuple[dict[str, Any], dict[str, Numbers
         raise CertificateError(
             f"certificate.toml: keys {odd} missing or unknown, or a format other than {FORMAT}; certify again"
         )
+    check_table(table)
     for key, name in (("backup_sha256", "backup.onnx"), ("shield_sha256", "shield.onnx")):
         _same_hash(_entry(table, "graphs", key), files[name], name)
     _same_hash(_entry(table, "proof", "arrays_sha256"), files["certificate.npz"], "certificate.npz")
@@ -120,13 +130,13 @@ def _entry(table: dict[str, Any], part: str, key: str) -> Any:
 
 
 def _numbers(table: dict[str, Any], part: str, key: str, count: int, signed: bool = False) -> list[float]:
-    """`count` finite numbers, not negative unless `signed`."""
+    """`count` numbers, none beyond `LARGEST`, not negative unless `signed`."""
     value = _entry(table, part, key)
     values = value if isinstance(value, list) else [value]
     good = len(values) == count and all(isinstance(v, float | int) and not isinstance(v, bool) for v in values)
-    if not good or not all(math.isfinite(v) and (signed or v >= 0) for v in values):
+    if not good or not all(abs(v) <= LARGEST and (signed or v >= 0) for v in values):
         raise CertificateError(
-            f"certificate.toml: [{part}] {key} = {value}: must be {count} finite numbers in range; certify again"
+            f"certificate.toml: [{part}] {key} = {str(value)[:80]}: must be {count} finite numbers in range; certify again"
         )
     return [float(v) for v in values]
 
@@ -152,7 +162,8 @@ def _claims(table: dict[str, Any], arrays: dict[str, Numbers]) -> tuple[Claimed,
     tick, missed, delay = (one("assumptions", k) for k in ("tick_s", "missed_ticks", "delay_max_s"))
     window = 0.5 * ((1.0 + missed) * tick + delay)
     step = one("proof", "step_s")
-    if not max(window, (1.0 + missed) * tick) <= step * (1.0 - 1e-12):
+    held = Fraction(tick) * int(min(missed, 1e6))
+    if max(Fraction(tick) + held, (Fraction(tick) + held + Fraction(delay)) / 2) > Fraction(step):
         raise CertificateError("certificate.toml: a step shorter than the window of a set-point; certify again")
     if not missed.is_integer() or not window <= 3.0 * tick or tick > 0.8 * one("assumptions", "thrust_lag_s"):
         raise CertificateError(
@@ -161,10 +172,13 @@ def _claims(table: dict[str, Any], arrays: dict[str, Numbers]) -> tuple[Claimed,
         )
     substeps = _entry(table, "proof", "substeps")
     if not isinstance(substeps, int) or not 1 <= substeps <= 1000 or step <= 0:
-        raise CertificateError(f"certificate.toml: step or substeps = {substeps} out of range; certify again")
-    stages = int(min(one("proof", "stages"), 10_000))
+        raise CertificateError(f"certificate.toml: step or substeps = {str(substeps)[:80]} out of range; certify again")
+    counts = [one("proof", "stages"), *_numbers(table, "proof", "facets", 2)]
+    if not all(count.is_integer() and 1 <= count <= 10_000 for count in counts):
+        raise CertificateError(f"certificate.toml: stages and facets {counts} are no whole numbers up to 10000; certify again")
+    stages = int(counts[0])
     shapes: dict[str, tuple[int, ...]] = {"gain": (2, 3), "anchor": (2, 3), "limits": (stages, 6, 2), "bounds": (stages, 2, 2)}
-    for name, count in zip(AXES, _numbers(table, "proof", "facets", 2), strict=True):
+    for name, count in zip(AXES, counts[1:], strict=True):
         n = int(count)
         shapes |= {f"{name}_facets": (n, 4), f"{name}_facet_multipliers": (n, n), f"{name}_tube": (stages, 6)}
         shapes[f"{name}_offsets"] = (stages, n)
@@ -205,6 +219,8 @@ def _claims(table: dict[str, Any], arrays: dict[str, Numbers]) -> tuple[Claimed,
     gains, offsets = (_numbers(table, "backup", key, 3, signed=True) for key in ("rate_gain", "rate_offset_rad_s"))
     if _entry(table, "backup", "gain") != claim.gain.tolist():
         raise CertificateError("certificate.toml: [backup] gain is not that of certificate.npz; certify again")
+    if _entry(table, "set", "anchor") != arrays["anchor"].tolist():
+        raise CertificateError("certificate.toml: [set] anchor is not that of certificate.npz; certify again")
     if min(abs(g) for g in gains) < 0.1 or one("backup", "thrust_gain") < 0.1:
         raise CertificateError(f"certificate.toml: rate gains {gains} or thrust gain are near 0; identify the vehicle again")
     return claim, gains, offsets
@@ -225,6 +241,8 @@ def _check_stages(claim: Claimed) -> None:
     """The bounds of each stage cover what is found over its limits."""
     for stage, (limits, bounds) in enumerate(zip(claim.limits, claim.bounds, strict=True)):
         found = disturbances(claim, limits)
+        if not found.share_of_errors < 0.5:
+            raise CertificateError(f"errors of the sampled feedback exceed half of it in stage {stage}; tighten the estimate errors")
         for axis in (0, 1):
             _require(found.w[axis], float(bounds[axis, 0]), f"disturbance w of stage {stage}, {AXES[axis]}")
             _require(found.r[axis], float(bounds[axis, 1]), f"disturbance r of stage {stage}, {AXES[axis]}")
@@ -267,8 +285,6 @@ def _check_backup(found: dict[str, npt.NDArray[Any]], claim: Claimed, table: dic
 
 def _check_disturbances(found: Found, claim: Claimed, table: dict[str, Any], gains: list[float]) -> float:
     """Stated bounds cover the ones found here; returns the rounding bound found."""
-    if not found.share_of_errors < 0.5:
-        raise CertificateError("errors of the sampled feedback exceed half the feedback; tighten the estimate errors")
     stated = (_pair(table, "disturbance", "acceleration_m_s2"), _pair(table, "disturbance", "jerk_m_s3"))
     for name, own, most in zip(("w", "r"), (found.w, found.r), stated, strict=True):
         for axis in (0, 1):
@@ -283,6 +299,14 @@ def _check_disturbances(found: Found, claim: Claimed, table: dict[str, Any], gai
     _require(-found.thrust_low, -low, "smallest thrust, negated")
     _require(-found.cosine, -_numbers(table, "tube", "smallest_tilt_cosine", 1)[0], "smallest tilt cosine, negated")
     return float(needed.upper())
+
+
+def _backup_rates(table: dict[str, Any], gains: Sequence[float], offsets: Sequence[float]) -> Any:
+    """Largest roll-pitch rate that the backup's set-points, within their limits, lead to."""
+    arb = flint().arb
+    limits = _numbers(table, "backup", "rate_limit_rad_s", 3)
+    most = [arb(abs(gains[axis])) * limits[axis] + abs(offsets[axis]) for axis in (0, 1)]
+    return (most[0] * most[0] + most[1] * most[1]).sqrt()
 
 
 def _check_setpoints(
@@ -333,17 +357,32 @@ def _check_axis(axis: int, name: str, claim: Claimed, table: dict[str, Any], arr
 
 
 def _check_reach(table: dict[str, Any], arrays: dict[str, Numbers], gravity: float) -> None:
-    """The stated speed (level) and tilt (at rest) lie in the first stage for some anchor: an interval of positions satisfies every
-    facet."""
-    facets, offsets = arrays["horizontal_facets"], arrays["horizontal_offsets"][0]
-    speed = _numbers(table, "set", "speed_m_s", 1)[0]
-    tilt = gravity * math.tan(math.radians(_numbers(table, "set", "tilt_deg", 1)[0]))
-    for k, value, name in ((1, speed, "speed"), (2, tilt, "tilt")):
-        slopes, rest = facets[:, 0] / offsets, facets[:, k] / offsets * value * (1.0 - 1e-6)
-        flat = slopes == 0.0
-        ends = np.sort(np.stack([(1 - rest[~flat]) / slopes[~flat], (-1 - rest[~flat]) / slopes[~flat]]), axis=0)
-        if not (np.abs(rest[flat]) <= 1.0).all() or not ends[0].max() <= ends[1].min():
-            raise CertificateError(f"certificate.toml: [set] {name} {value:.3f} does not lie in the set; certify again")
+    """The stated speed (level) and tilt (at rest), less the last digits that a linear program has, lie in the first stage for some
+    anchor: an interval of positions satisfies every facet."""
+    arb = flint().arb
+    rows = [[arb(float(x)) for x in row] for row in arrays["horizontal_facets"]]
+    offsets = [arb(float(x)) for x in arrays["horizontal_offsets"][0]]
+    degrees = _numbers(table, "set", "tilt_deg", 1)[0]
+    if not degrees < 90.0:
+        raise CertificateError(f"certificate.toml: [set] tilt_deg is {degrees}; certify again")
+    tilt = arb(gravity) * (arb(degrees) * arb.pi() / 180).tan()
+    for k, value, name in ((1, arb(_numbers(table, "set", "speed_m_s", 1)[0]), "speed"), (2, tilt, "tilt")):
+        lows, highs = [arb(-LARGEST)], [arb(LARGEST)]
+        for row, offset in zip(rows, offsets, strict=True):
+            rest = row[k] * value * arb(STATED)
+            if row[0] == 0:
+                lows.append(arb(-LARGEST) if abs(rest) <= offset else arb(2 * LARGEST))  # met by every position, or by none
+                continue
+            ends = ((offset - rest) / row[0], (-offset - rest) / row[0])
+            lows.append(ends[0].min(ends[1]))
+            highs.append(ends[0].max(ends[1]))
+        if not _most(lows) <= -_most([-high for high in highs]):
+            raise CertificateError(f"certificate.toml: [set] {name} {float(value):.6f} does not lie in the set; certify again")
+
+
+def _most(values: list[Any]) -> Any:
+    """The largest of balls, as a ball."""
+    return functools.reduce(lambda x, y: x.max(y), values)
 
 
 def _check_at_once(table: dict[str, Any], arrays: dict[str, Numbers], gravity: float) -> None:

@@ -7,6 +7,8 @@ the factor of the thrust slope, right to 1e-12.
 
 from __future__ import annotations
 
+import functools
+import operator
 from typing import Any
 
 import numpy as np
@@ -22,7 +24,7 @@ NOWHERE_M = 1e6
 """Room that no fence has."""
 EXACT: dict[str, list[Any]] = {
     "ones": [[[1.0], [1.0]]], "jerk_row": [0.0, 0.0, 0.0, 1.0], "axis_0": [0], "axis_1": [1], "axis_2": [2], "axis_3": [3],
-    "all_options": [4, 2, 4], "halves": [4, 4], "plane": [2, 1],
+    "all_options": [8, 2, 4], "halves": [4, 4], "plane": [2, 1],
 }  # fmt: skip
 SCALARS = {"row_2": 2, "row_3": 3, "least": 0.0}
 NEAR = 1e-12
@@ -30,13 +32,14 @@ JUDGED = 8
 """Stages that the shield graph judges."""
 
 
-def check_shield(found: Constants, claim: Claimed, arrays: dict[str, Numbers]) -> None:
+def check_shield(found: Constants, claim: Claimed, arrays: dict[str, Numbers], backup_rates: Ball) -> None:
     """Compare every constant of the graph.
 
     Args:
         found: Constants of shield.onnx by name.
         claim: The certificate's numbers.
         arrays: Arrays of certificate.npz.
+        backup_rates: Largest roll-pitch rate that the backup's set-points lead to [rad/s].
 
     Raises:
         CertificateError: one does not hold.
@@ -51,7 +54,7 @@ def check_shield(found: Constants, claim: Claimed, arrays: dict[str, Numbers]) -
     if nowhere.shape != () or not nowhere >= NOWHERE_M:
         raise CertificateError(f"shield.onnx: constant nowhere is {nowhere.tolist()}, must be above {NOWHERE_M:g}; certify again")
     _check_sets(found, arrays)
-    _check_box(found, claim)
+    _check_box(found, claim, backup_rates)
 
 
 def _same(found: Constants, name: str, wanted: npt.NDArray[Any]) -> None:
@@ -88,34 +91,28 @@ def _is_stage(found: Constants, arrays: dict[str, Numbers], tubes: Numbers, colu
     return inside and bool((found["tube"][:, 0, column] >= tubes[:, stage]).all())
 
 
-def _check_box(found: Constants, claim: Claimed) -> None:
+def _check_box(found: Constants, claim: Claimed, backup_rates: Ball) -> None:
     """Every radius of the admission box, and how far the backup's set-points can have acted."""
     arb = flint().arb
-    lag, tick, window = arb(claim.rate_lag), arb(claim.tick), arb(claim.window)
-    lead = (window - tick).max(arb(0))
-    last = (tick * (1 + claim.missed)).max(window)
-
-    def drawn(time: Ball) -> Ball:
-        return 1 - (-time / lag).exp()
-
-    slower = 1 - lag / arb(claim.thrust_lag)
+    slower = 1 - arb(claim.rate_lag) / arb(claim.thrust_lag)
     if found["slower"].shape != () or not abs(arb(float(found["slower"])) - slower) < NEAR:
         raise CertificateError(f"shield.onnx: constant slower is {found['slower'].tolist()}, must be {float(slower)}; certify again")
     shares, box = found["shares"], found["box"]
-    if shares.shape != (3, 1) or box.shape != (3, 6, 8):
+    if shares.shape != (3, 1) or box.shape != (3, TERMS, 8):
         raise CertificateError(f"shield.onnx: shares or box have the shapes {shares.shape}, {box.shape}; certify again")
-    early = [None, tick + lead, tick + lead + lead]
-    needed = [_present(claim)]
-    for n, (time, thrust_acts) in ((1, (tick, arb(0))), (2, (last, lead))):
-        acted = early[n]
-        if not drawn(acted) <= arb(float(shares[n, 0])) or not shares[n, 0] <= 1.0:
-            raise CertificateError(f"shield.onnx: share {n} of the backup's rates is {shares[n, 0]}, too small; certify again")
-        needed.append(_taken_over(claim, time, drawn(thrust_acts), acted, last, drawn))
+    pull = _length(claim.estimate) + _length([d * float(claim.limits[0, 1, axis]) for axis, d in enumerate(claim.drag)])
+    if not pull < claim.gravity:
+        raise CertificateError("shield.onnx: disturbance and drag may exceed gravity; the admission box does not cover that")
     if shares[0, 0] != 0.0:
         raise CertificateError("shield.onnx: the backup's rates act before the tick; certify again")
-    for instant, table in enumerate(needed):
-        for term, row in enumerate(table):
-            for radius, value in enumerate(row):
+    last = (arb(claim.tick) * (1 + claim.missed)).max(arb(claim.window))
+    for n in (1, 2):
+        if not _drawn(claim, arb(claim.window)) <= arb(float(shares[n, 0])) or not shares[n, 0] <= 1.0:
+            raise CertificateError(f"shield.onnx: share {n} of the backup's rates is {shares[n, 0]}, too small; certify again")
+    needed = [_present(claim), _taken_over(claim, arb(claim.tick), last, backup_rates), _taken_over(claim, last, last, backup_rates)]
+    for instant, columns in enumerate(needed):
+        for radius, column in enumerate(columns):
+            for term, value in enumerate(column):
                 if not value <= arb(float(box[instant, term, radius])):
                     raise CertificateError(
                         f"shield.onnx: box[{instant}, {term}, {radius}] is {box[instant, term, radius]:.9g}, this check finds "
@@ -123,41 +120,125 @@ def _check_box(found: Constants, claim: Claimed) -> None:
                     )
 
 
-Rows = list[list[Ball]]
-"""For each of the six terms (1, c, |j|, spread, change, late) its part of the eight radii."""
+Sum = list[Ball]
+"""What multiplies each of the terms 1, c, |j|, timing, older, swing, force, twist, |nu|, change, late."""
+TERMS = 11
+ONE, THRUST, JERK, TIMING, OLDER, SWING, FORCE, TWIST, FEEDBACK, CHANGE, LATE = range(TERMS)
 
 
-def _present(claim: Claimed) -> Rows:
+def _sum(**factors: Ball) -> Sum:
+    """A sum by the names of its terms, in small letters."""
+    names = ("one", "thrust", "jerk", "timing", "older", "swing", "force", "twist", "feedback", "change", "late")
+    return [flint().arb(factors.get(name, 0)) for name in names]
+
+
+def _plus(*sums: Sum) -> Sum:
+    return [functools.reduce(operator.add, terms) for terms in zip(*sums, strict=True)]
+
+
+def _times(factor: Ball, terms: Sum) -> Sum:
+    return [factor * term for term in terms]
+
+
+def _length(values: Any) -> Ball:
+    arb = flint().arb
+    return functools.reduce(operator.add, (arb(value) * arb(value) for value in values)).sqrt()
+
+
+def _drawn(claim: Claimed, time: Ball) -> Ball:
+    """Share of the way to a set-point that the rates go in a time."""
+    return 1 - (-time / flint().arb(claim.rate_lag)).exp()
+
+
+def _turned(claim: Claimed, time: Ball) -> Ball:
+    """Integral of `_drawn`."""
+    return time - flint().arb(claim.rate_lag) * _drawn(claim, time)
+
+
+def _present(claim: Claimed) -> list[Sum]:
     """The estimate's errors: an attitude error turns thrust vector and jerk, rate errors of two axes turn the thrust vector."""
-    arb = flint().arb
-    theta, rates, zero = arb(claim.attitude_error), arb(claim.rate_error), arb(0)
-    position = [arb(claim.position_error), zero, zero, zero]
-    velocity = [zero, arb(claim.velocity_error), zero, zero]
-    one = [a + b for a, b in zip(position, velocity, strict=True)]
-    thrust = [zero, zero, theta, arb(2).sqrt() * rates]
-    jerk = [zero, zero, zero, theta]
-    return [row + row for row in (one, thrust, jerk, [zero] * 4, [zero] * 4, [zero] * 4)]
+    theta, noise = flint().arb(claim.attitude_error), flint().arb(2).sqrt() * claim.rate_error
+    rows = [_sum(one=claim.position_error), _sum(one=claim.velocity_error), _sum(thrust=theta), _sum(thrust=noise, jerk=theta)]
+    return rows + rows
 
 
-def _taken_over(claim: Claimed, time: Ball, thrust_share: Ball, acted: Ball, last: Ball, drawn: Any) -> Rows:
-    """What a state `time` after the tick can be off by, the backup's thrust having acted by a share, its rates for a time."""
+def _taken_over(claim: Claimed, time: Ball, last: Ball, backup_rates: Ball) -> list[Sum]:
+    """Radii of a state `time` after the tick: section 6 of the text, term by term."""
     arb = flint().arb
-    tick, lag = arb(claim.tick), arb(claim.rate_lag)
-    kept = 1 - drawn(time)
-    wrong_rates = drawn(time).max(drawn(arb(claim.window)) * kept)
-    curve = (last - tick) * (last - tick) / 8 / (lag * lag)
-    theta, noise = arb(claim.attitude_error), arb(2).sqrt() * arb(claim.rate_error)
-    rows: Rows = [[] for _ in range(6)]
+    tick, window, lag, zero = arb(claim.tick), arb(claim.window), arb(claim.rate_lag), arb(0)
+    theta, noise, residual = arb(claim.attitude_error), arb(2).sqrt() * claim.rate_error, arb(claim.rate_residual)
+    fast, slow = [arb(float(claim.limits[0, row, axis])) for row in (3, 4) for axis in (0, 1)], arb(claim.gravity)
+    slow = slow - float(claim.limits[0, 2, 1]) - claim.estimate[1]  # the smallest thrust
+    backup_share, backup_turned = _drawn(claim, window), _turned(claim, window)
+    per_change = backup_turned / backup_share
+    taken = backup_share * backup_rates
+    spun, fed = _length(fast[:2]) / slow + taken, _length(fast[2:]) / slow
+    chord = (last - tick) * (last - tick) / 8
+
+    # The set-point began to act between `earliest` and `latest` before; the one before it a tick earlier each.
+    earliest, latest, latest_before = time + window, (time - window + tick).max(zero), (time - window + 2 * tick).max(zero)
+    half_share = (_drawn(claim, earliest) - _drawn(claim, latest)) / 2
+    half_turned = (_turned(claim, earliest) - _turned(claim, latest)) / 2
+    older_share = _drawn(claim, earliest + tick) - _drawn(claim, latest_before)
+    older_turned = 2 * window - tick
+
+    # Thrust vector: attitude, rates that err or differ from the lag, timing, what is left out, the chord between the instants.
+    loose = noise * lag * _drawn(claim, time) + residual * _turned(claim, time)
+    bent = chord / lag
+    ours = _sum(
+        thrust=theta + loose + bent * (noise + residual), timing=half_turned + bent, older=older_turned, swing=bent, force=1
+    )
+    before_rates = (window - tick).max(zero)
+    thrust_share = _drawn(claim, before_rates)
+    acceleration = _plus(ours, _sum(change=per_change, late=before_rates * thrust_share))
+
+    # Velocity and position: their errors, w, the thrust vector's path against a straight one, chords again.
+    crooked = time * time / (8 * lag)
+    own = [
+        _plus(
+            _sum(one=claim.velocity_error),
+            _times(time, _sum(one=arb(float(claim.bounds[0, axis, 0])), swing=crooked, timing=crooked + backup_turned)),
+            _times(chord, _sum(jerk=1, swing=1, timing=1)),
+        )
+        for axis in (0, 1)
+    ]  # fmt: skip
+    place = _plus(_sum(one=claim.position_error), _times(chord, _sum(thrust=1, one=2 * arb(claim.gravity))))
+
+    # The backup's feedback: at an estimate that errs, of a state that is off; turned with an attitude that errs.
+    gain = [[abs(arb(float(value))) for value in row] for row in claim.gain]
+    halves = []
     for axis in (0, 1):
-        residual = arb(float(claim.bounds[0, axis, 1]))  # over the widest limits
-        # of the jerk, without what the rates' own errors have left in it
-        moved = [drawn(time) * residual + curve * residual, arb(0), theta + curve, wrong_rates + curve, curve, thrust_share + curve]
-        start = [arb(0), noise, arb(0), arb(0), arb(0), arb(0)]
-        force = [arb(0), theta, arb(0), arb(0), acted, arb(0)]
-        own = [arb(claim.velocity_error) + time * arb(claim.acceleration[axis]), *[arb(0)] * 5]
-        for n in range(6):
-            acceleration = force[n] + time * (start[n] + moved[n])
-            velocity = own[n] + time * acceleration
-            position = (arb(claim.position_error) if n == 0 else arb(0)) + time * velocity
-            rows[n] += [position, velocity, acceleration, start[n] * kept + moved[n]]
-    return rows
+        speed = _plus(own[axis], _times(time, ours))
+        where = _plus(_sum(one=claim.position_error), place, _times(time, speed))
+        fast_part = _times(gain[axis][1], _plus(_sum(one=claim.velocity_error), speed))
+        halves.append(_plus(_times(gain[axis][0], where), fast_part, _sum(one=claim.rounding)))
+    error = [_length(pair) for pair in zip(*halves, strict=True)]
+    error = _plus(error, _times(gain[0][2].max(gain[1][2]), _plus(_sum(thrust=theta), ours)))
+    turned_by = [term - (theta if n == THRUST else zero) for n, term in enumerate(ours)]
+    error = _plus(_times(1 + theta, error), _sum(feedback=3 * theta), _times(fed, turned_by))
+
+    # The jerk.
+    bow = bent / lag
+    if claim.window > claim.tick:
+        exact = (1 - (-before_rates / arb(claim.thrust_lag)).exp()) / thrust_share
+        slope_error = abs(exact - lag / arb(claim.thrust_lag))
+    else:
+        slope_error = zero
+    jerk = _plus(
+        _sum(
+            thrust=noise * (1 - _drawn(claim, time)) + residual * (_drawn(claim, time) + bow),
+            jerk=theta + loose + bow + thrust_share * slope_error,
+            timing=half_share + bow + half_turned * spun,
+            older=older_share + older_turned * spun,
+            swing=bow,
+            twist=1 + backup_share,
+            change=per_change * (spun + backup_share * fed + taken) + theta + loose,
+            late=thrust_share * (1 + before_rates * spun),
+        ),
+        _times(backup_share + thrust_share, error),
+    )
+    columns: list[Sum] = []
+    for axis in (0, 1):
+        velocity = _plus(own[axis], _times(time, acceleration))
+        columns += [_plus(place, _times(time, velocity)), velocity, acceleration, jerk]
+    return columns

@@ -23,7 +23,7 @@ Ball = Any
 
 PIECES = 8
 """Pieces of a sub-step in which the disturbance integrals look for a constant sign."""
-RADIAL, TURNS, HEIGHTS = 16, 8, 32
+RADIAL, TURNS, HEIGHTS = 24, 10, 40
 """Cells of the thrust vector: horizontal length, its angle to u, height."""
 
 
@@ -192,22 +192,32 @@ def _cell(
     wrong_along += theta * nu_across + small * nu_along + held * spin * nu_across
     ratio = gamma * window / c_low
     asked = nu_across + theta * nu + wrong
-    r_across = (1 + ratio) * wrong + (ratio + window * yaw) * (nu_across + theta * nu) + theta * nu + window * spin * nu_along
-    r_across += c_high * arb(claim.rate_residual)
-    bent = (tau * (_smaller(2 * gamma * turn, j * j) / c_low + yaw * turn), tau * turn * turn / c_low)
-    bent_most = tau * ((arb(4) / 3).sqrt() * j * j / c_low + yaw * turn)
+    upright_least = low / _size(far, low)
+    rotated = theta + window * (spin + yaw)
+    drift = ratio * asked + window * (yaw * nu_across + spin * nu_along) + c_high * arb(claim.rate_residual)
+    seen = k_a[0] * c_high  # an error of the attitude turns the feedback less its part from the thrust vector
+    drift += theta * (seen * seen + 2 * seen * nu_along + nu * nu).sqrt() + small * nu_across + tau * yaw * turn
+    longest = (arb(4) / 3).sqrt() * j * j
 
-    def total(own: Ball, part: Ball) -> Ball:
-        """r along a unit vector u with |P u| <= own and |u . b| <= part."""
-        return own * r_across + part * wrong_along + _smaller(own * bent[0] + part * bent[1], bent_most)
+    def total(part: Ball, own: Ball, own_level: Ball, own_rise: Ball, curvature: Ball) -> Ball:
+        """r along a unit vector u with |u . b| <= part, |P u| <= own, and the horizontal and vertical sizes of P u."""
+        level, rise = (_smaller(own, size + rotated * own) for size in (own_level, own_rise))
+        sampled = _smaller(level * early[0] + rise * early[1], own * _size(*early)) + differ * c_high * (theta * tilt + small) * rise
+        return own * drift + sampled + part * wrong_along + tau * _smaller(curvature, longest) / c_low
 
     least_tilt = near / _size(near, high)
     r_horizontal = []
     for k in range(TURNS):
-        least = least_tilt * turns[k + 1]
-        r_horizontal.append(total((1 - least * least).sqrt(), tilt * turns[k]))
+        least, most_part = least_tilt * turns[k + 1], tilt * turns[k]
+        own = (1 - least * least).sqrt()
+        own_level = (1 - least * least * (1 + upright_least * upright_least)).sqrt()
+        curvature = own * _smaller(2 * gamma * turn, j * j) + most_part * turn * turn
+        r_horizontal.append(total(most_part, own, own_level, most_part * upright, curvature))
+    side = tilt * tilt
+    mixed = 2 * side * tilt * jerk[0] * jerk[1]
+    vertical = _largest([upright * (1 + side) * jerk[0] * jerk[0] + mixed, upright * side * jerk[1] * jerk[1] + mixed])
     return {
-        "w0": w[0], "w1": w[1], "r0": _largest(r_horizontal), "r1": total(tilt, upright),
+        "w0": w[0], "w1": w[1], "r0": _largest(r_horizontal), "r1": total(upright, tilt, tilt * upright, side, vertical),
         "rates": spin, "setpoint_rates": asked / c_low,
         "setpoint_lead": (arb(claim.thrust_lag) + tick) * _largest([nu_along + wrong_along, gamma]),
         "share_of_errors": wrong_along / nu,
@@ -253,45 +263,54 @@ def rounding(claim: Claimed, thrust_high: Ball, thrust_low: Ball, ratio: float, 
 def facet_values(claim: Claimed, axis: int, facets: Numbers, offsets: Numbers, witness: Numbers) -> Ball:
     """Largest share of the next stage's offset that any facet reaches one step after a state in a stage."""
     rows = flint().arb_mat(facets.tolist())
-    (reached,) = _reached(claim, axis, rows, facets, offsets, [witness], [claim.substeps])
+    ((held, added),) = _reached(claim, axis, rows, facets, offsets, [witness], [claim.substeps])
     last = offsets.shape[0] - 1
     return _largest([
-        reached[i, k] / flint().arb(float(offsets[min(k + 1, last), i])) for i in range(facets.shape[0]) for k in range(last + 1)
+        (held[i, k] + added[i, k]) / flint().arb(float(offsets[min(k + 1, last), i]))
+        for i in range(facets.shape[0]) for k in range(last + 1)
     ])  # fmt: skip
 
 
 def tube_values(claim: Claimed, axis: int, facets: Numbers, offsets: Numbers, witnesses: Numbers) -> list[list[Ball]]:
-    """Largest value of each of the six limited outputs during a step, for each stage."""
-    arb = flint().arb
-    k_p, k_v, k_a = (arb(float(g)) for g in claim.gain[axis])
-    drag = arb(claim.drag[axis])
-    rows = [[arb(int(i == k)) for i in range(4)] for k in range(4)]
-    rows += [[k_p, k_v, k_a, arb(0)], [arb(0), k_p - k_v * drag, k_v, k_a]]
-    steps = list(range(claim.substeps + 1))
-    reached = _reached(claim, axis, flint().arb_mat(rows), facets, offsets, [witnesses[:, k] for k in steps], steps)
-    length = arb(claim.step) / claim.substeps
-    result = []
-    for stage, (limits, bounds) in enumerate(zip(claim.limits[:, :, axis], claim.bounds[:, axis], strict=True)):
-        _, v, a, j, nu, slope = (arb(float(x)) for x in limits)
-        w, r = (arb(float(x)) for x in bounds)
-        v_rate, j_rate = a + drag * v + w, (nu + j + r) / arb(claim.rate_lag)
-        slope_rate = (abs(k_p) + abs(k_v) * drag) * v_rate + abs(k_v) * j + abs(k_a) * j_rate
-        speeds = [v, v_rate, j, j_rate, slope + abs(k_v) * w, slope_rate]
-        result.append([_largest([values[i, stage] for values in reached]) + length * speeds[i] for i in range(6)])
-    return result
+    """Largest value of each of the six limited outputs during a step, for each stage.
 
-
-def _reached(
-    claim: Claimed, axis: int, rows: Any, facets: Numbers, offsets: Numbers, witnesses: list[Numbers], steps: list[int]
-) -> list[Any]:
-    """Bound of each row (line) from each stage (column) after each number of sub-steps: rows e^(A t) = y facets + rest, plus
-    what the disturbances add."""
+    Within a sub-step an undisturbed output is nowhere above the larger of its ends by more than an eighth of the squared length
+    times its largest second derivative; what disturbances add only grows.
+    """
     module = flint()
-    arb, matrix = module.arb, module.arb_mat
+    arb = module.arb
+    k_p, k_v, k_a = (arb(float(g)) for g in claim.gain[axis])
+    rows = [[arb(int(i == k)) for i in range(4)] for k in range(4)]
+    rows += [[k_p, k_v, k_a, arb(0)], [arb(0), k_p - k_v * arb(claim.drag[axis]), k_v, k_a]]
+    outputs, system = module.arb_mat(rows), _block(_system(claim, axis), 4, 0, 4)
+    steps = list(range(claim.substeps + 1))
+    reached = _reached(claim, axis, outputs, facets, offsets, [witnesses[:, k] for k in steps], steps)
+    length, box = arb(claim.step) / claim.substeps, _box(facets, offsets)
+    bent = []
+    for k in range(claim.substeps):
+        during = (system * (length * k).union(length * (k + 1))).exp()
+        second = outputs * system * system * during
+        bent.append(module.arb_mat([[abs(second[i, n]).upper() for n in range(4)] for i in range(6)]) * box)
+    return [
+        [
+            _largest([
+                reached[k][0][i, stage].max(reached[k + 1][0][i, stage]) + reached[k + 1][1][i, stage]
+                + length * length / 8 * bent[k][i, stage]
+                for k in range(claim.substeps)
+            ])
+            for i in range(6)
+        ]
+        for stage in range(offsets.shape[0])
+    ]  # fmt: skip
+
+
+def _system(claim: Claimed, axis: int) -> Any:
+    """State and integral of the inputs in one matrix: exp(t [[A, B], [0, 0]]) = [[e^(A t), integral of e^(A s) B], [0, 1]]."""
+    module = flint()
+    arb = module.arb
     lag, zero = arb(claim.rate_lag), arb(0)
     k_p, k_v, k_a = (arb(float(g)) for g in claim.gain[axis])
-    # State and integral of the inputs in one matrix: exp(t [[A, B], [0, 0]]) = [[e^(A t), integral of e^(A s) B], [0, 1]].
-    system = matrix([
+    return module.arb_mat([
         [zero, arb(1), zero, zero, zero, zero],
         [zero, -arb(claim.drag[axis]), arb(1), zero, arb(1), zero],
         [zero, zero, zero, arb(1), zero, zero],
@@ -299,19 +318,36 @@ def _reached(
         [zero] * 6,
         [zero] * 6,
     ])  # fmt: skip
+
+
+def _box(facets: Numbers, offsets: Numbers) -> Any:
+    """Bounds of |z_k| in each stage, from the first four facets, shape (4, stages)."""
+    arb = flint().arb
+    return flint().arb_mat([[arb(float(offset)) / arb(float(facets[k, k])) for offset in offsets[:, k]] for k in range(4)])
+
+
+def _reached(
+    claim: Claimed, axis: int, rows: Any, facets: Numbers, offsets: Numbers, witnesses: list[Numbers], steps: list[int]
+) -> list[tuple[Any, Any]]:
+    """Bounds of each row (line) from each stage (column) after each number of sub-steps: undisturbed, rows e^(A t) = y facets + rest,
+    and what the disturbances add."""
+    module = flint()
+    arb, matrix = module.arb, module.arb_mat
+    zero = arb(0)
+    system = _system(claim, axis)
     piece = arb(claim.step) / (claim.substeps * PIECES)
     shape, size = matrix(facets.tolist()), matrix(offsets.T.tolist())
     sizes = matrix(claim.bounds[:, axis].T.tolist())
-    box = matrix([[arb(float(offset)) / arb(float(facets[k, k])) for offset in offsets[:, k]] for k in range(4)])
+    box = _box(facets, offsets)
     added = [[zero, zero] for _ in range(rows.nrows())]
-    inputs = matrix([[zero, zero], [arb(1), zero], [zero, zero], [zero, 1 / lag]])
+    inputs = matrix([[zero, zero], [arb(1), zero], [zero, zero], [zero, 1 / arb(claim.rate_lag)]])
     result, before = [], (system * zero).exp()
     for step in range(claim.substeps + 1):
         if step in steps:
             y = witnesses[steps.index(step)]
             rest = rows * _block(before, 4, 0, 4) - matrix(y.tolist()) * shape
             rest_size = matrix([[abs(rest[i, k]) for k in range(4)] for i in range(rows.nrows())])
-            result.append(matrix(np.abs(y).tolist()) * size + rest_size * box + matrix(added) * sizes)
+            result.append((matrix(np.abs(y).tolist()) * size + rest_size * box, matrix(added) * sizes))
         for part in range(PIECES if step < claim.substeps else 0):
             number = step * PIECES + part
             after = (system * (piece * (number + 1))).exp()

@@ -18,7 +18,8 @@ from tubepilot.firmware_bridge.errors import BundleError, InputError, LinkError,
 from tubepilot.firmware_bridge.vehicle import Vehicle, open_vehicle
 
 from . import realtime, tasks
-from .flight import Flight, FlightSettings, StopSwitch
+from .flight import Flight
+from .flight_settings import FlightSettings, StopSwitch
 from .flight_summary import FlightSummary
 from .keep_clear_file import read_keep_clear
 from .local_frame import LocalFrame

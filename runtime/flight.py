@@ -7,91 +7,42 @@ or arming counts only once the flight controller's heartbeat shows it.
 from __future__ import annotations
 
 import math
-import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from types import FrameType
 from typing import Protocol
 
 import numpy as np
 
-from tubepilot.firmware_bridge.errors import TubepilotError
 from tubepilot.firmware_bridge.types import GRAVITY_M_S2, FlightMode, Setpoint, Vector
 
+from .course import Course
+from .flight_requests import Requests
+from .flight_settings import FlightSettings, StopSwitch
 from .flight_summary import FlightSummary, Tally
 from .phases import PLANNED, SILENT, TRANSITIONS, FlightEvent, Phase, next_phase
 from .realtime import Ticker
 from .reference import Move, Reference, brake, straight
+from .state_check import Fault
 from .tick import Tick, level
 from .tick_interfaces import EventLog, Status, VehicleControl
 from .tick_types import Guidance, Instant, Outcome
 
-REQUEST_PERIOD_S = 0.5
-"""A request that the heartbeat does not confirm is repeated after this long [s]."""
 STREAM_BEFORE_S = 1.0
 """Set-points are streamed this long before OFFBOARD is asked for (PX4's documentation asks for more than 1 s) [s]."""
 SURELY_STANDS_SHARE = 0.8
 """Share of the hover thrust below which the vehicle stands on the ground whatever the model's error."""
 MOST_STALLS = 3
 """Stalls on the ground after which `fly` starts anew; after one more the machine is not fit to fly."""
-PACE_DOWN_1_S, PACE_UP_1_S = 2.0, 0.4
-"""How fast the path slows down when the vehicle cannot follow, and gets back on pace [1/s]."""
 BACKUP = 1
 """`runtime.shield.Verdict.BACKUP`, as it stands in an outcome."""
 IDLE = Setpoint(np.zeros(3), 0.0)
 _SPOILS = {FlightEvent.VOIDED, FlightEvent.TAKEN_OVER, FlightEvent.NO_LIFT_OFF, FlightEvent.ABANDONED}
 
 
-class StopSwitch:
-    """Counts requests to stop: the first asks to land, the second to stop streaming at once."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def press(self) -> None:
-        """Ask once (more)."""
-        self.count += 1
-
-    def on_signals(self) -> None:
-        """Let Ctrl-C and SIGTERM press the switch."""
-
-        def handler(number: int, frame: FrameType | None) -> None:
-            self.press()
-
-        signal.signal(signal.SIGINT, handler)
-        signal.signal(signal.SIGTERM, handler)
-
-
 class Now(Protocol):
     """CLOCK_MONOTONIC [ns]."""
 
     def __call__(self) -> int: ...
-
-
-@dataclass(frozen=True, slots=True)
-class FlightSettings:
-    """How the vehicle gets to the task and back.
-
-    Attributes:
-        height_m: Height of the task above the take-off point [m].
-        climb_m_s: Peak speed of the climb [m/s].
-        descent_m_s: Peak speed of the descent [m/s].
-        brake_m_s2: Mean deceleration when stopping [m/s^2].
-        engage_m: Height above which the shield is engaged [m].
-        far_m: Distance from the reference beyond which the path waits [m].
-        land_mode_m: Height at which the flight controller's own landing takes over [m].
-        resume: Fly the task after a take-over in the air instead of landing.
-    """
-
-    height_m: float
-    climb_m_s: float = 0.6
-    descent_m_s: float = 0.4
-    brake_m_s2: float = 2.0
-    engage_m: float = 0.4
-    far_m: float = 0.5
-    land_mode_m: float = 0.25
-    resume: bool = False
 
 
 class Flight:
@@ -125,10 +76,9 @@ class Flight:
         self.tally = Tally()
         self._vehicle, self._tick, self._task, self._settings = vehicle, tick, task, settings
         self._ticker, self._stop, self._log, self._say, self._clock_ns = ticker, stop, log, say, clock_ns
-        self._path: Reference = straight(np.zeros(3), np.zeros(3), 1.0)
-        self._path_s, self._pace, self._pace_change_1_s = 0.0, 1.0, 0.0
+        self._course = Course(straight(np.zeros(3), np.zeros(3), 1.0))
+        self._requests = Requests(log, say, clock_ns)
         self._entered_ns = self._began_ns = clock_ns()
-        self._requested_ns = 0
         self._last: Outcome | None = None
         self._status: Status = vehicle.status()
         self._stop_seen = False
@@ -137,7 +87,6 @@ class Flight:
         self._claimed = False
         self._stalls = 0
         self._task_started = False
-        self._texts: tuple[str, ...] = ()
         self._why = ""
         self._guide: dict[Phase, Callable[[], Guidance]] = {
             Phase.READY: lambda: Guidance(self.phase, fixed=IDLE),
@@ -183,7 +132,7 @@ class Flight:
             event = self._event(outcome)
             if event is not None:
                 self._happen(event)
-            self._report_texts()
+            self._requests.report(self._status.texts)
         self._log.event(f"failures by stage: {self._failures()}")
         return self.tally.summary(self._why, self._tick.last_failure, self._task_started)
 
@@ -229,14 +178,24 @@ class Flight:
         before, self.phase = self.phase, next_phase(self.phase, event)
         if self.phase is before:
             return
-        self._entered_ns, self._requested_ns = self._clock_ns(), 0
-        self._path_s, self._pace, self._pace_change_1_s = 0.0, 1.0, 0.0
-        change = f"{before.name} -> {self.phase.name}: {event.value}"
+        self._entered_ns = self._clock_ns()
+        self._requests.forget()
+        self._course.begin_again()
+        reason = f"{event.value}{self._said_by_shield(event)}"
+        change = f"{before.name} -> {self.phase.name}: {reason}"
         self._say(f"{self._elapsed_since_start_s():6.1f} s  {change}")
         self._log.event(f"phase {change}")
         if event in _SPOILS or (event is FlightEvent.DISARMED and before not in {Phase.LAND, *SILENT}):
-            self._why = self._why or f"in {before.name}: {event.value}"
+            self._why = self._why or f"in {before.name}: {reason}"
         self._prepare(before)
+
+    def _said_by_shield(self, event: FlightEvent) -> str:
+        """What the shield said when it gave up, or what was wrong with the state; empty for other events."""
+        if event is not FlightEvent.VOIDED or self._last is None:
+            return ""
+        fault = self._last.fault
+        said = self._last.why or ("" if fault is Fault.NONE else f"no usable state, {fault.name.lower().replace('_', ' ')}")
+        return f", {said}" if said else ""
 
     def _prepare(self, before: Phase) -> None:
         """Choose the path of the phase just entered, joined to the one before."""
@@ -249,14 +208,14 @@ class Flight:
             self._tick.trim.reset()
             top = self._task.derivatives(np.zeros(1))[0, 0]
             duration_s = max(1.875 * float(np.linalg.norm(top - position)) / self._settings.climb_m_s, 1.0)
-            self._path = Move.to_rest(position, velocity, np.zeros(3), top, duration_s)
+            self._course.path = Move.to_rest(position, velocity, np.zeros(3), top, duration_s)
         elif self.phase is Phase.TRACK:
-            self._path, self._task_started = self._task, True
+            self._course.path, self._task_started = self._task, True
         elif self.phase is Phase.BRAKE:
-            self._path = brake(position, velocity, self._settings.brake_m_s2)
+            self._course.path = brake(position, velocity, self._settings.brake_m_s2)
         elif self.phase is Phase.LAND:
             low = np.array([position[0], position[1], min(position[2], 0.5 * self._settings.land_mode_m)])
-            self._path = straight(position, low, self._settings.descent_m_s)
+            self._course.path = straight(position, low, self._settings.descent_m_s)
             self._own_landing = before is Phase.ARMED or not self._ground_known
 
     def _where(self, before: Phase) -> tuple[Vector, Vector]:
@@ -284,27 +243,16 @@ class Flight:
         """Brake; after a take-over, hold where the vehicle is until OFFBOARD is confirmed."""
         if not self._claimed and self._last is not None and self._last.predicted is not None:
             x = np.array(self._last.predicted)
-            self._path, self._path_s = brake(x[0:3], x[3:6], self._settings.brake_m_s2), 0.0
+            self._course.path, self._course.path_s = brake(x[0:3], x[3:6], self._settings.brake_m_s2), 0.0
         return self._along_path(self._claimed and (self._tick.engaged or self._is_high()))
 
     def _along_path(self, shielded: bool) -> Guidance:
-        return Guidance(
-            self.phase, self._path, self._path_s, self._pace, self._pace_change_1_s, shielded=shielded
-        )
+        return self._course.guidance(self.phase, shielded)
 
     def _advance_path(self, outcome: Outcome) -> None:
-        """Time along the path goes on by one tick at the present pace; ticks that never happened do not count.
-
-        While the shield flies its backup, or the vehicle is far off, the path slows down and waits for it.
-        """
-        period_s = 1e-9 * self._ticker.period_ns
+        """While the shield flies its backup, or the vehicle is far off, the path slows down and waits for it."""
         far = outcome.error_m is not None and float(np.linalg.norm(outcome.error_m)) > self._settings.far_m
-        held_up = far or outcome.verdict == BACKUP
-        wanted = self._pace + period_s * (-PACE_DOWN_1_S if held_up else PACE_UP_1_S)
-        pace = min(max(wanted, 0.0), 1.0)
-        self._pace_change_1_s = (pace - self._pace) / period_s
-        self._path_s += 0.5 * (self._pace + pace) * period_s
-        self._pace = pace
+        self._course.advance(far or outcome.verdict == BACKUP, 1e-9 * self._ticker.period_ns)
 
     def _guide_land(self) -> Guidance:
         """Descend along the plan; silent once the flight controller lands by itself, idle if never off the ground."""
@@ -330,13 +278,13 @@ class Flight:
             said = "; ".join(status.texts[-3:]) or "nothing"
             self._why = f"{wanted} was not confirmed by heartbeat within 15 s; the flight controller said: {said}"
             if status.armed:  # after a stall: it stands, and nobody will send anything any more
-                self._ask(lambda: self._vehicle.request_arm(False))
+                self._requests.ask(lambda: self._vehicle.request_arm(False))
             return FlightEvent.STOP
-        if elapsed_s > STREAM_BEFORE_S and outcome.state is not None and self._may_request():
+        if elapsed_s > STREAM_BEFORE_S and outcome.state is not None and self._requests.due():
             if status.mode is FlightMode.OFFBOARD:
-                self._ask(lambda: self._vehicle.request_arm(True))
+                self._requests.ask(lambda: self._vehicle.request_arm(True))
             else:
-                self._ask(lambda: self._vehicle.request_mode(FlightMode.OFFBOARD))
+                self._requests.ask(lambda: self._vehicle.request_mode(FlightMode.OFFBOARD))
         return None
 
     def _watch_armed(self, outcome: Outcome) -> FlightEvent | None:
@@ -349,25 +297,24 @@ class Flight:
         return None
 
     def _watch_climb(self, outcome: Outcome) -> FlightEvent | None:
-        after_s = self._path_s - self._path.duration_s
-        if after_s > 1.0 and self._distance_m(outcome) < 0.2:
+        if self._course.left_s < -1.0 and self._distance_m(outcome) < 0.2:
             return FlightEvent.AT_HEIGHT
-        if self._elapsed_s() > 2.0 * self._path.duration_s + 7.0:
+        if self._elapsed_s() > 2.0 * self._course.path.duration_s + 7.0:
             self._why = f"still {self._distance_m(outcome):.2f} m from the start of the task long after the climb"
             return FlightEvent.STOP
         return None
 
     def _watch_track(self, outcome: Outcome) -> FlightEvent | None:
         """The end of the path, or far beyond its time (the shield holds the vehicle back for good)."""
-        if self._elapsed_s() > 3.0 * self._path.duration_s + 10.0:
-            self._why = f"the task took {self._elapsed_s():.0f} s instead of {self._path.duration_s:.0f} s"
+        if self._elapsed_s() > 3.0 * self._course.path.duration_s + 10.0:
+            self._why = f"the task took {self._elapsed_s():.0f} s instead of {self._course.path.duration_s:.0f} s"
             return FlightEvent.STOP
-        return FlightEvent.TASK_DONE if self._path_s >= self._path.duration_s else None
+        return FlightEvent.TASK_DONE if self._course.left_s <= 0.0 else None
 
     def _watch_brake(self, outcome: Outcome) -> FlightEvent | None:
         if not self._claimed:
             return self._claim()
-        after_s = self._elapsed_s() - self._path.duration_s
+        after_s = self._elapsed_s() - self._course.path.duration_s
         slow = outcome.state is not None and float(np.linalg.norm(outcome.state.velocity_m_s)) < 0.3
         if (after_s > 0.5 and slow) or after_s > 5.0:
             goes_on = self._settings.resume and not (self._ground_known or self._stop_seen or self._task_started)
@@ -378,7 +325,7 @@ class Flight:
         """Take a flying vehicle over: ask for OFFBOARD until the heartbeat shows it."""
         if self._status.mode is FlightMode.OFFBOARD:
             self._claimed = True
-            self._entered_ns, self._path_s = self._clock_ns(), 0.0
+            self._entered_ns, self._course.path_s = self._clock_ns(), 0.0
             self._tick.planner.reset()
             self._tick.predictor.reset(GRAVITY_M_S2)
             self._log.event("OFFBOARD confirmed in the air")
@@ -386,21 +333,21 @@ class Flight:
         if self._elapsed_since_start_s() > 10.0:
             self._why = "OFFBOARD was not confirmed within 10 s after the take-over in the air"
             return FlightEvent.TAKEN_OVER
-        if self._may_request():
-            self._ask(lambda: self._vehicle.request_mode(FlightMode.OFFBOARD))
+        if self._requests.due():
+            self._requests.ask(lambda: self._vehicle.request_mode(FlightMode.OFFBOARD))
         return None
 
     def _watch_land(self, outcome: Outcome) -> FlightEvent | None:
         """Low enough: ask for the firmware's landing; on the ground and still armed: ask to disarm."""
         status, elapsed_s = self._status, self._elapsed_s()
         low = outcome.state is not None and bool(outcome.state.position_m[2] < self._settings.land_mode_m)
-        low = low or self._own_landing or elapsed_s > self._path.duration_s + 2.0
+        low = low or self._own_landing or elapsed_s > self._course.path.duration_s + 2.0
         if status.landed and elapsed_s > 3.0 and self._own_landing:
-            if self._may_request():
-                self._ask(lambda: self._vehicle.request_arm(False))
-        elif low and status.mode is not FlightMode.LAND and self._may_request():
-            self._ask(lambda: self._vehicle.request_mode(FlightMode.LAND))
-        if elapsed_s > self._path.duration_s + 60.0:
+            if self._requests.due():
+                self._requests.ask(lambda: self._vehicle.request_arm(False))
+        elif low and status.mode is not FlightMode.LAND and self._requests.due():
+            self._requests.ask(lambda: self._vehicle.request_mode(FlightMode.LAND))
+        if elapsed_s > self._course.path.duration_s + 60.0:
             self._why = self._why or "not disarmed 60 s after landing began"
             return FlightEvent.ABANDONED
         return None
@@ -419,21 +366,6 @@ class Flight:
     def _elapsed_since_start_s(self) -> float:
         return 1e-9 * (self._clock_ns() - self._began_ns)
 
-    def _may_request(self) -> bool:
-        """Whether the last request is old enough to repeat it; if so, it counts as made now."""
-        now_ns = self._clock_ns()
-        if now_ns - self._requested_ns < 1e9 * REQUEST_PERIOD_S:
-            return False
-        self._requested_ns = now_ns
-        return True
-
-    def _ask(self, request: Callable[[], None]) -> None:
-        """Send a request; one that the link cannot take now is written to the log and repeated later."""
-        try:
-            request()
-        except (TubepilotError, OSError) as error:
-            self._log.event(f"request failed: {error}")
-
     def _is_high(self) -> bool:
         state = None if self._last is None else self._last.state
         return state is not None and float(state.position_m[2]) > self._settings.engage_m
@@ -443,15 +375,6 @@ class Flight:
         if outcome.predicted is None:
             return math.inf
         return float(np.linalg.norm(np.array(outcome.predicted[0:3]) - outcome.reference[0:3]))
-
-    def _report_texts(self) -> None:
-        texts = self._status.texts
-        if texts == self._texts:
-            return
-        for text in texts[len(self._texts) :] if texts[: len(self._texts)] == self._texts else texts[-1:]:
-            self._say(f"          flight controller: {text}")
-            self._log.event(f"flight controller: {text}")
-        self._texts = texts
 
 
 def lift_off_share(elapsed_s: float) -> float:

@@ -31,6 +31,8 @@ percentile, and a single spike costs few refinement steps. The last is for a tic
 once too slow is tried again some time."""
 COLD = 2.0
 """A graph takes this many times as long when the caches have gone cold."""
+LOOK_BACK_TICKS = 10
+"""Every so many ticks the candidates are ranked before refinement too, so that the log shows what it gains."""
 FILE = "planner.npz"
 WARM_UP_RUNS = 50
 
@@ -48,7 +50,7 @@ class Plan:
         actions: Best plan in [-1, 1], shape (H, 4); the planner's own buffer, valid until the next tick.
         steps: Refinement steps done.
         best: Index of the best candidate; -1 if the deadline left no time to rank (then candidate 0 is taken).
-        return_before: Greatest return of the candidates before refinement, nan if unknown.
+        return_before: Greatest return of the candidates before refinement, nan if unknown: every `LOOK_BACK_TICKS` at most.
         return_after: Return of the best plan, nan if it was not ranked.
         disagreement: Mean ensemble disagreement along the best plan, nan if it was not ranked.
         tick: Number of the tick since the reset; it selects the row of the noise table.
@@ -129,8 +131,8 @@ class Planner:
         self._previous = np.zeros(shape, np.float32)
         self._noise = np.zeros(shape, np.float32)
         self._share = np.zeros(1, np.float32)
-        self._plans = (np.zeros(shape, np.float32), np.zeros(shape, np.float32))
-        self._returns = np.zeros(shape[0], np.float32)
+        self._plans = tuple(np.zeros((shape[1] * shape[0], 4), np.float32) for _ in range(2))  # row h * N + n
+        self._candidates = tuple(plans.reshape(shape[1], shape[0], 4).swapaxes(0, 1) for plans in self._plans)
         self._ranked = np.zeros(shape[0], np.float32)
         self._best = np.zeros(1, np.int64)
         self._plan = np.zeros(shape[1:], np.float32)
@@ -158,7 +160,7 @@ class Planner:
         blend = {"previous_plans": self._previous, "noise": self._noise, "reuse": self._share}
         self._rollout = _Stage(sessions["rollout"], {**task, **blend}, {**shared, **here})
         self._refine = tuple(
-            _Stage(sessions["refine"], {**task, **old}, {**_after(new), "returns": self._returns})
+            _Stage(sessions["refine"], {**task, **old}, _after(new))
             for old, new in ((here, there), (there, here))
         )
         result: dict[str, npt.NDArray[np.float32] | npt.NDArray[np.int64]] = {
@@ -175,10 +177,10 @@ class Planner:
         Raises:
             BundleError: a graph's shapes are not the manifest's, or the graphs do not fit each other.
         """
-        plans = self._plans[0].shape
+        plans, rows = self._previous.shape, self._plans[0].shape
         expected: dict[str, tuple[int, ...]] = {
             "state": (1, 14), "reference": self._reference.shape, "disturbance": (1, 3), "previous_action": (1, 4),
-            "previous_plans": plans, "noise": plans, "reuse": (1,), "plans": plans, "refined": plans,
+            "previous_plans": plans, "noise": plans, "reuse": (1,), "plans": rows, "refined": rows,
             "returns": plans[:1], "best": (1,), "plan": plans[1:], "disagreement": (1,),
         }  # fmt: skip
         ports = {name: buffers(session, f"{name}.onnx") for name, session in sessions.items()}
@@ -309,11 +311,9 @@ class Planner:
         if self._clock_ns() >= deadline_ns:
             return self._failed("no time: the deadline has passed", tick)
         self.rollout(tick)
-        steps, before = 0, math.nan
+        steps, before = 0, self._look_back(tick, deadline_ns)
         while steps < self.steps_max and self._fits(("refine", "rank"), deadline_ns):
             self.refine()
-            if steps == 0:
-                before = float(self._returns.max())
             steps += 1
         if steps == 0:
             self._estimate_ns["refine"] *= SKIPPED
@@ -324,12 +324,20 @@ class Planner:
             self._estimate_ns["rank"] *= SKIPPED
         return self._finish(tick, steps, before, ranked)
 
+    def _look_back(self, tick: int, deadline_ns: int) -> float:
+        """Greatest return before refinement, if it is due and costs no refinement step; nan otherwise."""
+        everything = ("rank", *("refine",) * self.steps_max, "rank")
+        if tick % LOOK_BACK_TICKS != 0 or not self._fits(everything, deadline_ns):
+            return math.nan
+        self.rank()
+        return float(self._ranked.max())
+
     def _finish(self, tick: int, steps: int, before: float, ranked: bool) -> Plan:
         """The plan from the candidates in the buffers, kept for the next tick."""
         best, after, disagreement = -1, math.nan, math.nan
         if ranked:
             best, after, disagreement = int(self._best[0]), float(self._ranked.max()), float(self._disagreement[0])
-        plans = self._plans[self._current]
+        plans = self._candidates[self._current]
         if not np.isfinite(plans).all() or (best >= 0 and not np.isfinite(self._ranked).all()):
             return self._failed("a plan or a return is not finite", tick)
         self._keep(plans, max(best, 0))
@@ -376,13 +384,13 @@ class Planner:
         self._share[0] = self._reuse if self._have_previous else 0.0
         self._timed("rollout", self._rollout)
         self._current = 0
-        return self._plans[0]
+        return self._candidates[0]
 
     def refine(self) -> Floats:
         """One refinement step of the candidates; see `rollout` for the result and errors."""
         self._timed("refine", self._refine[self._current])
         self._current = 1 - self._current
-        return self._plans[self._current]
+        return self._candidates[self._current]
 
     def rank(self) -> int:
         """Score the candidates; returns the index of the best. See `rollout` for errors."""

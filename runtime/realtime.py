@@ -9,6 +9,8 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
+import struct
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -83,6 +85,43 @@ def _frozen_collector() -> Right:
     return Right("garbage collector off", not gc.isenabled(), f"{gc.get_freeze_count()} objects frozen")
 
 
+LATENCY_DEVICE = "/dev/cpu_dma_latency"
+"""Whoever holds it open says how long a core may take to wake up [us]; at 0 idle cores poll (Linux, power/pm_qos_interface)."""
+_latency: list[int] = []
+
+
+def _awake(device: str = LATENCY_DEVICE) -> Right:
+    """Ask that cores do not fall asleep between ticks: a sleeping core is late, a sleeping virtual one later still."""
+    remedy = f"let this user write {device} by a udev rule (KERNEL==\"cpu_dma_latency\", GROUP=\"dialout\", MODE=\"0660\")"
+    try:
+        if not _latency:
+            _latency.append(os.open(device, os.O_RDWR | os.O_CLOEXEC))
+        os.write(_latency[0], struct.pack("i", 0))
+        (granted,) = struct.unpack("i", os.read(_latency[0], 4))
+    except (OSError, struct.error) as error:
+        return Right("cores kept awake", False, f"refused: {getattr(error, 'strerror', None) or error}", remedy)
+    return Right("cores kept awake", granted == 0, f"wake-up latency {granted} us", "" if granted == 0 else remedy)
+
+
+RESERVE_BYTES, _BLOCK_BYTES, _ARENA_BYTES = 4 << 20, 440, 1 << 20
+"""What Python's allocator holds ready for small objects; size of a block; what it asks the system for at a time (3.10 and later)."""
+_kept: list[bytes] = []
+
+
+def _reserve() -> Right:
+    """Let Python's allocator hold memory for small objects before the first tick, so that no tick asks the system for any.
+
+    An arena in which one block is in use is never given back; its other blocks serve any small object.
+    """
+    before = sys.getallocatedblocks()
+    blocks = [bytes(_BLOCK_BYTES) for _ in range(RESERVE_BYTES // (_BLOCK_BYTES + 40))]
+    _kept[:] = blocks[:: _ARENA_BYTES // (2 * _BLOCK_BYTES)]
+    del blocks
+    held = sys.getallocatedblocks() - before
+    enough = len(_kept) >= RESERVE_BYTES // _ARENA_BYTES
+    return Right("heap in reserve", enough, f"{RESERVE_BYTES >> 20} MiB, by {held} blocks kept", "" if enough else "use CPython")
+
+
 @dataclass(frozen=True, slots=True)
 class Rights:
     """What was obtained, one entry per right asked for."""
@@ -113,14 +152,16 @@ def enter(core: int | None = None) -> Rights:
     Returns:
         What was obtained, read back from the system.
     """
-    rights = [_fifo(), _memory_lock(), _frozen_collector()]
+    rights = [_fifo(), _awake(), _memory_lock(), _reserve(), _frozen_collector()]
     if core is not None:
         rights.insert(1, _affinity(core))
     return Rights(tuple(rights))
 
 
 def leave() -> None:
-    """Collect garbage again, as ordinary programs do; scheduling and memory stay until the process ends."""
+    """Collect garbage and let cores sleep again, as ordinary programs do; scheduling and memory stay until the process ends."""
+    while _latency:
+        os.close(_latency.pop())
     gc.enable()
     gc.unfreeze()
 

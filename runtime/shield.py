@@ -17,26 +17,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from tubepilot.firmware_bridge.errors import BundleError
 from tubepilot.firmware_bridge.types import Setpoint
 
 from .bundle import Bundle
 from .keep_clear import KeepClear
+from .shield_ahead import Prediction
 from .shield_assumed import Assumed, Triple, assumed_from
 from .shield_backup import BackupPolicy
 from .shield_decision import Decision, Reason, Verdict
 from .shield_margins import CertifiedSet, Held
-from .shield_monitor import BLIND_TICKS, OUTSIDE_TICKS, PATIENCE, Monitor
-from .shield_states import Command, Prediction, Present, flatten
+from .shield_monitor import BLIND_TICKS, DETECTED, OUTSIDE_TICKS, PATIENCE, Monitor
+from .shield_states import Command, Present, flatten
 
 __all__ = ["Assumed", "Decision", "Reason", "Shield", "Verdict", "assumed_from"]
 
-BLENDS = (1.0, 0.5, 0.2)
-"""Shares of a rejected set-point, first cut to what follows, that are tried next, the rest being the backup policy's."""
-GENTLE_RATE_RAD_S, GENTLE_THRUST_M_S2 = 0.35, 0.25
-"""Cut of the body rates, and of the thrust away from the modelled thrust, before the blends."""
+BLENDS = ((1.0, 0.0), (0.5, 0.5), (0.2, 0.8), (0.0, 1.0), (0.0, 0.5))
+"""What is tried after a rejected set-point: shares of it, cut to its limits, and of the one before, the rest being the backup's."""
 LEAST_THRUST_M_S2 = 1.0
 """A predicted thrust that is not above this is no state of a flying vehicle."""
 
@@ -66,9 +67,17 @@ class Shield:
 
     @classmethod
     def from_bundle(cls, bundle: Bundle, clear: KeepClear | None = None) -> Shield:
-        """Shield of a bundle, which was checked when it was read."""
-        files = bundle.files
-        return cls(files["backup.onnx"], files["shield.onnx"], assumed_from(files["certificate.toml"]), clear)
+        """Shield of a bundle, which was checked when it was read.
+
+        Raises:
+            BundleError: see the class, or the certificate is for another tick rate.
+        """
+        files, assumed = bundle.files, assumed_from(bundle.files["certificate.toml"])
+        if not abs(bundle.manifest.tick_hz * assumed.tick_s - 1.0) < 1e-9:
+            raise BundleError(
+                f"manifest.toml: {bundle.manifest.tick_hz:g} ticks/s, the certificate is for {1.0 / assumed.tick_s:g}; export again"
+            )
+        return cls(files["backup.onnx"], files["shield.onnx"], assumed, clear)
 
     @property
     def lead_s(self) -> float:
@@ -80,7 +89,7 @@ class Shield:
         self._next_slope: float | None = None  # the backup's own; None if it did not act last
         self._along = 0.0  # what that slope tends to: the backup's feedback along the thrust, while it acts
         self._last: Setpoint | None = None
-        self._acting: tuple[Command, ...] = ()  # the set-points of the last two ticks, newest first
+        self._acting: tuple[Command, ...] = ()  # set-points of the last ticks that may act too late, newest first
         self._thrust: float | None = None
 
     def keep_clear(self, clear: KeepClear) -> None:
@@ -128,18 +137,24 @@ class Shield:
             x[13] = self._thrust  # the thrust that the certificate speaks of: one set-point a tick, each held for a tick
         now = flatten(x, self._slope(x[13]), self.assumed.gravity_m_s2)
         held_estimate = self._held.disturbance if self._held is not None and self._next_slope is not None else None
-        broken, ticks = self._monitor.watch(x[10:12], d, held_estimate, late)
-        if ticks > PATIENCE:
-            return Decision(None, Verdict.VOID, broken, math.nan)
+        broken = self._monitor.watch(x[10:12], d, held_estimate, late)
+        seen = (broken.seen, broken.most, broken.ticks)
+        if broken.ticks > PATIENCE:
+            return Decision(None, Verdict.VOID, broken.reason, math.nan, *seen)
         reason = Reason.NO_PLAN
-        if candidate is not None:
+        if broken.ticks >= DETECTED:
+            reason = broken.reason
+            if reason is Reason.DISTURBANCE:
+                self._held = None  # held anew, with what is estimated now
+        elif candidate is not None:
             reason, held, margin, accepted = self._judge(now, d, candidate)
             if accepted is not None:
                 self._monitor.count(Reason.OUTSIDE_SET, False)
                 self._held, self._next_slope = held, None
                 self._keep(x, accepted)
-                return Decision(accepted, Verdict.ACCEPT, reason, margin)
-        return self._fall_back(x, now, d, reason)
+                named = broken.reason if reason is Reason.OK else reason
+                return Decision(accepted, Verdict.ACCEPT, named, margin, *seen)
+        return replace(self._fall_back(x, now, d, reason), seen=broken.seen, most=broken.most, ticks=broken.ticks)
 
     # --- ACCEPT: does every state that the candidate can lead to lie in S? -----------------------------------
 
@@ -153,7 +168,8 @@ class Shield:
             return reason, held, margin, candidate
         if reason in (Reason.GEOFENCE, Reason.OBSTACLE):
             return reason, None, margin, None
-        for blend in self._blends(now, d, command):
+        tried = 0 if reason is Reason.SETPOINT_LIMIT else 1  # the first one is the set-point itself if that was within its limits
+        for blend in self._blends(now, d, command)[tried:]:
             milder, held, margin = self._admit(now, d, blend)
             if milder is Reason.OK:
                 return Reason.SOFTENED, held, margin, Setpoint(np.array(blend[:3]), blend[3])
@@ -166,11 +182,9 @@ class Shield:
             return Reason.SETPOINT_LIMIT, None, math.nan
         if abs(command[0]) > most[0] or abs(command[1]) > most[1] or abs(command[2]) > most[2]:
             return Reason.SETPOINT_LIMIT, None, math.nan
-        prediction = self._prediction
-        states, wanted = prediction.ahead(now, command, self._set.limited(d)), prediction.turn(now, command)
-        spread = prediction.spread(now, wanted, self._acting)
-        options = self._set.anchors(states[1], d, self._held)
-        margins = self._set.admitted(states, wanted, spread, options)
+        ahead = self._prediction.ahead(now, command, self._set.limited(d), self._acting)
+        options = self._set.anchors(ahead.states[1], d, self._held)
+        margins = self._set.admitted(ahead, options)
         best, blocked = max(margins), Reason.WOULD_LEAVE_SET
         for number in _ranked(margins):
             if margins[number] > 0.0:
@@ -180,26 +194,17 @@ class Shield:
         return blocked, None, best
 
     def _blends(self, now: Present, d: Triple, command: Command) -> list[Command]:
-        """The set-point, cut to its limits and drawn towards the backup policy's; each is judged like any other."""
+        """The set-point, cut to its limits and drawn towards the one before and the backup policy's; each is judged like any other."""
         a = self.assumed
         held = self._held if self._held is not None else self._set.anchors(now.flat, d, None)[1]
         backup, _ = self._backup.setpoint(now, held)
         if backup is None:
             return []
-        gentle = [_cut(_cut(rate, most), GENTLE_RATE_RAD_S) for rate, most in zip(command[:3], self._rate_limit, strict=True)]
-        level = now.flat.thrust / a.thrust_gain
-        thrust = min(max(command[3], a.thrust_min_m_s2), a.thrust_max_m_s2)
-        thrust = min(max(thrust, level - GENTLE_THRUST_M_S2), level + GENTLE_THRUST_M_S2)
-        roll, pitch, yaw = backup.rates_rad_s.tolist()
-        return [
-            (
-                share * gentle[0] + (1.0 - share) * roll,
-                share * gentle[1] + (1.0 - share) * pitch,
-                share * gentle[2] + (1.0 - share) * yaw,
-                share * thrust + (1.0 - share) * backup.thrust_m_s2,
-            )
-            for share in BLENDS
-        ]
+        roll, pitch, yaw = (min(max(rate, -most), most) for rate, most in zip(command[:3], self._rate_limit, strict=True))
+        asked = roll, pitch, yaw, min(max(command[3], a.thrust_min_m_s2), a.thrust_max_m_s2)
+        other = (*backup.rates_rad_s.tolist(), backup.thrust_m_s2)
+        before = self._acting[0] if self._acting else other
+        return [_mixed(asked, share, before, kept, other) for share, kept in BLENDS]
 
     # --- BACKUP ----------------------------------------------------------------------------------------------
 
@@ -236,10 +241,11 @@ class Shield:
 
     def _blind(self, reason: Reason) -> Decision:
         """No usable state: the last set-point once more, for `BLIND_TICKS` at most, then nothing."""
-        self._monitor.expect_nothing()
         self._thrust = None
         if self._monitor.count(reason, True) > BLIND_TICKS or self._last is None:
             return Decision(None, Verdict.VOID, reason, math.nan)
+        roll, pitch, yaw = self._last.rates_rad_s.tolist()
+        self._monitor.expect((roll, pitch, yaw, self._last.thrust_m_s2))
         return Decision(self._last, Verdict.BACKUP, reason, math.nan)
 
     # --- what is carried along -------------------------------------------------------------------------------
@@ -269,8 +275,8 @@ class Shield:
         """Remember what acts now, and what it should lead to by the next tick."""
         roll, pitch, yaw = setpoint.rates_rad_s.tolist()
         command = (roll, pitch, yaw, setpoint.thrust_m_s2)
-        self._monitor.expect(x[10:12], command)
-        self._last, self._acting = setpoint, (command, *(self._acting[:1] or (command,)))
+        self._monitor.expect(command)
+        self._last, self._acting = setpoint, (command, *self._acting)[: self._prediction.remembered]
         self._thrust = x[13] + self._thrust_share * (self.assumed.thrust_gain * command[3] - x[13])
 
 
@@ -300,5 +306,9 @@ def _ranked(margins: Sequence[float]) -> list[int]:
     return sorted(range(len(margins)), key=lambda number: -margins[number])
 
 
-def _cut(value: float, most: float) -> float:
-    return min(max(value, -most), most)
+def _mixed(asked: Command, share: float, before: Command, kept: float, backup: Command) -> Command:
+    """A share of the first set-point and of the second, the rest of the third."""
+    roll, pitch, yaw, thrust = (
+        share * one + kept * two + (1.0 - share - kept) * three for one, two, three in zip(asked, before, backup, strict=True)
+    )
+    return roll, pitch, yaw, thrust

@@ -39,9 +39,10 @@ class Assumed:
 
     @property
     def admitted_rates_rad_s(self) -> Triple:
-        """Largest set-point of each body rate: the backup's limits, yaw also within the yaw rate that is assumed [rad/s]."""
+        """Largest set-point of each body rate: the backup's limits; of yaw also what keeps the vehicle to its assumption [rad/s]."""
         roll, pitch, yaw = self.rate_limit_rad_s
-        return roll, pitch, min(yaw, self.yaw_rate_rad_s)
+        most = (self.yaw_rate_rad_s - abs(self.rate_offset_rad_s[2])) / abs(self.rate_gain[2])
+        return roll, pitch, min(yaw, max(most, 0.0))
 
     @property
     def estimate_limit_m_s2(self) -> Triple:

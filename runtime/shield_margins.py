@@ -14,6 +14,7 @@ from tubepilot.firmware_bridge.errors import BundleError
 
 from .keep_clear import KeepClear
 from .session import bind, buffers, open_session
+from .shield_ahead import Ahead
 from .shield_assumed import Assumed, Triple
 from .shield_decision import Reason
 from .shield_states import Flat, dot
@@ -21,11 +22,14 @@ from .shield_states import Flat, dot
 ANCHORS = (0.7, 1.0, 1.3)
 """Multiples of the best position from the anchor that are tried; the fourth candidate is the anchor held last."""
 OPTIONS = 4
-INPUTS = {"states", "held", "wanted", "spread", "instants"}
+INPUTS = {"states", "held", "wanted", "doubts", "instants"}
 OUTPUTS = {"margin", "radii", "room"}
 PRESENT, TAKE_OVER = (0, 0), (1, 2)
 """Rows of the admission box: the present state; the first and last instant at which the backup can have taken over."""
-STILL: Triple = (0.0, 0.0, 0.0)
+LARGEST = 1e9
+"""Sum of all that goes into the graph; nothing in flight comes near."""
+STILL: tuple[Triple, Triple] = ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0))
+NO_DOUBTS = (0.0,) * 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,7 @@ class CertifiedSet:
             raise BundleError("shield.onnx has other inputs or outputs than this version; export the bundle again")
         self._binding = bind(self._session, self._in, self._out)
         self._states, self._held = self._in["states"].reshape(-1), self._in["held"].reshape(-1)
-        self._wanted, self._spread = self._in["wanted"].reshape(-1), self._in["spread"].reshape(-1)
+        self._wanted, self._doubts = self._in["wanted"].reshape(-1), self._in["doubts"].reshape(-1)
         self._instants, self._margin, self._room = self._in["instants"], self._out["margin"], self._out["room"]
         self._map = assumed.anchor
         self._limit = assumed.estimate_limit_m_s2
@@ -72,7 +76,7 @@ class CertifiedSet:
         return min(max(x, -most_x), most_x), min(max(y, -most_y), most_y), min(max(z, -most_z), most_z)
 
     def anchors(self, flat: Flat, disturbance: Triple, held: Held | None) -> list[Held]:
-        """Anchors to try from a state, each with the disturbance estimate to hold; the one held last comes along."""
+        """Anchors to try from a state, with the present disturbance estimate to hold; the one held last comes along."""
         d = self.limited(disturbance)
         (px, py, pz), (vx, vy, vz), (ax, ay, az), (jx, jy, jz) = flat.position, flat.velocity, flat.acceleration, flat.jerk
         horizontal, vertical = self._map
@@ -80,43 +84,40 @@ class CertifiedSet:
         best_y = dot(horizontal, (vy, ay + d[1], jy))
         best_z = dot(vertical, (vz, az + d[2], jz))
         result = [Held((px - share * best_x, py - share * best_y, pz - share * best_z), d) for share in ANCHORS]
-        return [*result, held if held is not None else result[1]]
+        return [*result, Held(held.anchor, d) if held is not None else result[1]]
 
-    def admitted(self, states: Sequence[Flat], wanted: Triple, spread: float, options: Sequence[Held]) -> list[float]:
+    def admitted(self, ahead: Ahead, options: Sequence[Held]) -> list[float]:
         """For each anchor, the margin of the states in which the backup policy can take over from a set-point, to one and the same
         stage of S: that for which it is largest.
 
         Args:
-            states: Where it leads nominally, at the first and the last instant of a take-over.
-            wanted: What it asks of the jerk, see `Prediction.turn` [m/s^3].
-            spread: See `Prediction.spread` [m/s^3].
+            ahead: Where it leads.
             options: `OPTIONS` anchors.
 
         Returns:
             Positive: every state lies in S. Minus infinity: a margin was not a finite number.
         """
-        return self._margins(states, wanted, spread, TAKE_OVER, options)
+        return self._margins(ahead, TAKE_OVER, options)
 
     def present(self, flat: Flat, options: Sequence[Held]) -> list[float]:
         """For each of up to `OPTIONS` anchors, the margin of the present state, its estimate's errors taken off."""
         filled = [*options, *[options[0]] * (OPTIONS - len(options))]
-        return self._margins((flat, flat), STILL, 0.0, PRESENT, filled)[: len(options)]
+        return self._margins(Ahead((flat, flat), STILL, NO_DOUBTS), PRESENT, filled)[: len(options)]
 
-    def _margins(
-        self, states: Sequence[Flat], wanted: Triple, spread: float, instants: tuple[int, int], options: Sequence[Held]
-    ) -> list[float]:
-        first, last = states
+    def _margins(self, ahead: Ahead, instants: tuple[int, int], options: Sequence[Held]) -> list[float]:
         columns: list[float] = []
+        wanted: list[float] = []
         taken: list[float] = []
         for axis in (0, 1, 2):
-            for flat in (first, last):
+            for flat in ahead.states:
                 columns += (flat.position[axis], flat.velocity[axis], flat.acceleration[axis], flat.jerk[axis])
+            wanted += [asked[axis] for asked in ahead.wanted]
             for held in options:
                 taken += (held.anchor[axis], 0.0, -held.disturbance[axis], 0.0)
-        if not math.isfinite(sum(columns) + sum(taken) + sum(wanted) + spread):
-            return [-math.inf] * OPTIONS  # the largest of several numbers may hide one that is none
+        if not sum(map(abs, (*columns, *taken, *wanted, *ahead.doubts))) < LARGEST:
+            return [-math.inf] * OPTIONS  # the largest of several numbers may hide one that is none, or has no square
         self._states[:], self._held[:] = columns, taken
-        self._wanted[:], self._spread[:], self._instants[:] = wanted, spread, instants
+        self._wanted[:], self._doubts[:], self._instants[:] = wanted, ahead.doubts, instants
         self._session.run_with_iobinding(self._binding)
         self._rooms = self._room.tolist()
         found: list[float] = self._margin.tolist()

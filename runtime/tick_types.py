@@ -16,7 +16,7 @@ from .reference import Reference
 from .state_check import Fault, StateLimits
 from .tick_interfaces import DecisionLike, PlanLike, Status
 
-PLAN_SHARE, SEND_SHARE = 0.6, 0.85
+PLAN_SHARE, SEND_SHARE = 0.4, 0.85
 """Shares of the tick period at which the last refinement step must be done, and after which a plan is not used."""
 
 WAIT_SHARE = 0.25
@@ -123,6 +123,7 @@ class Outcome:
         sent: Set-point sent; None if nothing was.
         verdict: Verdict of the shield, `SHIELD_OFF` if not engaged.
         give_up: True if streaming must end: the shield is void, or no state for too long without it.
+        why: What the shield said of this tick, for people: reason, what was seen, the most that it may be, what to do.
         overrun: True if the set-point left after `send_by_s`, or ticks were skipped before.
         tick_us: From reading the state to sending [us].
         solve_us: Of that, the planner [us].
@@ -143,6 +144,7 @@ class Outcome:
     status: Status | None
     solve_us: float = 0.0
     steps: int = 0
+    why: str = ""
 
 
 @dataclass(slots=True)

@@ -10,12 +10,16 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tqdm import tqdm
 
 from tubepilot.firmware_bridge.errors import CertificateError, InputError
 from tubepilot.firmware_bridge.types import GRAVITY_M_S2
+
+TILT_DEG = 35.0
+"""Tilt that a searched set should hold if nobody says otherwise [deg]."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,8 +49,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="largest roll and pitch rate that the backup policy may ask for; the planner keeps to its own limit [rad/s]",
     )
     parser.add_argument(
-        "--backup-thrust-shares", type=float, nargs=2, metavar=("MIN", "MAX"), default=[0.28, 0.92],
-        help="range of the backup policy's thrust over that at throttle 1; the planner keeps to its own range [1]",
+        "--backup-thrust-shares", type=float, nargs=2, metavar=("MIN", "MAX"),
+        help="range of the backup policy's thrust over that at throttle 1; the planner keeps to its own range [1]; if not given, 0.92, "
+        "and 0.28 or 0.54 of what hovering takes, whichever is less",
+    )
+    parser.add_argument(
+        "--speed-m-s", **pair, help="velocity that the set should hold, in every direction [m/s]; 4 and 2 m/s if not given"
+    )
+    parser.add_argument(
+        "--tilt-deg", type=float, help="tilt that it should hold together with that velocity [deg]; 35 deg if not given"
+    )
+    parser.add_argument(
+        "--search-s", type=float, default=60.0,
+        help="time to search poles and anchors for this vehicle, if no known design holds, or --speed-m-s or --tilt-deg is given; as "
+        "long again for each easier set, if nothing is proven [s]; 0: no search",
     )
     parser.add_argument("--wind-m-s", type=float, default=3.0, help="mean wind of the flights that W is compared with [m/s]")
     parser.add_argument("--gust-m-s", type=float, default=0.5, help="largest gust of those flights [m/s]")
@@ -70,13 +86,18 @@ def run(args: argparse.Namespace) -> int:
     from .invariance.assumptions import Assumptions
     from .invariance.backup import BackupLaw
     from .invariance.certificate import save
-    from .invariance.design import DESIGNS, certify, gains, sensitivity
+    from .invariance.design import AT_ONCE_M_S, DESIGNS, Design, certify, gains
     from .invariance.picture import draw, draw_report
+    from .invariance.search import Wanted, search
+    from .invariance.sensitivity import sensitivity
     from .invariance.shield_graph import graphs_of
 
+    asked = args.speed_m_s is not None or args.tilt_deg is not None
     if args.report and args.rollouts <= 0:
         raise InputError("--report shows what the falsifier found: give --rollouts above 0")
-    low, high = args.backup_thrust_shares
+    if not (0.0 <= args.search_s <= 36000.0 and (args.search_s > 0.0 or not asked)):
+        raise InputError(f"--search-s is {args.search_s:g}; it must be 0 to 36000 s, and above 0 with --speed-m-s or --tilt-deg")
+    low, high = args.backup_thrust_shares or (0.0, 1.0)
     if not (args.backup_rate_limit_rad_s > 0.0 and 0.0 <= low < high <= 1.0):
         raise InputError(
             f"backup limits {args.backup_rate_limit_rad_s:g} rad/s and shares {low:g} to {high:g}: the rate must be above 0, and "
@@ -84,7 +105,8 @@ def run(args: argparse.Namespace) -> int:
         )
     checkpoint = load(args.checkpoint)
     settings, physics = checkpoint.settings, checkpoint.model.physics
-    tick_s = 1.0 / settings.tick_hz
+    tick_s, scale_m_s2 = 1.0 / settings.tick_hz, settings.thrust_scale_m_s2
+    low, high = args.backup_thrust_shares or (min(0.28, 0.54 * GRAVITY_M_S2 / scale_m_s2), 0.92)
     lag = np.asarray(physics.rate_lag_s, dtype=np.float64)
     drag = np.asarray(physics.drag_1_s, dtype=np.float64)
     rate_lag_s, thrust_lag_s = float(lag[:2].mean()), float(physics.thrust_lag_s)
@@ -129,10 +151,20 @@ def run(args: argparse.Namespace) -> int:
         rate_gain=np.asarray(physics.rate_gain, dtype=np.float64),
         rate_offset_rad_s=np.asarray(physics.rate_offset_rad_s, dtype=np.float64),
         rate_limit_rad_s=np.array([args.backup_rate_limit_rad_s] * 2 + [settings.limits.rate_rad_s[2]], dtype=np.float64),
-        thrust_min_m_s2=low * settings.thrust_scale_m_s2,
-        thrust_max_m_s2=high * settings.thrust_scale_m_s2,
+        thrust_min_m_s2=low * scale_m_s2,
+        thrust_max_m_s2=high * scale_m_s2,
         gravity_m_s2=GRAVITY_M_S2,
     )
+    speed, rise = args.speed_m_s or AT_ONCE_M_S
+    wanted = Wanted((speed, rise), float(np.radians(TILT_DEG if args.tilt_deg is None else args.tilt_deg)))
+
+    def designs(progress: Callable[[float, float], None]) -> Iterator[Design]:
+        """Known ones, then those made for this vehicle."""
+        if not asked:
+            yield from DESIGNS
+        if args.search_s > 0.0:
+            yield from search(assumptions, law, wanted, args.search_s, args.seed, progress)
+
     start = time.monotonic()
     with tqdm(desc="certify", unit="stage", bar_format="{desc} [{elapsed}]") as bar:
 
@@ -140,11 +172,14 @@ def run(args: argparse.Namespace) -> int:
             bar.set_description_str(f"certify: {text}")
             bar.update()
 
-        certificate = certify(assumptions, law, progress=say)
+        def searched(elapsed_s: float, tube_m: float) -> None:
+            size = f"tube {tube_m:.1f} m" if np.isfinite(tube_m) else "nothing yet"
+            bar.set_description_str(f"certify: search, {elapsed_s:.0f} of {args.search_s:g} s, {size}")
+
+        certificate = certify(assumptions, law, designs(searched), progress=say, refused=lambda text: bar.write(f"not proven: {text}"))
     proven_s = time.monotonic() - start
     if args.flights > 0:
-        sources.update(_compare(args, certificate.assumptions, certificate.law, settings.thrust_scale_m_s2,
-                                round(settings.command_delay_s / tick_s)))
+        sources.update(_compare(args, certificate.assumptions, certificate.law, settings))
     graphs = graphs_of(certificate)
     _report(certificate, proven_s)
     seen = _attack(certificate, args.rollouts, args.seed) if args.rollouts > 0 else None
@@ -154,18 +189,25 @@ def run(args: argparse.Namespace) -> int:
     if args.report and seen is not None:
         less = sensitivity(certificate)
         draw_report(certificate, seen, less, args.out / "report.png")
-        print("what to tighten: less r [m/s^3] (horizontal / vertical) if the assumption is 10 % smaller")
-        for name, (h, v) in sorted(less.items(), key=lambda item: -item[1][0]):
-            print(f"  {name:<28} {h:.4f} / {v:.4f}")
+        print("what to tighten: less room [m] and less r [m/s^3] (horizontal / vertical) if the assumption is 10 % smaller")
+        for name, gain in sorted(less.items(), key=lambda item: -item[1].room_m[0]):
+            (room_h, room_v), (r_h, r_v) = gain.room_m, gain.jerk_m_s3
+            print(f"  {name:<28} {room_h:6.3f} / {room_v:.3f} m   {r_h:.4f} / {r_v:.4f} m/s^3")
         print(f"report: {args.out / 'report.png'}")
     print(f"next: tubepilot export --checkpoint {args.checkpoint} --certificate {args.out} --out bundle")
     return 0
 
 
-def _compare(args: argparse.Namespace, assumptions, law, scale_m_s2: float, delay_ticks: int) -> dict[str, str]:  # type: ignore[no-untyped-def]
+def _compare(args: argparse.Namespace, assumptions, law, settings) -> dict[str, str]:  # type: ignore[no-untyped-def]
     """Fly the backup policy in the independent simulator and hold W against it."""
+    from tubepilot.firmware_bridge.simulator_airframes import named
+
     from .invariance.measure import measure
 
+    try:
+        airframe = named(settings.airframe)
+    except InputError as error:
+        raise InputError(f"{error}: give --flights 0, and set W from flights of your own") from error
     with tqdm(desc="flights", bar_format="{desc} [{elapsed}]") as bar:
 
         def say(text: str) -> None:
@@ -173,8 +215,8 @@ def _compare(args: argparse.Namespace, assumptions, law, scale_m_s2: float, dela
             bar.update()
 
         seen = measure(
-            assumptions, law, scale_m_s2, delay_ticks, args.seed, args.flights,
-            wind_m_s=args.wind_m_s, gust_m_s=args.gust_m_s, progress=say,
+            assumptions, law, settings.thrust_scale_m_s2, round(settings.command_delay_s / assumptions.tick_s), args.seed, args.flights,
+            wind_m_s=args.wind_m_s, gust_m_s=args.gust_m_s, airframe=airframe, progress=say,
         )
     h, v = seen.acceleration_m_s2
     text = (

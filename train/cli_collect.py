@@ -33,6 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--simulator", choices=("rotorpy", "crazyflow"), default="rotorpy", help="whose vehicle is flown; crazyflow is an extra"
     )
+    parser.add_argument(
+        "--airframe", choices=("crazyflie", "five-inch"), default="crazyflie",
+        help="vehicle that rotorpy flies; crazyflow has its own",
+    )
     parser.add_argument("--import", dest="logs", type=Path, nargs="+", metavar="FILE", help="real logs to import")
 
 
@@ -52,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
                 f"--flights is 1 to 1000, --duration-s 2 to 600 s, --processes at least 1; "
                 f"got {args.flights}, {args.duration_s}, {args.processes}"
             )
+        if args.simulator == "crazyflow" and args.airframe != "crazyflie":
+            raise InputError(f"--airframe {args.airframe}: crazyflow flies its own Crazyflie; leave --simulator crazyflow out")
         wind = args.wind_m_s or None
         if not all(0.0 <= speed <= 15.0 for speed in wind or ()) or not 0.5 <= args.mass_factor <= 1.6:
             raise InputError(
@@ -60,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
             )
         from .collect import WIND_M_S, collect, missions  # rotorpy takes two seconds to import; real logs do not need it
 
-        plan = missions(args.flights, args.duration_s, args.seed, wind or WIND_M_S, args.mass_factor, args.simulator)
+        plan = missions(args.flights, args.duration_s, args.seed, wind or WIND_M_S, args.mass_factor, args.simulator, args.airframe)
         written = collect(folder, plan, args.processes)
     print(f"{len(written)} flights in {folder}\nnext: tubepilot train {folder} --out checkpoint")
     return 0

@@ -36,8 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="largest body-rate set-points; more than the certified set can use only gets rejected [rad/s]"
     )
     parser.add_argument(
-        "--thrust-shares", type=float, nargs=2, metavar=("MIN", "MAX"), default=[0.35, 0.72],
-        help="least and greatest ratio of the thrust set-point to the thrust at throttle 1; the rest is for the rate loop"
+        "--thrust-shares", type=float, nargs=2, metavar=("MIN", "MAX"),
+        help="least and greatest ratio of the thrust set-point to the thrust at throttle 1 [1]; the rest is for the rate loop; if not "
+        "given, 0.72, and 0.35 or 0.69 of what hovering takes, whichever is less"
     )
     parser.add_argument(
         "--thrust-scale-m-s2", type=float,
@@ -67,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--save-every-s is {args.save_every_s}, it must be at least 0")
     if min(args.rate_limit_rad_s) <= 0:
         raise InputError(f"--rate-limit-rad-s must be positive, got {args.rate_limit_rad_s}")
-    low, high = args.thrust_shares
+    low, high = args.thrust_shares or (0.0, 1.0)
     if not 0 <= low < high <= 1:
         raise InputError(f"--thrust-shares are {low:g} and {high:g}; 0 <= MIN < MAX <= 1 is needed")
     speed, acceleration = args.reference_limits
@@ -93,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
             settings = LearnSettings(
                 args.seed,
                 (x, y, z),
-                (low, high),
+                (low, high) if args.thrust_shares else None,
                 args.thrust_scale_m_s2,
                 ResidualSettings(iterations=args.residual_iterations),
                 PolicySettings(

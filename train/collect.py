@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from tubepilot.firmware_bridge.errors import TubepilotError
 from tubepilot.firmware_bridge.simulator import Factors, SimulatedQuadrotor
+from tubepilot.firmware_bridge.simulator_airframes import AIRFRAMES
 from tubepilot.firmware_bridge.simulator_wind import GustyWind, wind_vector
 from tubepilot.firmware_bridge.types import Vector
 
@@ -26,8 +27,7 @@ from .flight import RATES, Flight, MetaValue, make_flight, save_flight
 from .task_vehicle import Vehicle
 
 RATE_HZ = 100.0
-AIRFRAMES = {"rotorpy": "rotorpy-crazyflie", "crazyflow": "crazyflow-crazyflie-brushless"}
-"""What is flown, by simulator."""
+CRAZYFLOW_AIRFRAME = "crazyflow-crazyflie-brushless"
 SHAPES = ("circle", "lissajous", "waypoints", "steps")
 WIND_M_S = (0.0, 2.0, 3.0, 4.0, 1.0, 3.0, 3.0, 3.0)
 """Mean wind of one flight after the other [m/s]; the last ones, at the 3 m/s that a certificate assumes, are held
@@ -53,7 +53,8 @@ class Mission:
         duration_s: Length of the record [s].
         seed: Seed of trajectory, gusts and excitation.
         mass_factor: Mass over nominal; neither the controller nor the log's thrust scale knows.
-        simulator: One of `AIRFRAMES`.
+        simulator: rotorpy or crazyflow.
+        airframe: What rotorpy flies, one of `AIRFRAMES`; crazyflow has its own.
     """
 
     name: str
@@ -65,11 +66,12 @@ class Mission:
     seed: int
     mass_factor: float = 1.0
     simulator: str = "rotorpy"
+    airframe: str = "crazyflie"
 
 
 def missions(
     count: int, duration_s: float, seed: int, wind_m_s: Sequence[float] = WIND_M_S, mass_factor: float = 1.0,
-    simulator: str = "rotorpy",
+    simulator: str = "rotorpy", airframe: str = "crazyflie",
 ) -> list[Mission]:  # fmt: skip
     """The flights of one data set: shapes and mean winds [m/s] in turn, wind from random directions."""
     generator = np.random.default_rng(seed)
@@ -84,6 +86,7 @@ def missions(
             seed=seed * 1000 + k,
             mass_factor=mass_factor,
             simulator=simulator,
+            airframe=airframe,
         )
         for k in range(count)
     ]
@@ -151,7 +154,7 @@ def _vehicle(
         other.reset(start_m, np.zeros(3))
         nominal = NominalController(other)
         return other, lambda t_s, path: nominal.setpoint(other, t_s, path), other.thrust_scale_m_s2
-    vehicle = SimulatedQuadrotor(wind)
+    vehicle = SimulatedQuadrotor(wind, airframe=AIRFRAMES[mission.airframe])
     scale_m_s2 = vehicle.thrust_scale_m_s2
     vehicle.factors = Factors(mass=mission.mass_factor)
     vehicle.reset(start_m)
@@ -195,7 +198,7 @@ def fly(mission: Mission) -> Flight:
         "source": mission.simulator,
         "action_level": RATES,
         "rate_hz": RATE_HZ,
-        "airframe": AIRFRAMES[mission.simulator],
+        "airframe": CRAZYFLOW_AIRFRAME if mission.simulator == "crazyflow" else AIRFRAMES[mission.airframe].name,
         "thrust_scale_m_s2": nominal_scale_m_s2,
         "mass_factor": mission.mass_factor,
         "shape": mission.shape,

@@ -20,7 +20,7 @@ EXTRA = ("mppi-long",)
 
 STEPS, HORIZONS = (0, 1, 3, 8), (3, 5, 10, 20)
 VARIANTS = (
-    "gradient", "no reuse", "no uncertainty", "uncertainty without gradient", "ranked before last step",
+    "gradient", "no reuse", "no uncertainty", "uncertainty without gradient", "uncertainty gradient frozen", "ranked before last step",
     *(f"K={steps}" for steps in STEPS), *(f"H={horizon}" for horizon in HORIZONS), "whole value", "policy's position cost",
 )  # fmt: skip
 """The first is the planner as it flies (N=2, K=4, H=20; "H=20" is the same once more), the others lack or change one thing."""
@@ -38,6 +38,7 @@ def variants(checkpoint: Checkpoint) -> dict[str, PlannerSettings]:
         "no reuse": replace(full, reuse=0.0),
         "no uncertainty": replace(full, disagreement=0.0),
         "uncertainty without gradient": replace(full, disagreement_gradient=False),
+        "uncertainty gradient frozen": replace(full, disagreement_frozen=True),
         "ranked before last step": replace(full, rank_before_last_step=True),
     }
     changed |= {f"K={steps}": replace(full, steps=steps) for steps in STEPS}

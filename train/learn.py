@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tubepilot.firmware_bridge.errors import InputError
+from tubepilot.firmware_bridge.types import GRAVITY_M_S2
 
 from .bounds import residual_bounds
 from .checkpoint import Checkpoint, Limits, ResidualBounds, Settings, save
@@ -32,7 +33,9 @@ from .value import train_value
 DT_PLAN_S = 0.04
 HORIZON = 12
 THRUST_SHARES = (0.35, 0.72)
-"""Range of thrust that a setpoint may ask for, over the greatest; the rest is for the rate loop."""
+"""Range of thrust that a set-point may ask for, over the greatest; the rest is for the rate loop."""
+LEAST_OVER_HOVER = 0.69
+"""The least thrust of a strong vehicle, over what hovering takes."""
 HELD_OUT = 3
 FEWEST_ITERATIONS = 200
 """A policy interrupted before this many iterations is not worth a checkpoint; its state stays for --resume."""
@@ -46,7 +49,7 @@ class LearnSettings:
     Attributes:
         seed: Seed of everything random.
         rate_limit_rad_s: Greatest commanded body rates [rad/s].
-        thrust_shares: Range of the commanded thrust over that at throttle 1.
+        thrust_shares: Range of the commanded thrust over that at throttle 1; `usual_shares` if None.
         thrust_scale_m_s2: Collective acceleration at throttle 1 if the flights do not say it [m/s^2].
         residual: How the ensemble is trained.
         policy: How policy and value are trained.
@@ -56,12 +59,17 @@ class LearnSettings:
 
     seed: int
     rate_limit_rad_s: tuple[float, float, float]
-    thrust_shares: tuple[float, float]
+    thrust_shares: tuple[float, float] | None
     thrust_scale_m_s2: float | None
     residual: ResidualSettings
     policy: PolicySettings
     window_every: int
     save_every_s: float = SAVE_EVERY_S
+
+
+def usual_shares(thrust_scale_m_s2: float) -> tuple[float, float]:
+    """Thrust shares for a vehicle of this acceleration at throttle 1: as `THRUST_SHARES`, but well below hovering [1]."""
+    return min(THRUST_SHARES[0], LEAST_OVER_HOVER * GRAVITY_M_S2 / thrust_scale_m_s2), THRUST_SHARES[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +242,8 @@ def learn(
     """
     split = split_flights(flights, leave_out)
     scale = thrust_scale(flights, settings.thrust_scale_m_s2)
-    limits = Limits(settings.rate_limit_rad_s, settings.thrust_shares[0] * scale, settings.thrust_shares[1] * scale)
+    low, high = settings.thrust_shares or usual_shares(scale)
+    limits = Limits(settings.rate_limit_rad_s, low * scale, high * scale)
     task = default_task(limits.rate_rad_s, limits.thrust_min_m_s2, limits.thrust_max_m_s2)
     partial = out.with_name(f"{out.name}.partial")
     held_out = [*split.calibration, *split.test]

@@ -9,6 +9,7 @@ World frame: ENU, turned so that the reference yaw is zero; positions relative t
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -243,14 +244,28 @@ def refine(
 
 
 def _refined(
-    model: PlannerModel, settings: PlannerSettings, metric: Array, problem: Problem, plans: Array
+    model: PlannerModel, settings: PlannerSettings, metric: Array, problem: Problem, plans: Array, pull: Array | None = None
 ) -> tuple[Array, Array, Array]:
-    """`refine`, and the disagreement of the plans passed in."""
+    """`refine`, and the disagreement of the plans passed in; `pull` (N, H, 4) takes the place of the disagreement's gradient."""
+    followed = settings if pull is None else replace(settings, disagreement_gradient=False)
 
-    def one(plan: Array) -> tuple[Array, Array, Array]:
-        scored = jax.value_and_grad(lambda p: plan_return(model, settings, problem, p), has_aux=True)
+    def one(plan: Array, held: Array) -> tuple[Array, Array, Array]:
+        scored = jax.value_and_grad(lambda p: plan_return(model, followed, problem, p), has_aux=True)
         (returned, spread), gradient = scored(plan)
-        return jnp.clip(plan + ascent(settings, metric, gradient), -1.0, 1.0), returned, spread
+        return jnp.clip(plan + ascent(settings, metric, gradient + held), -1.0, 1.0), returned, spread
+
+    return jax.vmap(one)(plans, jnp.zeros_like(plans) if pull is None else pull)
+
+
+def disagreement_pull(model: PlannerModel, settings: PlannerSettings, problem: Problem, plans: Array) -> Array:
+    """Gradient of J through the disagreement alone, of plans (N, H, 4)."""
+
+    def one(plan: Array) -> Array:
+        whole, rest = (
+            jax.grad(lambda p, s=s: plan_return(model, s, problem, p)[0])(plan)
+            for s in (settings, replace(settings, disagreement_gradient=False))
+        )
+        return whole - rest
 
     return jax.vmap(one)(plans)
 
@@ -296,9 +311,11 @@ def plan(
     """
 
     def body(carry: tuple[Array, Array, Array], _: None) -> tuple[tuple[Array, Array, Array], None]:
-        return _refined(model, settings, metric, problem, carry[0]), None
+        return _refined(model, settings, metric, problem, carry[0], pull), None
 
     plans = rollout(model, settings, problem, previous_plans, noise, reuse)
+    frozen = settings.disagreement_frozen and settings.disagreement_gradient
+    pull = disagreement_pull(model, settings, problem, plans) if frozen else None
     unknown = jnp.zeros(settings.candidates, plans.dtype)
     (plans, returns, spread), _ = jax.lax.scan(body, (plans, unknown, unknown), length=settings.steps)
     if settings.rank_before_last_step and settings.steps > 0:

@@ -46,6 +46,8 @@ class PlannerSettings:
         disagreement: lambda, weight of the ensemble's disagreement; None takes the checkpoint's.
         disagreement_gradient: Whether the disagreement takes part in the gradient; False is what the released code of
             arXiv:2605.04568 does (it only ranks).
+        disagreement_frozen: Whether that gradient is taken once a tick, at the candidates before refinement, and kept for all steps;
+            the exported graphs take it anew in every step, whatever this says.
         rank_before_last_step: Whether the returns of the candidates before their last step pick the plan, as in that
             code; False ranks what is flown.
         position, value: Factors of the cost's position weights and of the terminal value. The value is the policy's own cost; a
@@ -68,6 +70,7 @@ class PlannerSettings:
     noise: float
     disagreement: float | None
     disagreement_gradient: bool = True
+    disagreement_frozen: bool = False
     rank_before_last_step: bool = False
     position: float = 1.0
     value: float = 1.0

@@ -23,7 +23,7 @@ def test_mppi_graph_is_the_same_algebra_as_jax() -> None:
     graph = mppi_graph(MODEL, settings)
     drawn = {name: array[0] for name, array in samples.draw(replace(settings.problem, candidates=1), 2, 0).items()}
     drawn["state"][0, 6:10] /= np.linalg.norm(drawn["state"][0, 6:10])
-    mean = drawn["plans"][0]
+    mean = drawn["plans"]  # one candidate: its rows are its steps
     with jax.enable_x64(True):
         cast = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), MODEL)
         key = jax.random.key(3)

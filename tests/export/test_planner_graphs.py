@@ -60,6 +60,16 @@ def refined_at(refine: Graph, score: Graph, feeds: dict[str, Any]) -> dict[str, 
     return refine.evaluate({name: known[name] for name in refine.inputs})
 
 
+def plans_of(rows: Any) -> Any:
+    """Rows (H * N, 4) as plans (N, H, 4)."""
+    return rows.reshape(SETTINGS.horizon, SETTINGS.candidates, 4).swapaxes(0, 1)
+
+
+def rows_of(plans: Any) -> Any:
+    """Plans (N, H, 4) as rows (H * N, 4)."""
+    return plans.swapaxes(0, 1).reshape(-1, 4)
+
+
 @pytest.fixture(scope="module")
 def truth(drawn: dict[str, npt.NDArray[np.float64]]) -> dict[str, Any]:
     """Plans of the rollout, returns and gradients from JAX in float64, for samples whose quaternion is unit."""
@@ -72,7 +82,8 @@ def truth(drawn: dict[str, npt.NDArray[np.float64]]) -> dict[str, Any]:
             problem = planner.Problem(x["state"][0], x["reference"], x["disturbance"][0], x["previous_action"][0])
             score = jax.value_and_grad(lambda plan: planner.plan_return(cast, SETTINGS, problem, plan)[0])
             rolled = planner.rollout(cast, SETTINGS, problem, x["previous_plans"], x["noise"], x["reuse"][0])
-            return rolled, jax.vmap(score)(x["plans"])
+            returns, gradients = jax.vmap(score)(plans_of(x["plans"]))
+            return rows_of(rolled), (returns, rows_of(gradients))
 
         rolled, (returns, gradients) = all_of({name: jnp.asarray(array) for name, array in unit(drawn).items()})
         return {"plans": np.asarray(rolled), "returns": np.asarray(returns), "gradients": np.asarray(gradients)}
@@ -93,11 +104,14 @@ def test_refine_is_the_same_algebra_as_jax(
     metric = inverse_curvature(MODEL, settings)
     graph, score = refine_graph(MODEL, settings, metric), score_graph(MODEL, settings)
     with jax.enable_x64(True):
-        step = jax.jit(jax.vmap(jax.vmap(lambda gradient: planner.ascent(settings, jnp.asarray(metric), gradient))))
+        ascend = jax.vmap(lambda gradient: planner.ascent(settings, jnp.asarray(metric), gradient))
+        step = jax.jit(jax.vmap(lambda rows: rows_of(ascend(plans_of(rows)))))
         refined = np.clip(drawn["plans"] + np.asarray(step(truth["gradients"])), -1.0, 1.0)
     for k in range(COUNT):
-        result = refined_at(graph, score, {name: array[k] for name, array in unit(drawn).items()})
-        np.testing.assert_allclose(result["returns"], truth["returns"][k], rtol=1e-12)
+        feeds = {name: array[k] for name, array in unit(drawn).items()}
+        result = refined_at(graph, score, feeds)
+        scored = score.evaluate({name: feeds[name] for name in score.inputs})
+        np.testing.assert_allclose(scored["returns"], truth["returns"][k], rtol=1e-12)
         np.testing.assert_allclose(result["refined"], refined[k], atol=1e-11)
 
 
@@ -114,7 +128,7 @@ def test_exported_graphs_stay_within_the_parity_bounds(
 ) -> None:
     results = parity.check_parity(models, MODEL, SETTINGS, metric, drawn, progress=False)
     assert {(r.graph, r.output) for r in results} == {
-        ("rollout", "plans"), ("refine", "refined"), ("refine", "returns"), ("rank", "returns"), ("rank", "plan"),
+        ("rollout", "plans"), ("refine", "refined"), ("rank", "returns"), ("rank", "plan"),
         ("rank", "disagreement"), ("policy", "action"), ("policy", "setpoint"),
     }  # fmt: skip
     assert max(r.ulps_max for r in results) < 100.0
@@ -167,11 +181,12 @@ def test_refine_gradient_is_that_of_the_return_with_disagreement(drawn: dict[str
         refine, score = refine_graph(MODEL, weighted, np.ones((4, 4))), score_graph(MODEL, weighted)
         feeds = {name: inside[name][0] for name in score.inputs}
         moved[weight] = (refined_at(refine, score, feeds)["refined"] - feeds["plans"]) / settings.step_size
-        for index in ((0, 0, 0), (1, 2, 3), (2, 3, 1)):
+        for candidate, step, axis in ((0, 0, 0), (1, 2, 3), (2, 3, 1)):
+            index = step * SETTINGS.candidates + candidate, axis
             move = np.zeros_like(feeds["plans"])
             move[index] = 1e-5
             above, below = (
-                score.evaluate({**feeds, "plans": feeds["plans"] + sign * move})["returns"][index[0]]
+                score.evaluate({**feeds, "plans": feeds["plans"] + sign * move})["returns"][candidate]
                 for sign in (1, -1)
             )
             assert moved[weight][index] == pytest.approx((above - below) / 2e-5, rel=1e-5, abs=1e-7)
@@ -184,10 +199,10 @@ def test_a_small_step_never_lowers_the_return(rule: StepRule, drawn: dict[str, n
     refine, rank = refine_graph(MODEL, settings, inverse_curvature(MODEL, settings)), score_graph(MODEL, settings)
     for k in range(COUNT):
         feeds = {name: drawn[name][k] for name in rank.inputs}
-        first = refined_at(refine, rank, feeds)
-        after = rank.evaluate({**feeds, "plans": first["refined"]})["returns"]
-        assert np.all(after >= first["returns"] - 1e-12 * np.abs(first["returns"]))
-        assert np.any(after > first["returns"])
+        before = rank.evaluate(feeds)["returns"]
+        after = rank.evaluate({**feeds, "plans": refined_at(refine, rank, feeds)["refined"]})["returns"]
+        assert np.all(after >= before - 1e-12 * np.abs(before))
+        assert np.any(after > before)
 
 
 def test_refinement_of_the_quadrotor_preset_raises_the_return_near_the_reference(
@@ -199,9 +214,8 @@ def test_refinement_of_the_quadrotor_preset_raises_the_return_near_the_reference
         feeds = {name: drawn[name][k] for name in score.inputs}
         returns = []
         for _ in range(SETTINGS.steps + 1):
-            result = refined_at(refine, score, feeds)
-            returns.append(result["returns"])
-            feeds["plans"] = result["refined"]
+            returns.append(score.evaluate(feeds)["returns"])
+            feeds["plans"] = refined_at(refine, score, feeds)["refined"]
         gains.append(returns[-1] - returns[0])
     assert np.mean(np.array(gains) > 0) > 0.95
 
@@ -213,16 +227,16 @@ def test_ranking_is_of_the_plans_passed_in(drawn: dict[str, npt.NDArray[np.float
         result = rank.evaluate(feeds)
         best = int(result["best"][0])
         assert result["returns"][best] == result["returns"].max()
-        np.testing.assert_array_equal(result["plan"], feeds["plans"][best])
-        turned = rank.evaluate({**feeds, "plans": feeds["plans"][::-1]})
+        plans = plans_of(feeds["plans"])
+        np.testing.assert_array_equal(result["plan"], plans[best])
+        turned = rank.evaluate({**feeds, "plans": rows_of(plans[::-1])})
         np.testing.assert_allclose(turned["returns"][::-1], result["returns"], rtol=1e-12)
 
 
 def test_first_candidate_keeps_the_shifted_plan_whole(drawn: dict[str, npt.NDArray[np.float64]]) -> None:
     rollout = rollout_graph(MODEL, SETTINGS)
     feeds = {name: drawn[name][0] for name in rollout.inputs}
-    fresh = rollout.evaluate({**feeds, "reuse": np.zeros(1)})["plans"]
-    kept = rollout.evaluate({**feeds, "reuse": np.full(1, 0.5)})["plans"]
+    fresh, kept = (plans_of(rollout.evaluate({**feeds, "reuse": np.full(1, share)})["plans"]) for share in (0.0, 0.5))
     previous = feeds["previous_plans"]
     later = np.concatenate([previous[:, 1:], previous[:, -1:]], axis=1)
     shifted = 0.75 * previous + 0.25 * later
@@ -241,7 +255,7 @@ def test_curvature_is_the_second_derivative_of_the_return() -> None:
     directions = np.random.default_rng(2).normal(size=(3, 4, 4))
     step = 1e-3
     ahead, here, behind = (
-        rank.evaluate({**feeds, "previous_action": action[None], "plans": centre + k * step * directions})["returns"]
+        rank.evaluate({**feeds, "previous_action": action[None], "plans": rows_of(centre + k * step * directions)})["returns"]
         for k in (1, 0, -1)
     )
     second = -(ahead - 2 * here + behind) / step**2

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 import tty
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,6 +55,32 @@ def test_reads_everything_and_never_waits(port: tuple[SerialTransport, int, int]
     assert transport.read() == b""
     assert transport.bytes_in == len(data)
     assert transport.low_latency is None
+
+
+def test_an_empty_terminal_is_not_read(port: tuple[SerialTransport, int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such a read waits for the kernel's worker that hands bytes on."""
+    transport, master, _ = port
+    reads = []
+    read = os.read
+    monkeypatch.setattr(os, "read", lambda *given: reads.append(given) or read(*given))
+    assert transport.read() == b""
+    assert reads == []
+    os.write(master, b"now")
+    assert transport.read() == b"now"
+    assert len(reads) == 1
+
+
+def test_waiting_ends_with_the_first_byte_or_the_time(port: tuple[SerialTransport, int, int]) -> None:
+    transport, master, _ = port
+    start_s = time.monotonic()
+    transport.wait(0.02)
+    assert time.monotonic() - start_s >= 0.02
+    sender = threading.Timer(0.02, os.write, (master, b"x"))
+    sender.start()
+    transport.wait(10.0)
+    assert time.monotonic() - start_s < 5.0
+    assert transport.read() == b"x"
+    sender.join()
 
 
 def test_writes_whole_frames_and_refuses_when_far_behind(port: tuple[SerialTransport, int, int]) -> None:

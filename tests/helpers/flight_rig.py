@@ -10,7 +10,8 @@ import numpy as np
 from tubepilot.firmware_bridge.simulator import SimulatedQuadrotor
 from tubepilot.firmware_bridge.simulator_wind import GustyWind
 from tubepilot.firmware_bridge.types import GRAVITY_M_S2, FlightMode, Setpoint, Vector, VehicleState
-from tubepilot.runtime.flight import Flight, FlightSettings, StopSwitch
+from tubepilot.runtime.flight import Flight
+from tubepilot.runtime.flight_settings import FlightSettings, StopSwitch
 from tubepilot.runtime.local_frame import LocalFrame
 from tubepilot.runtime.observer import DisturbanceObserver
 from tubepilot.runtime.predictor import PhysicsParameters, Predictor
@@ -146,6 +147,9 @@ class Accepting:
     verdict: int
     reason: int
     margin: float
+
+    def text(self) -> str:
+        return "DISTURBANCE: 1.2 m/s^2, at most 1.0 m/s^2"
 
 
 class Shield:

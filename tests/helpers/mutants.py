@@ -14,7 +14,8 @@ import tubepilot.runtime.shield
 from tubepilot.runtime.session import open_session
 
 MODULES = (
-    "shield_decision", "shield_assumed", "shield_states", "keep_clear", "shield_margins", "shield_backup", "shield_monitor", "shield",
+    "shield_decision", "shield_assumed", "shield_states", "shield_ahead", "keep_clear", "shield_margins", "shield_backup",
+    "shield_monitor", "shield",
 )  # fmt: skip
 """In the order in which they import each other."""
 FOLDER = Path(str(tubepilot.runtime.shield.__file__)).parent
@@ -30,8 +31,8 @@ class Library:
     """The shield's modules by name; those of a mutant share sessions, which hold no state."""
 
     def __init__(self, modules: dict[str, types.ModuleType]) -> None:
-        self.decision, self.assumed, self.states = (modules[name] for name in MODULES[:3])
-        self.clear, self.margins, self.backup, self.monitor, self.shield = (modules[name] for name in MODULES[3:])
+        self.decision, self.assumed, self.states, self.ahead = (modules[name] for name in MODULES[:4])
+        self.clear, self.margins, self.backup, self.monitor, self.shield = (modules[name] for name in MODULES[4:])
 
 
 _session = functools.cache(open_session)

@@ -6,20 +6,23 @@ docs/certificate.md, section 6, and slow.
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import expm
 
 from tubepilot.firmware_bridge.types import Setpoint, Vector
 from tubepilot.runtime.session import bind, buffers, open_session
 from tubepilot.runtime.shield import Assumed, Decision, Reason, Verdict
+from tubepilot.train.invariance.admission import FIRST, LAST, box
 from tubepilot.train.invariance.shield_graph import ROUNDING, Tables
 
 ANCHORS = (0.7, 1.0, 1.3)
-BLENDS = (1.0, 0.5, 0.2)
-GENTLE_RATE_RAD_S, GENTLE_THRUST_M_S2 = 0.35, 0.25
+BLENDS = ((1.0, 0.0), (0.5, 0.5), (0.2, 0.8), (0.0, 1.0), (0.0, 0.5))
 PATIENCE = BLIND_TICKS = 25
 
 
@@ -34,11 +37,27 @@ class _Flat:
 
 
 @dataclass(frozen=True, slots=True)
+class _Ahead:
+    """Nominal state, what the set-point asks of the jerk there (3,) [m/s^3], and the doubts of the admission box."""
+
+    flat: _Flat
+    wanted: Vector
+    doubts: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class _Held:
     """What the backup holds: anchor (3,) [m] and disturbance estimate (3,) [m/s^2]."""
 
     anchor: Vector
     disturbance: Vector
+
+
+@functools.cache
+def _flow(drag_1_s: float, t: float) -> Vector:
+    """What position, velocity, acceleration and its slope become, with linear drag, shape (4, 4)."""
+    result: Vector = expm(t * np.array([[0, 1, 0, 0], [0, -drag_1_s, 1, 0], [0, 0, 0, 1], [0, 0, 0, 0]], dtype=np.float64))
+    return result
 
 
 class OracleShield:
@@ -53,8 +72,10 @@ class OracleShield:
         self._held: _Held | None = None
         self._next_slope: float | None = None
         self._last: Setpoint | None = None
-        self._before: Setpoint | None = None
-        self._expected_rates: Vector | None = None
+        self._sent: list[Setpoint] = []
+        self._targets: list[Vector] = []
+        self._slacks: list[float] = [1.0]
+        self._moved = 0
         self._broken = dict.fromkeys(Reason, 0)
         self._last_ns = 0
         self._thrust: float | None = None
@@ -63,7 +84,9 @@ class OracleShield:
     def engage(self, predicted: Sequence[float]) -> None:
         """Start to judge."""
         self._home = np.array(predicted[0:3], dtype=np.float64)
-        self._held = self._next_slope = self._last = self._before = self._expected_rates = None
+        self._held = self._next_slope = self._last = None
+        self._targets, self._slacks, self._moved = [], [1.0], 0
+        self._sent = []
         self._broken = dict.fromkeys(Reason, 0)
         self._last_ns = 0
         self._thrust = None
@@ -77,8 +100,11 @@ class OracleShield:
         self._last_ns = now_ns
         if late:
             self._thrust = None  # ticks were skipped: start again from the predictor's thrust
+            self._slacks = [1.0]
         elif gap > 1.5:
             self._run_on(round(gap) - 1)
+            for _ in range(round(gap) - 1 if self._targets else 0):
+                self._expect(self._targets[-1])
         if predicted is None:
             return self._blind(Reason.NO_STATE)
         x = np.array(predicted, dtype=np.float64)
@@ -90,13 +116,16 @@ class OracleShield:
             x[13] = self._thrust  # the thrust that the certificate speaks of: one set-point a tick, each held for a tick
         slope = self._slope(float(x[13]))
         now = self._flat(x, slope)
-        broken = self._watch(x, d, late)
-        if broken is not None and self._broken[broken] > PATIENCE:
+        broken, ticks = self._watch(x, d, late)
+        if broken is not None and ticks > PATIENCE:
             return Decision(None, Verdict.VOID, broken, math.nan)
+        if broken is not None and ticks >= 3:
+            self._held = None if broken is Reason.DISTURBANCE else self._held
+            return self._fall_back(x, now, d, broken)
         reason, held, margin = self._admit(now, d, candidate)
         accepted, softened = candidate, False
         if candidate is not None and reason in (Reason.WOULD_LEAVE_SET, Reason.SETPOINT_LIMIT):
-            for blend in self._blends(now, d, candidate):
+            for blend in self._blends(now, d, candidate)[int(reason is Reason.WOULD_LEAVE_SET) :]:
                 milder, held, margin = self._admit(now, d, blend)
                 if milder is Reason.OK:
                     reason, accepted, softened = Reason.OK, blend, True
@@ -105,7 +134,7 @@ class OracleShield:
             self._broken[Reason.OUTSIDE_SET] = 0
             self._held, self._next_slope = held, None
             self._keep(x, accepted)
-            return Decision(accepted, Verdict.ACCEPT, Reason.SOFTENED if softened else Reason.OK, margin)
+            return Decision(accepted, Verdict.ACCEPT, Reason.SOFTENED if softened else (broken or Reason.OK), margin)
         return self._fall_back(x, now, d, reason)
 
     # --- ACCEPT: does every state that the candidate can lead to lie in S? -----------------------------------
@@ -117,20 +146,18 @@ class OracleShield:
         if not (np.isfinite(candidate.rates_rad_s).all() and math.isfinite(candidate.thrust_m_s2)):
             return Reason.NOT_FINITE, None, math.nan
         limits = np.array(a.rate_limit_rad_s)
-        limits[2] = min(limits[2], a.yaw_rate_rad_s)
+        limits[2] = min(limits[2], (a.yaw_rate_rad_s - abs(a.rate_offset_rad_s[2])) / abs(a.rate_gain[2]))
         inside = a.thrust_min_m_s2 <= candidate.thrust_m_s2 <= a.thrust_max_m_s2
         if not inside or bool((np.abs(candidate.rates_rad_s) > limits).any()):
             return Reason.SETPOINT_LIMIT, None, math.nan
         times = (a.tick_s, max((1 + a.missed_ticks) * a.tick_s, a.window_s))
         ahead = [self._ahead(now, candidate, t, d) for t in times]
-        spread = self._spread(now, candidate)
-        holds = self._anchors(ahead[-1], d)
+        holds = self._anchors(ahead[-1].flat, d)
         points = []
         for held in holds:
-            for flat, t in zip(ahead, times, strict=True):
-                late = 0.0 if flat is ahead[0] else max(a.window_s - a.tick_s, 0.0)  # the backup's thrust acts for so long
-                wanted = self._turn(now, candidate)
-                points += [(one, held, radii) for one, radii in self._judged(flat, t, late, held, wanted, spread)]
+            late = max(self._late(each.flat, held) for each in ahead)
+            for each, t in zip(ahead, times, strict=True):
+                points += [(one, held, radii) for one, radii in self._judged(each, t, held, late)]
         worst = self._margins(points).reshape(-1, len(holds), 4).min(axis=2)  # stages, anchors: all states in one stage
         best = worst.max(axis=0)
         for n in np.argsort(-best, kind="stable"):
@@ -146,42 +173,63 @@ class OracleShield:
         if backup is None:
             return []
         limits = np.array(a.rate_limit_rad_s)
-        limits[2] = min(limits[2], a.yaw_rate_rad_s)
-        rates = np.clip(candidate.rates_rad_s, -limits, limits)
-        thrust = min(max(candidate.thrust_m_s2, a.thrust_min_m_s2), a.thrust_max_m_s2)
-        gentle = np.clip(rates, -GENTLE_RATE_RAD_S, GENTLE_RATE_RAD_S)
-        level = now.thrust / a.thrust_gain
-        thrust = min(max(thrust, level - GENTLE_THRUST_M_S2), level + GENTLE_THRUST_M_S2)
-        return [
-            Setpoint(
-                share * gentle + (1.0 - share) * backup.rates_rad_s, share * thrust + (1.0 - share) * backup.thrust_m_s2
-            )
-            for share in BLENDS
-        ]
+        limits[2] = min(limits[2], (a.yaw_rate_rad_s - abs(a.rate_offset_rad_s[2])) / abs(a.rate_gain[2]))
+        asked = np.array([*np.clip(candidate.rates_rad_s, -limits, limits), candidate.thrust_m_s2])
+        asked[3] = min(max(asked[3], a.thrust_min_m_s2), a.thrust_max_m_s2)
+        other = np.array([*backup.rates_rad_s, backup.thrust_m_s2])
+        last = np.array([*self._last.rates_rad_s, self._last.thrust_m_s2]) if self._last is not None else other
+        mixed = [share * asked + kept * last + (1.0 - share - kept) * other for share, kept in BLENDS]
+        return [Setpoint(one[:3], float(one[3])) for one in mixed]
 
-    def _ahead(self, now: _Flat, setpoint: Setpoint, t_s: float, d: Vector) -> _Flat:
-        """Nominal state `t_s` after the instant of the tick, if only this set-point acts."""
+    def _ahead(self, now: _Flat, setpoint: Setpoint, t: float, d: Vector) -> _Ahead:
+        """Nominal state `t` after the instant of the tick: the set-point before acts, and from an instant on this one."""
         a = self.assumed
-        share = 1.0 - math.exp(-t_s / a.rate_lag_s)
+        lag, window = a.rate_lag_s, a.window_s
+        delay = 2.0 * window - a.tick_s  # how late a set-point may be
+        starts = (t + window, max(t + window - delay, 0.0))  # how long this one has acted, at most and at least
+
+        def drawn(time: float) -> float:
+            return 1.0 - math.exp(-time / lag)
+
+        def turned(time: float) -> float:
+            return time - lag * drawn(time)
+
+        wanted = self._turn(now, setpoint)
+        before = [self._turn(now, old) for old in self._sent] or [wanted]
+        turn = now.rows[3] - now.slope * now.rotation[:, 2]
         target = a.thrust_gain * setpoint.thrust_m_s2
-        thrust = target + (now.thrust - target) * math.exp(-t_s / a.thrust_lag_s)
-        up = now.rotation[:, 2]
-        turn = now.rows[3] - now.slope * up
-        turn_command = self._turn(now, setpoint)
-        mean = turn + (turn_command - turn) * (1.0 - share * a.rate_lag_s / t_s if t_s > 0.0 else 0.0)
-        up_next = up + t_s * mean / now.thrust
-        up_next = up_next / math.sqrt(float(up_next @ up_next))
-        turn_next = turn + (turn_command - turn) * share
-        slope = (target - thrust) / a.thrust_lag_s
-        weight = np.array([0.0, 0.0, a.gravity_m_s2])
-        acceleration = thrust * up_next - weight
+        thrust = target + (now.thrust - target) * math.exp(-t / a.thrust_lag_s)
+        up = now.rotation[:, 2] + (
+            lag * drawn(t) * turn + turned(t) * before[0] + 0.5 * sum(map(turned, starts)) * (wanted - before[0])
+        ) / now.thrust  # fmt: skip
+        up = up / math.sqrt(float(up @ up))
+        across = (thrust / now.thrust) * (np.eye(3) - np.outer(up, up))
+        rates = turn + (before[0] - turn) * drawn(t) + 0.5 * sum(map(drawn, starts)) * (wanted - before[0])
+        acceleration = thrust * up - np.array([0.0, 0.0, a.gravity_m_s2])
+        # linear drag under an acceleration that goes straight from the present one to that
         drag = np.array([a.drag_1_s[0], a.drag_1_s[0], a.drag_1_s[1]])
-        middle = 0.5 * (acceleration + now.rows[2]) + np.clip(d, *self._estimate_box()) - drag * now.rows[1]
-        velocity = now.rows[1] + t_s * middle
-        position = now.rows[0] + 0.5 * t_s * (now.rows[1] + velocity)
-        turn_next = turn_next - up_next * float(up_next @ turn_next)
-        rows = np.stack([position, velocity, acceleration, slope * up_next + turn_next])
-        return _Flat(rows, thrust, slope, now.rotation)
+        first, change = now.rows[2] + np.clip(d, *self._estimate_box()), (acceleration - now.rows[2]) / t
+        position, velocity = now.rows[0].copy(), now.rows[1].copy()
+        for axis in range(3):
+            then = _flow(float(drag[axis]), t) @ [position[axis], velocity[axis], first[axis], change[axis]]
+            position[axis], velocity[axis] = then[:2]
+        slope = (target - thrust) / a.thrust_lag_s
+        flat = _Flat(np.stack([position, velocity, acceleration, slope * up + across @ rates]), thrust, slope, now.rotation)
+
+        # what the nominal state leaves out
+        length = lambda vector: float(np.linalg.norm(vector))  # noqa: E731
+        timing, older = length(wanted - before[0]), sum(length(x - y) for x, y in itertools.pairwise(before))
+        swing, last = length(before[0] - turn), max((1 + a.missed_ticks) * a.tick_s, window)
+        fastest = max(map(length, (turn, wanted, *before))) / now.thrust
+        fastest += math.sqrt(2.0) * a.rate_error_rad_s + a.rate_residual_rad_s
+        most, growth = max(now.thrust, target), abs(target - now.thrust) / a.thrust_lag_s / min(now.thrust, target)
+        angle, early = (fastest + a.yaw_rate_rad_s) * (t + window), turned(window) * timing / now.thrust
+        tilt = a.yaw_rate_rad_s * fastest * (t + window) ** 2 + angle**3 + 2.0 * early * angle
+        path = last**2 / 8.0 * (fastest**2 + 2.0 * fastest * growth + a.yaw_rate_rad_s * fastest + growth / a.thrust_lag_s)
+        twist = a.yaw_rate_rad_s * (t + 2.0 * window) + 2.0 * angle**2 + 2.0 * early
+        swerve = last**2 / 8.0 * (3.0 * fastest * (swing + timing) / lag + 3.0 * most * fastest**2 * (fastest + growth))
+        doubts = (timing, older, swing, most * (tilt + path), most * (fastest + growth) * twist + swerve)
+        return _Ahead(flat, across @ wanted, doubts)
 
     def _turn(self, now: _Flat, setpoint: Setpoint) -> Vector:
         """c times the derivative of the up direction that the rate set-point asks for [m/s^3], world."""
@@ -190,51 +238,32 @@ class OracleShield:
         result: Vector = now.thrust * (rates[1] * now.rotation[:, 0] - rates[0] * now.rotation[:, 1])
         return result
 
-    def _spread(self, now: _Flat, candidate: Setpoint) -> float:
-        """Largest difference between what the candidate and the set-points that may still act ask of the jerk [m/s^3]."""
-        wanted = self._turn(now, candidate)
-        largest = 0.0
-        for old in (self._last, self._before):
-            if old is not None:
-                difference = self._turn(now, old) - wanted
-                largest = max(largest, math.sqrt(float(difference @ difference)))
-        return largest
-
-    def _judged(
-        self, flat: _Flat, t: float, late: float, held: _Held, wanted: Vector, spread: float
-    ) -> list[tuple[_Flat, Vector]]:
-        """A nominal state, and the same with the backup's rates acting as early as they can, each with its radii (4, 2)."""
-        a = self.assumed
+    def _feedback(self, flat: _Flat, held: _Held) -> tuple[Vector, Vector]:
+        """Feedback of the backup policy at a state, and the up direction there."""
         horizontal, vertical = self.tables.gain
         z = flat.rows[:3].copy()
         z[0] -= held.anchor
         z[2] += held.disturbance
         nu = np.array([horizontal @ z[:, 0], horizontal @ z[:, 1], vertical @ z[:, 2]])
-        up = (flat.rows[2] + np.array([0.0, 0.0, a.gravity_m_s2])) / flat.thrust
-        early = a.tick_s + late + max(a.window_s - a.tick_s, 0.0)
-        gap = max((1 + a.missed_ticks) * a.tick_s, a.window_s) - a.tick_s
+        return nu, (flat.rows[2] + np.array([0.0, 0.0, self.assumed.gravity_m_s2])) / flat.thrust
 
-        def share(time: float) -> float:
-            return 1.0 - math.exp(-time / a.rate_lag_s)
+    def _late(self, flat: _Flat, held: _Held) -> float:
+        """By how much the backup's thrust slope can differ [m/s^3]."""
+        a = self.assumed
+        nu, up = self._feedback(flat, held)
+        return abs(float(up @ nu) - (1.0 - a.rate_lag_s / a.thrust_lag_s) * float(up @ flat.rows[3]))
 
-        change = share(early) * (nu - up * float(up @ nu) - wanted)
-        size = math.sqrt(float(change @ change))
-        thrust = abs(float(up @ nu) - (1.0 - a.rate_lag_s / a.thrust_lag_s) * float(up @ flat.rows[3]))
+    def _judged(self, ahead: _Ahead, t: float, held: _Held, late: float) -> list[tuple[_Flat, Vector]]:
+        """A nominal state, and the same with the backup's rates acting as early as they can, each with its radii (4, 2)."""
+        a, flat = self.assumed, ahead.flat
+        nu, up = self._feedback(flat, held)
+        change = (1.0 - math.exp(-a.window_s / a.rate_lag_s)) * (nu - up * float(up @ nu) - ahead.wanted)
         rows = flat.rows.copy()
         rows[3] += change
-        turn = float(np.linalg.norm(flat.rows[3]))
-        start = math.sqrt(2.0) * flat.thrust * a.rate_error_rad_s
-        old = max(share(t), share(a.window_s) * math.exp(-t / a.rate_lag_s))
-        radii = np.empty((4, 2))
-        for axis in (0, 1):
-            other = self.tables.admission.jerk[axis]
-            moved = turn * self.tables.admission.errors[2] + old * spread + share(late) * thrust + share(t) * other
-            # straight lines between the instants: gap^2 / 8 times the largest second derivative
-            moved += gap * gap / 8.0 * (turn + spread + size + thrust + other) / a.rate_lag_s**2
-            jerk = start * math.exp(-t / a.rate_lag_s) + moved
-            acceleration = flat.thrust * self.tables.admission.errors[2] + t * (start + moved) + early * size
-            velocity = self.tables.admission.errors[1] + t * (a.acceleration_m_s2[axis] + acceleration)
-            radii[:, axis] = (self.tables.admission.errors[0] + t * velocity, velocity, acceleration, jerk)
+        length = np.linalg.norm
+        terms = np.array([1.0, flat.thrust, length(flat.rows[3]), *ahead.doubts, length(nu), length(change), late])
+        instant = FIRST if t == a.tick_s else LAST
+        radii = (terms @ box(self.tables.admission)[instant]).reshape(2, 4).T
         return [(flat, radii), (_Flat(rows, flat.thrust, flat.slope, flat.rotation), radii)]
 
     def _still(self, now: _Flat) -> Vector:
@@ -252,7 +281,7 @@ class OracleShield:
         rest = np.array([flat.rows[1], flat.rows[2] + held, flat.rows[3]])
         best = np.array([a.anchor[0] @ rest[:, 0], a.anchor[0] @ rest[:, 1], a.anchor[1] @ rest[:, 2]])
         result = [_Held(flat.rows[0] - factor * best, held) for factor in ANCHORS]
-        return [*result, self._held if self._held is not None else result[1]]
+        return [*result, _Held(self._held.anchor, held) if self._held is not None else result[1]]
 
     def _estimate_box(self) -> tuple[Vector, Vector]:
         h, v = self.assumed.disturbance_estimate_m_s2
@@ -367,42 +396,63 @@ class OracleShield:
     def _keep(self, x: Vector, setpoint: Setpoint) -> None:
         """Remember what acts now, and the rates that it should lead to by the next tick."""
         a = self.assumed
-        before = self._last if self._last is not None else setpoint
-        target = np.array(a.rate_gain) * setpoint.rates_rad_s + np.array(a.rate_offset_rad_s)
-        decay = math.exp(-a.tick_s / a.rate_lag_s)
-        self._expected_rates = target + (x[10:13] - target) * decay
-        self._before, self._last = before, setpoint
+        self._expect((np.array(a.rate_gain) * setpoint.rates_rad_s + np.array(a.rate_offset_rad_s))[:2])
+        remembered = max(math.ceil((2.0 * a.window_s - a.tick_s) / a.tick_s - 1e-9), 1)
+        self._last, self._sent = setpoint, [setpoint, *self._sent][:remembered]
         share = 1.0 - math.exp(-a.tick_s / a.thrust_lag_s)
         self._thrust = float(x[13]) + share * (a.thrust_gain * setpoint.thrust_m_s2 - float(x[13]))
 
     def _blind(self, reason: Reason) -> Decision:
         """No usable state: the last set-point once more, for `BLIND_TICKS` at most, then nothing."""
         self._broken[reason] += 1
-        self._expected_rates = self._thrust = None
+        self._thrust = None
         if self._last is None or self._broken[reason] > BLIND_TICKS:
             return Decision(None, Verdict.VOID, reason, math.nan)
+        self._expect(self._targets[-1])
         return Decision(self._last, Verdict.BACKUP, reason, math.nan)
 
-    def _watch(self, x: Vector, d: Vector, late: bool) -> Reason | None:
-        """Count how long each assumption has been broken; the worst one, or None."""
+    def _expect(self, target: Vector) -> None:
+        """Note to where a set-point leads the rates, and how far off its timing can make them."""
+        a = self.assumed
+        step = float(np.linalg.norm(target - self._targets[-1])) if self._targets else None
+        if step is not None:
+            late = 1.0 - math.exp(-(2.0 * a.window_s - a.tick_s) / a.rate_lag_s)
+            self._slacks.append(math.exp(-a.window_s / a.rate_lag_s) * late * step)
+        self._targets.append(target)
+
+    def _modelled(self, late: int) -> Vector:
+        """Rates at s_k if set-points act so many ticks late."""
+        a = self.assumed
+        acted = [np.zeros(2)] * late + self._targets[: len(self._targets) - late]
+        acted = acted[len(acted) - len(self._targets) :] if self._targets else []
+        decay, rates = math.exp(-a.tick_s / a.rate_lag_s), np.zeros(2)
+        for n, target in enumerate(reversed(acted)):
+            rates = rates + (1.0 - decay) * decay**n * target
+        last = acted[-1] if acted else np.zeros(2)
+        return last + (rates - last) * math.exp(-a.window_s / a.rate_lag_s)
+
+    def _watch(self, x: Vector, d: Vector, late: bool) -> tuple[Reason | None, int]:
+        """Count how long each assumption has been broken; the worst one, or None, and for how long."""
         a = self.assumed
         low, high = self._estimate_box()
         reach = np.array([a.acceleration_m_s2[0], a.acceleration_m_s2[0], a.acceleration_m_s2[1]])
-        outside = bool(((d < low - reach) | (d > high + reach)).any())
+        outside, moved = bool(((d < low - reach) | (d > high + reach)).any()), False
         if self._held is not None and self._next_slope is not None:
             # the backup acts and holds its estimate: the present one may differ by W and its own error, taken as W / 2
             change = d - self._held.disturbance
             horizontal = math.sqrt(float(change[0]) ** 2 + float(change[1]) ** 2)
-            outside = outside or horizontal > 1.5 * a.acceleration_m_s2[0] or abs(change[2]) > 1.5 * a.acceleration_m_s2[1]
-        rates = False
-        if self._expected_rates is not None and not late:
-            error = (x[10:12] - self._expected_rates[:2]) / (1.0 - math.exp(-a.tick_s / a.rate_lag_s))
-            noise = 2.0 * math.sqrt(2.0) * a.rate_error_rad_s / (1.0 - math.exp(-a.tick_s / a.rate_lag_s))
-            rates = math.sqrt(float(error @ error)) > a.rate_residual_rad_s + noise
-        worst: Reason | None = None
-        found = ((Reason.DISTURBANCE, outside), (Reason.RATE_RESIDUAL, rates), (Reason.MISSED_TICKS, late))
-        for reason, happened in found:
+            moved = horizontal > 1.5 * a.acceleration_m_s2[0] or abs(change[2]) > 1.5 * a.acceleration_m_s2[1]
+        self._moved = self._moved + 1 if moved and not outside else 0
+        decay = math.exp(-a.tick_s / a.rate_lag_s)
+        slack = sum(value * decay**n for n, value in enumerate(reversed(self._slacks)))
+        apart, delayed = (float(np.linalg.norm(x[10:12] - self._modelled(late))) for late in (0, math.ceil(0.05 / a.tick_s)))
+        rates = apart > a.rate_residual_rad_s + math.sqrt(2.0) * a.rate_error_rad_s + slack
+        for reason, happened in ((Reason.DISTURBANCE, outside), (Reason.RATE_RESIDUAL, rates), (Reason.MISSED_TICKS, late)):
             self._broken[reason] = self._broken[reason] + 1 if happened else 0
-            if happened and (worst is None or self._broken[reason] > self._broken[worst]):
-                worst = reason
-        return worst
+        answer = Reason.DELAY if 2.0 * delayed < apart else Reason.RATE_RESIDUAL
+        counts = (
+            (self._broken[Reason.DISTURBANCE], Reason.DISTURBANCE), (self._moved, Reason.DISTURBANCE),
+            (self._broken[Reason.RATE_RESIDUAL], answer), (self._broken[Reason.MISSED_TICKS], Reason.MISSED_TICKS),
+        )  # fmt: skip
+        most = max(ticks for ticks, _ in counts)
+        return next((reason, ticks) for ticks, reason in counts if ticks == most) if most > 0 else (None, 0)

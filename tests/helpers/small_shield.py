@@ -46,7 +46,6 @@ CERTIFICATE: dict[str, Any] = {
         "thrust_min_m_s2": THRUST_M_S2[0],
         "thrust_max_m_s2": THRUST_M_S2[1],
     },
-    "disturbance": {"jerk_m_s3": [2.0, 1.5]},
     "tube": {"position_m": [8.0, 3.5]},
     "set": {"anchor": [[-1.37, -2.29, 0.09], [-1.62, -1.31, 0.03]]},
 }
@@ -93,8 +92,9 @@ def tables(delay_s: float = 0.005, missed: int = 1) -> Tables:
     errors = (e["position_error_m"], e["velocity_error_m_s"], e["attitude_error_rad"], e["rate_error_rad_s"])
     window = 0.5 * ((1 + missed) * e["tick_s"] + delay_s)
     admission = Admission(
-        errors, tuple(e["acceleration_m_s2"]), tuple(CERTIFICATE["disturbance"]["jerk_m_s3"]), e["tick_s"], window, missed,
-        e["rate_lag_s"], e["thrust_lag_s"],
+        errors=errors, acceleration=tuple(e["acceleration_m_s2"]), rate_residual=e["rate_residual_rad_s"], tick=e["tick_s"],
+        window=window, missed=missed, rate_lag=e["rate_lag_s"], thrust_lag=e["thrust_lag_s"], gain=LAW.gain, rounding=0.01, jerk=12.6,
+        feedback=12.0, least_thrust=7.0, backup_rates=2.1, gravity=e["gravity_m_s2"],
     )  # fmt: skip
     offsets = tuple(np.repeat(OFFSETS[:, None], len(facets), axis=1) for facets in (HORIZONTAL, VERTICAL))
     tubes = np.repeat(np.array([CERTIFICATE["tube"]["position_m"], LAST_TUBE_M]).T, 4, axis=1)
@@ -138,7 +138,7 @@ def _candidate(rng: np.random.Generator) -> Setpoint | None:
         rates[rng.integers(3)] = [math.nan, math.inf, -math.inf][rng.integers(3)]
     elif kind == 2:
         axis = rng.integers(3)
-        rates[axis] = _edge(rng, (1.5, 1.25, 0.25)[axis]) * rng.choice([-1.0, 1.0])
+        rates[axis] = _edge(rng, (1.5, 1.25, (0.25 - 0.005) / 1.06)[axis]) * rng.choice([-1.0, 1.0])
     elif kind == 3:
         thrust = _edge(rng, THRUST_M_S2[rng.integers(2)])
     elif kind == 4:

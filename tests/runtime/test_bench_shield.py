@@ -18,6 +18,7 @@ from tubepilot.runtime import bench_shield
 from tubepilot.runtime.bundle import read_bundle
 from tubepilot.runtime.keep_clear import KeepClear, Obstacle
 
+scene = pytest.importorskip("tubepilot.runtime.bench_shield_scene", reason="rotorpy is not installed: nothing to fly")
 flight = pytest.importorskip("tubepilot.runtime.bench_shield_flight", reason="rotorpy is not installed: nothing to fly")
 
 MARK = {"bundle": "abc", "seconds": 7.0}
@@ -27,6 +28,7 @@ def row(seed: int, *, held: bool, breach: float | None = None, void: float | Non
     return {
         **MARK, "seed": seed, "fault": fault, "held": held, "broken": {} if held else {"vertical W": 2.5}, "worst": {},
         "breach_s": breach, "breach": "", "void_s": void, "reason": "" if void is None else "DISTURBANCE", "duration_s": 7.0,
+        "alarms": 0 if held else 3, "alarm_s": None if held else 2.0,
         "verdicts": {"ACCEPT": 5, "BACKUP": 1, "VOID": 0}, "closest_m": 1.0 if breach is None else -0.1, "speed_m_s": 2.0,
         "path": [[0.0, 0.0, 1.0]] * 30,
     }  # fmt: skip
@@ -47,6 +49,9 @@ def test_counts() -> None:
     found = bench_shield.counts([*rows, row(202, held=True, breach=1.0)])
     assert (found["holds"], found["breach_seeds"]) == (False, [202])
     assert bench_shield.counts([])["flights"] == 0
+    assert (found["held"]["alarms"], found["held"]["seconds"]) == (0, 28.0)
+    false_alarm = {**row(203, held=True), "alarms": 1}
+    assert not bench_shield.counts([*rows, false_alarm])["holds"]
 
 
 def test_rows_of_a_stopped_run(tmp_path: Path) -> None:
@@ -88,13 +93,13 @@ def test_distances() -> None:
 
 
 def test_scenes_leave_room_and_break_something_in_every_third() -> None:
-    scenes = [flight.draw_scene(seed, (5.0, 2.0)) for seed in range(150)]
-    assert scenes[7] == flight.draw_scene(7, (5.0, 2.0))
-    assert [scene.fault != "none" for scene in scenes] == [seed % 3 == 2 for seed in range(150)]
-    assert {scene.fault for scene in scenes} == set(flight.FAULTS)
-    for scene in scenes:
-        assert scene.clear.blocked((0.0, 0.0, 0.0), 5.0, 2.0) == 0
-        assert flight.distance(scene.clear, np.zeros(3))[0] > 2.0
+    scenes = [scene.draw_scene(seed, (5.0, 2.0)) for seed in range(150)]
+    assert scenes[7] == scene.draw_scene(7, (5.0, 2.0))
+    assert [each.fault != "none" for each in scenes] == [seed % 3 == 2 for seed in range(150)]
+    assert {each.fault for each in scenes} == set(scene.FAULTS)
+    for each in scenes:
+        assert each.clear.blocked((0.0, 0.0, 0.0), 5.0, 2.0) == 0
+        assert flight.distance(each.clear, np.zeros(3))[0] > 2.0
 
 
 def test_an_adversary_flies_and_assumptions_are_measured(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ import hashlib
 import io
 import tomllib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,11 @@ import tomli_w
 from helpers.proven import certificate_files
 
 from tubepilot.firmware_bridge.errors import CertificateError
+from tubepilot.runtime import certificate_check
+from tubepilot.runtime import manifest as manifest_module
 from tubepilot.runtime.certificate_check import recheck_files
+from tubepilot.runtime.check_claims import check_manifest
+from tubepilot.runtime.manifest import PhysicsEntry
 
 pytest.importorskip("flint", reason="python-flint is not installed: the check cannot run")
 onnx = pytest.importorskip("onnx", reason="onnx is not installed: the check cannot read graphs")
@@ -304,6 +310,116 @@ for _instant, _term, _radius in (
     (2, 0, 7), (2, 1, 6), (2, 3, 7), (2, 4, 2), (2, 4, 3), (2, 5, 0), (2, 5, 5),
 ):  # fmt: skip
     EDITS[f"box {_instant} {_term} {_radius}"] = box_entry(_instant, _term, _radius)
+
+
+def initializer(model: Any, name: str) -> Any:
+    return next(tensor for tensor in model.graph.initializer if tensor.name == name)
+
+
+def field(change: Callable[[Any], object]) -> Edit:
+    """Set what no graph of a certificate has, in the backup graph."""
+    return lambda table, arrays, backup, shield: change(backup)
+
+
+def joined_names(table: Any, arrays: Any, backup: Any, shield: Any) -> None:
+    """One input whose name reads like two."""
+    node = shield.graph.node[0]
+    name = ", ".join(node.input)
+    del node.input[:]
+    node.input.append(name)
+
+
+def name_like_an_attribute(table: Any, arrays: Any, backup: Any, shield: Any) -> None:
+    node = backup.graph.node[1]
+    node.output[0] = "up perm=[1, 0]"
+    del node.attribute[:]
+
+
+EDITS |= {
+    "one name for two inputs": joined_names,
+    "a name like an attribute": name_like_an_attribute,
+    "shapes of inner values": field(lambda m: m.graph.value_info.append(onnx.helper.make_tensor_value_info("nu", 1, [7, 7]))),
+    "documented otherwise": field(lambda m: setattr(m, "doc_string", "safe in any wind")),
+    "another IR": field(lambda m: setattr(m, "ir_version", 3)),
+    "named node": field(lambda m: setattr(m.graph.node[0], "name", "x")),
+    "typed data beside raw bytes": field(lambda m: initializer(m, "decay").float_data.append(5.0)),
+    "raw bytes empty": field(lambda m: setattr(initializer(m, "decay"), "raw_data", b"")),
+    "raw bytes too short": field(lambda m: setattr(initializer(m, "decay"), "raw_data", b"00")),
+    "part of a tensor": field(lambda m: setattr(initializer(m, "decay").segment, "end", 1)),
+    "outside the file, unnamed": field(lambda m: setattr(initializer(m, "decay"), "data_location", 1)),
+    "unknown element type": field(lambda m: setattr(initializer(m, "decay"), "data_type", 99)),
+    "negative shape": field(lambda m: initializer(m, "decay").dims.__setitem__(0, -1)),
+    "reference attribute": field(lambda m: setattr(m.graph.node[1].attribute[0], "ref_attr_name", "perm")),
+    "attribute of two kinds": field(lambda m: setattr(m.graph.node[1].attribute[0], "i", 3)),
+    "attribute of no kind": field(lambda m: setattr(m.graph.node[1].attribute[0], "type", 0)),
+    "unknown port type": field(lambda m: setattr(m.graph.input[0].type.tensor_type, "elem_type", 77)),
+    "port with a meaning": field(lambda m: setattr(m.graph.input[0].type, "denotation", "IMAGE")),
+    "constant twice": field(lambda m: m.graph.initializer.append(initializer(m, "decay"))),
+    "default for an input": field(
+        lambda m: m.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros((1, 9), np.float32), "state"))
+    ),
+    "not zero but the smallest number": backup_constant("weights", lambda v: np.where(v == 0, np.float32(1e-45), v)),
+    "constant of no size": backup_constant("decay", lambda v: v[:0]),
+    "columns of one stage only": shield_constant("inverse_horizontal", lambda v: v[np.zeros(len(v), int)]),
+    "tilt beyond the horizon": put("set", "tilt_deg", 216.0),
+    "speed in the seventh digit": scale("set", "speed_m_s", 1.0 + 5e-7),
+    "statement": lambda t, a, b, s: t.update(statement="Safe in any wind, for ever."),
+    "claim that nothing checks": put("set", "vertical_speed_m_s", 30.0),
+    "assumption that nothing reads": put("assumptions", "wind_m_s", 30.0),
+    "graph that is not certified": put("graphs", "planner_sha256", "0" * 64),
+    "sources missing": drop("assumptions", "sources"),
+    "anchor of the table": put("set", "anchor", [[9.0, 9.0, 9.0], [9.0, 9.0, 9.0]]),
+    "number of 400 digits": put("assumptions", "position_error_m", 10**400),
+    "stages of 400 digits": put("proof", "stages", 10**400),
+    "half a stage": put("proof", "stages", 41.5),
+    "part of a facet": put("proof", "facets", [0.5, 0.5]),
+    "a table that is none": lambda t, a, b, s: t.update(backup=3),
+    "stages backwards": lambda t, a, b, s: a.update({k: v[::-1].copy() for k, v in a.items() if len(v) == len(a["limits"])}),
+    "period next to nothing": put("assumptions", "tick_s", 5e-324),
+}
+
+
+def test_errors_of_the_feedback_are_judged_in_every_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ripple in w needs errors below half the feedback wherever w is bounded, not over the widest limits alone."""
+    whole = certificate_check.disturbances
+
+    def last_is_bad(claim: Any, limits: np.ndarray) -> Any:
+        found = whole(claim, limits)
+        return replace(found, share_of_errors=found.w[0] * 0 + 0.6) if limits is not claim.limits[0] else found
+
+    monkeypatch.setattr(certificate_check, "disturbances", last_is_bad)
+    with pytest.raises(CertificateError, match="in stage"):
+        recheck_files(certificate_files())
+
+
+SHIPPED = Path(__file__).parents[2] / "bundles" / "demo"
+
+
+def manifest_and_table() -> tuple[manifest_module.Manifest, dict[str, Any]]:
+    content = (SHIPPED / "manifest.toml").read_bytes()
+    return manifest_module.parse(content), tomllib.loads((SHIPPED / "certificate.toml").read_text())
+
+
+def test_the_shipped_manifest_says_what_its_certificate_says() -> None:
+    check_manifest(*manifest_and_table())
+
+
+@pytest.mark.parametrize("name", ["tick_hz", "assumptions", "certified_limits", *PhysicsEntry.__slots__])
+def test_a_manifest_that_says_more_than_the_certificate_is_refused(name: str) -> None:
+    manifest, table = manifest_and_table()
+    physics = manifest.physics
+    if name == "tick_hz":
+        other = replace(manifest, tick_hz=50.0)
+    elif name in PhysicsEntry.__slots__:
+        value = getattr(physics, name)
+        changed = tuple(1.001 * x for x in value) if isinstance(value, tuple) else 1.001 * value
+        other = replace(manifest, physics=replace(physics, **{name: changed}))
+    else:
+        carried = dict(getattr(manifest, name))
+        key = "velocity_error_m_s" if name == "assumptions" else "velocity_m_s"
+        other = replace(manifest, **{name: carried | {key: 9.0}})
+    with pytest.raises(CertificateError, match=r"manifest\.toml"):
+        check_manifest(other, table)
 
 
 def test_a_proven_certificate_passes() -> None:

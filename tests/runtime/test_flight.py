@@ -86,7 +86,8 @@ def test_a_void_shield_ends_streaming() -> None:
     shield.void_after = 100
     summary = flight.run(found_in_air=False)
     assert _phases(log)[-2:] == ["VOID", "DONE"]
-    assert "the shield gave up" in summary.why
+    assert "the shield gave up, DISTURBANCE: 1.2 m/s^2" in summary.why
+    assert any("VOID: the shield gave up, DISTURBANCE" in line for line in log.lines)
     assert summary.verdicts[2] == 1
     assert rig.quadrotor.on_ground
 
@@ -235,7 +236,7 @@ def test_the_path_waits_while_the_shield_flies_its_backup_and_while_the_companio
     pace: list[tuple[float, float]] = []
 
     def note(stall_ns: int, hold: bool) -> None:
-        pace.append((flight._path_s, flight._pace))
+        pace.append((flight._course.path_s, flight._course.pace))
         rig.now_ns += stall_ns
         shield.hold = hold
 

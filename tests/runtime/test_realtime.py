@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -134,7 +135,7 @@ def test_works_without_any_right_and_says_so() -> None:
         "os.setuid(65534)\nr = realtime.enter(4096)\n"
         "print([x.name for x in r.rights if not x.obtained])\nprint(r.text())\nprint(realtime.Ticker(1000000).wait())"
     )
-    assert "['SCHED_FIFO', 'core', 'locked memory']" in out
+    assert "['SCHED_FIFO', 'core', 'cores kept awake', 'locked memory']" in out
     assert "SCHED_FIFO: NO, refused" in out
 
 
@@ -177,3 +178,31 @@ def test_onnxruntime_starts_no_thread_and_reports_nothing() -> None:
         "print(onnxruntime_threads().obtained, telemetry_off().obtained, len(os.listdir('/proc/self/task')) - before)"
     )
     assert out.split() == ["True", "True", "0"]
+
+
+@pytest.mark.parametrize("reserved", [True, False])
+def test_small_objects_come_from_the_reserve(reserved: bool) -> None:
+    """In an own process: three quarters of the reserve are used up without the process growing."""
+    program = (
+        "import resource\nfrom tubepilot.runtime import realtime as r\n"
+        "def kb(): return int(open('/proc/self/statm').read().split()[1]) * resource.getpagesize() // 1024\n"
+        f"right = r._reserve() if {reserved} else None\n"
+        "assert right is None or right.obtained, right\n"
+        "kept = [None] * (r.RESERVE_BYTES * 3 // 4 // 128)\nbefore = kb()\n"
+        "for k in range(len(kept)): kept[k] = bytes(80)\n"
+        "print(kb() - before)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert (int(done.stdout) < 512) is reserved, done.stdout
+
+
+def test_keeping_cores_awake_is_read_back_or_refused_with_a_remedy(tmp_path: Path) -> None:
+    refused = realtime._awake(str(tmp_path / "absent"))
+    assert not refused.obtained
+    assert "udev" in refused.remedy
+    right = realtime._awake()
+    try:
+        assert right.obtained == ("latency 0 us" in right.detail)
+    finally:
+        realtime.leave()
+    assert realtime._latency == []

@@ -1,4 +1,4 @@
-"""Every small change in the shield's source must be noticed by a test of `test_shield`.
+"""Every small change in the shield's source must be noticed by a test of `FILES`.
 
 TUBEPILOT_ALL_MUTANTS=1 also swaps plus with minus and times with over, which takes half a minute longer.
 """
@@ -17,6 +17,7 @@ import pytest
 from helpers import mutants
 from helpers.mutants import Library
 
+FILES = ("test_shield", "test_shield_agrees", "test_shield_bundle", "test_shield_monitor", "test_shield_room")
 ARITHMETIC = os.environ.get("TUBEPILOT_ALL_MUTANTS") == "1"
 
 PAIR, SAME_LIMIT = "the last of two numbers is the second one", "the limits along x and y are the same number"
@@ -51,13 +52,15 @@ EQUIVALENT = {
 
 
 def _checks() -> list[Callable[[Library], None]]:
-    """The tests of `test_shield` that take the modules as `lib`, the quick ones first."""
-    spec = importlib.util.spec_from_file_location("shield_checks", Path(__file__).with_name("test_shield.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    tests = [test for name, test in vars(module).items() if name.startswith("test_")]
+    """The tests of the shield that take the modules as `lib`, the quick ones first."""
+    tests: list[Callable[..., None]] = []
+    for file in FILES:
+        spec = importlib.util.spec_from_file_location(f"{file}_again", Path(__file__).with_name(f"{file}.py"))
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        tests += [test for name, test in vars(module).items() if name.startswith("test_")]
     checks = [test for test in tests if "lib" in inspect.signature(test).parameters]
     return sorted(checks, key=_seconds)
 

@@ -103,6 +103,9 @@ class Decision:
     reason: int
     margin: float
 
+    def text(self) -> str:
+        return "GUST: too much"
+
 
 class Shield:
     """Accepts any finite candidate, backs up without one, voids when told to."""

@@ -51,3 +51,10 @@ def test_crazyflows_vehicle_flies_the_same_trajectories() -> None:
 def test_without_crazyflow_its_extra_is_named() -> None:
     with pytest.raises(MissingExtraError, match=r"tubepilot\[crazyflow\]"):
         fly(missions(1, 2.0, 0, simulator="crazyflow")[0])
+
+
+def test_the_airframe_is_flown_and_named_in_the_log() -> None:
+    [mission] = missions(1, 2.0, 3, airframe="five-inch")
+    flight = fly(mission)
+    assert flight.meta["airframe"] == "rotorpy-five-inch"
+    assert float(flight.meta["thrust_scale_m_s2"]) == pytest.approx(45.3, rel=0.01)

@@ -1,12 +1,11 @@
 """The one-tick admission box as a table: by how much the state that a set-point leads to can be off, term by term.
 
 Docs: docs/certificate.md, section 6. Three instants are judged: the present (0), and the first (1) and the last (2) at which the
-backup policy can have taken over. At each, the radius of position, velocity, acceleration and jerk is a sum of
-
-    1,   c,   |j|,   spread,   change,   late
-
-times a constant: c the nominal thrust, j the nominal jerk, `spread` by how much set-points that act too long or too early differ,
-`change` by how much the backup's rates can move the jerk, `late` by how much its thrust slope can. The constants are rounded up.
+backup policy can have taken over. At each, the radius of position, velocity, acceleration and jerk is a sum of `TERMS` times a
+constant. The terms: 1; c the nominal thrust; |j| the nominal jerk; `timing` by how much the set-point asks differently than the one
+before; `older` by how much those before it differ; `swing` how far the rates were from what the set-point before asked for; `force`
+and `twist` what the nominal state leaves out of acceleration and jerk; `feedback` |nu|; `change` by how much the backup's rates can
+move the jerk; `late` by how much its thrust slope can. The constants are rounded up.
 """
 
 from __future__ import annotations
@@ -16,10 +15,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tubepilot.firmware_bridge.errors import CertificateError
+
 from .certificate import Certificate
 from .interval import Numbers
 
-TERMS = ("one", "thrust", "jerk", "spread", "change", "late")
+TERMS = ("one", "thrust", "jerk", "timing", "older", "swing", "force", "twist", "feedback", "change", "late")
 PRESENT, FIRST, LAST = 0, 1, 2
 UPWARD = 1.0 + 1e-12
 """The few dozen roundings behind an entry, and those of the graph that multiplies with it, stay far below."""
@@ -31,29 +32,55 @@ class Admission:
 
     Attributes:
         errors: E: position, velocity, attitude, rates.
-        acceleration: W [m/s^2].
-        jerk: Bound of r [m/s^3].
+        acceleration: Bound of w [m/s^2].
+        rate_residual: W of the roll-pitch rates [rad/s].
         tick, window, missed: Control period, half the span in which a set-point may act [s], ticks that may be missed.
         rate_lag, thrust_lag: Lags [s].
+        gain: Of the backup policy, shape (2, 3).
+        rounding: Of its graph, as an error of nu [m/s^3].
+        jerk, feedback: Largest |j| and |nu| in S [m/s^3].
+        least_thrust: Smallest c in S [m/s^2].
+        backup_rates: Largest roll-pitch rate that the backup's set-points lead to [rad/s].
+        gravity: [m/s^2].
     """
 
     errors: tuple[float, float, float, float]
     acceleration: tuple[float, float]
-    jerk: tuple[float, float]
+    rate_residual: float
     tick: float
     window: float
     missed: int
     rate_lag: float
     thrust_lag: float
+    gain: Numbers
+    rounding: float
+    jerk: float
+    feedback: float
+    least_thrust: float
+    backup_rates: float
+    gravity: float
 
     @classmethod
     def of(cls, certificate: Certificate) -> Admission:
-        """Of a certificate."""
-        a = certificate.assumptions
-        errors = (a.position_error_m, a.velocity_error_m_s, a.attitude_error_rad, a.rate_error_rad_s)
+        """Of a certificate.
+
+        Raises:
+            CertificateError: disturbance and drag exceed gravity, of which the box takes no account.
+        """
+        a, limits, law = certificate.assumptions, certificate.limits, certificate.law
+        pull = math.hypot(*a.disturbance_estimate_m_s2) + math.hypot(
+            *(drag * speed for drag, speed in zip(a.drag_1_s, limits.velocity_m_s, strict=True))
+        )
+        if pull >= a.gravity_m_s2:
+            raise CertificateError(f"disturbance and drag may reach {pull:.1f} m/s^2, more than gravity: the admission box has no room")
+        rates = np.abs(law.rate_gain[:2]) * law.rate_limit_rad_s[:2] + np.abs(law.rate_offset_rad_s[:2])
         return cls(
-            errors, a.acceleration_m_s2, certificate.disturbance.jerk_m_s3, a.tick_s, a.window_s, a.missed_ticks, a.rate_lag_s,
-            a.thrust_lag_s,
+            errors=(a.position_error_m, a.velocity_error_m_s, a.attitude_error_rad, a.rate_error_rad_s),
+            acceleration=certificate.disturbance.acceleration_m_s2, rate_residual=a.rate_residual_rad_s, tick=a.tick_s,
+            window=a.window_s, missed=a.missed_ticks, rate_lag=a.rate_lag_s, thrust_lag=a.thrust_lag_s, gain=law.gain,
+            rounding=certificate.rounding_m_s3, jerk=math.hypot(*limits.jerk_m_s3), feedback=math.hypot(*limits.feedback_m_s3),
+            least_thrust=a.gravity_m_s2 - limits.acceleration_m_s2[1] - a.disturbance_estimate_m_s2[1],
+            backup_rates=float(np.hypot(*rates)), gravity=a.gravity_m_s2,
         )  # fmt: skip
 
     @property
@@ -63,19 +90,22 @@ class Admission:
 
     @property
     def lead(self) -> float:
-        """How long before the next tick's instant the backup's rates can begin to act [s]."""
+        """How long the backup's thrust can have acted before its rates do [s]."""
         return max(self.window - self.tick, 0.0)
 
-    def instants(self) -> tuple[tuple[float, float, float], ...]:
-        """Of the first and the last instant: when it is, how long the backup's thrust and its rates can have acted [s]."""
-        lead = self.lead
-        return (self.tick, 0.0, self.tick + lead), (self.last, lead, self.tick + lead + lead)
+    def drawn(self, time: float) -> float:
+        """Share of the way to a rate set-point that the lag goes in a time [s]."""
+        return -math.expm1(-time / self.rate_lag)
+
+    def turned(self, time: float) -> float:
+        """What rates that follow a set-point have turned by after a time, over the set-point [s]."""
+        return time - self.rate_lag * self.drawn(time)
 
 
 def shares(numbers: Admission) -> Numbers:
     """How far the backup's rate set-point can have drawn the jerk at each instant, shape (3,)."""
-    drawn = [1.0 - math.exp(-early / numbers.rate_lag) for _, _, early in numbers.instants()]
-    return np.array([0.0, *drawn]) * UPWARD
+    drawn = numbers.drawn(numbers.window)
+    return np.array([0.0, drawn, drawn]) * UPWARD
 
 
 def slower(numbers: Admission) -> float:
@@ -84,25 +114,70 @@ def slower(numbers: Admission) -> float:
 
 
 def box(numbers: Admission) -> Numbers:
-    """Coefficients of `TERMS`, shape (3 instants, 6 terms, 8 radii): of the radii, the first four are horizontal."""
+    """Coefficients of `TERMS`, shape (3 instants, 11 terms, 8 radii): of the radii, the first four are horizontal."""
     position, velocity, attitude, rates = numbers.errors
-    one, thrust, turn, spread, change, late = np.eye(6)
-    lag, root = numbers.rate_lag, math.sqrt(2.0)
-    start = root * rates * thrust
-    table = np.zeros((3, 6, 8))
-    still = np.stack([position * one, velocity * one, attitude * thrust, start + attitude * turn], axis=1)
+    one, thrust, turn, *_ = np.eye(len(TERMS))
+    table = np.zeros((3, len(TERMS), 8))
+    still = np.stack(
+        [position * one, velocity * one, attitude * thrust, math.sqrt(2.0) * rates * thrust + attitude * turn], axis=1
+    )
     table[PRESENT] = np.concatenate([still, still], axis=1)
-    # straight lines between the instants: gap^2 / 8 times the largest second derivative
-    bend = (numbers.last - numbers.tick) ** 2 / 8.0 / lag**2
-    for n, (t, late_s, early_s) in zip((FIRST, LAST), numbers.instants(), strict=True):
-        share = 1.0 - math.exp(-t / lag)
-        old = max(share, (1.0 - math.exp(-numbers.window / lag)) * math.exp(-t / lag))
-        known = attitude * turn + old * spread + (1.0 - math.exp(-late_s / lag)) * late
-        for axis in (0, 1):
-            other = numbers.jerk[axis] * one
-            moved = known + share * other + bend * (turn + spread + change + late + other)
-            acceleration = attitude * thrust + t * (start + moved) + early_s * change
-            speed = velocity * one + t * (numbers.acceleration[axis] * one + acceleration)
-            rows = (position * one + t * speed, speed, acceleration, start * (1.0 - share) + moved)
-            table[n, :, 4 * axis : 4 * axis + 4] = np.stack(rows, axis=1)
+    for n, t in ((FIRST, numbers.tick), (LAST, numbers.last)):
+        table[n] = np.concatenate(_rows(numbers, t), axis=1)
     return table * UPWARD
+
+
+def _rows(numbers: Admission, t: float) -> list[Numbers]:
+    """Radii at an instant, horizontal and vertical, each of shape (terms, 4)."""
+    position, velocity, attitude, rates = numbers.errors
+    one, thrust, turn, timing, older, swing, force, twist, feedback, change, late = np.eye(len(TERMS))
+    lag, window, tick, gap = numbers.rate_lag, numbers.window, numbers.tick, numbers.last - numbers.tick
+    share, noise, residual = numbers.drawn(t), math.sqrt(2.0) * rates, numbers.rate_residual
+    delay = 2.0 * window - tick  # how much later than at the earliest a set-point may begin to act
+    early, latest, before = t + window, max(t - window + tick, 0.0), max(t - window + 2.0 * tick, 0.0)
+    half = 0.5 * (numbers.drawn(early) - numbers.drawn(latest))
+    half_turned = 0.5 * (numbers.turned(early) - numbers.turned(latest))
+    old = numbers.drawn(early + tick) - numbers.drawn(before)
+    drawn, tilted = numbers.drawn(window), numbers.turned(window) / numbers.drawn(window)  # of the backup's rates
+    slope_share = numbers.drawn(numbers.lead)
+    bend = gap * gap / 8.0 / lag**2  # a straight line between the instants, over the second derivative
+    asked, fed = drawn * numbers.backup_rates, numbers.feedback / numbers.least_thrust
+    spun = numbers.jerk / numbers.least_thrust + asked  # the jerk under our set-point, less what the backup's takes away of it
+    # the thrust vector
+    noisy = noise * share * lag + residual * numbers.turned(t)
+    ours = attitude * thrust + noisy * thrust + half_turned * timing + delay * older + force
+    ours += bend * lag * (swing + timing + noise * thrust + residual * thrust)
+    acceleration = ours + tilted * change + numbers.lead * slope_share * late
+    # velocity and position: thrust vectors off the straight line between its ends, and before
+    line = t * t / 8.0 / lag * (swing + timing) + numbers.turned(window) * timing
+    chord = gap * gap / 8.0
+    speeds = [velocity * one + t * (numbers.acceleration[axis] * one + line) + chord * (turn + swing + timing) for axis in (0, 1)]
+    places = position * one + chord * (thrust + 2.0 * numbers.gravity * one)
+    # what the backup's set-point can differ from the feedback at the nominal state
+    k = np.abs(numbers.gain)
+    wrong = [
+        k[axis, 0] * (position * one + places + t * (speeds[axis] + t * ours)) + k[axis, 1] * (velocity * one + speeds[axis] + t * ours)
+        + numbers.rounding * one
+        for axis in (0, 1)
+    ]  # fmt: skip
+    error = np.hypot(*wrong) + k[:, 2].max() * (attitude * thrust + ours)
+    error = (1.0 + attitude) * error + 3.0 * attitude * feedback + fed * (ours - attitude * thrust)
+    # the jerk
+    jerk = noise * (1.0 - share) * thrust + residual * (share + bend) * thrust
+    jerk += (attitude + noisy + bend + slope_share * _slope_error(numbers)) * turn
+    jerk += (half + bend + half_turned * spun) * timing + (old + delay * spun) * older + bend * swing + (1.0 + drawn) * twist
+    jerk += (tilted * (spun + drawn * fed + asked) + attitude + noisy) * change
+    jerk += slope_share * (1.0 + numbers.lead * spun) * late + (drawn + slope_share) * error
+    rows = []
+    for axis in (0, 1):
+        speed = speeds[axis] + t * acceleration
+        rows.append(np.stack([places + t * speed, speed, acceleration, jerk], axis=1))
+    return rows
+
+
+def _slope_error(numbers: Admission) -> float:
+    """By how much the factor of the slope in `late` is off when the backup's thrust has acted for `lead`."""
+    if numbers.lead == 0.0:
+        return 0.0
+    exact = -math.expm1(-numbers.lead / numbers.thrust_lag) / numbers.drawn(numbers.lead)
+    return abs(exact - numbers.rate_lag / numbers.thrust_lag)

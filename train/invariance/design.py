@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import numpy as np
 from scipy.optimize import linprog
@@ -19,13 +20,13 @@ from .interval import Numbers
 from .loop import AxisLoop
 from .maximal_set import maximal_set
 from .proof import AxisProof, multipliers, prove
-from .stages import BETWEEN, Start, as_limits, limits_of
+from .stages import Start, as_limits, between, limits_of
 
 STEP_S = 0.04
 SUBSTEPS = 40
 STAGES = 40
 """Stages before the last one: the vehicle has so many steps to slow down into the limits that hold for ever."""
-PIECES = 12
+PIECES = 16
 """Cells of the thrust vector from 0 to its largest value, per axis."""
 AT_ONCE_M_S = (4.0, 2.0)
 """Velocity, horizontal and vertical, with which the largest tilt is sought that lies in S at once [m/s]."""
@@ -92,10 +93,11 @@ def attempt(
     Raises:
         CertificateError: it does not hold.
     """
-    longest_s = max(assumptions.window_s, (1 + assumptions.missed_ticks) * assumptions.tick_s)
-    if longest_s > STEP_S * (1.0 - 1e-9):
+    held, delay = (1 + assumptions.missed_ticks) * Fraction(assumptions.tick_s), Fraction(assumptions.delay_max_s)
+    longest = max(held, (held + delay) / 2)
+    if longest > Fraction(STEP_S):
         raise CertificateError(
-            f"set-points may act {1e3 * longest_s:.1f} ms away from their instant, longer than a step of {1e3 * STEP_S:g} ms: the "
+            f"set-points may act {1e3 * float(longest):.1f} ms away from their instant, longer than a step of {1e3 * STEP_S:g} ms: the "
             "stages do not cover that; lower the delay or the missed ticks"
         )
     rows = [
@@ -111,10 +113,10 @@ def attempt(
     draft = bound(assumptions, widest, law.gain)
     rounding = rounding_bound(law, widest, draft, assumptions.disturbance_estimate_m_s2)
     disturbance = bound(assumptions, widest, law.gain, pieces=PIECES, rounding_m_s3=rounding)
-    _check_setpoints(law, disturbance)
+    check_setpoints(law, disturbance)
     progress("disturbances of the stages")
     bounds = stage_bounds(assumptions, limits, law.gain, rounding)
-    proofs = prove_stages(loops, limits, own / BETWEEN[None, :, None], bounds, progress)
+    proofs = prove_stages(loops, limits, own / between(assumptions.rate_lag_s)[None, :, None], bounds, progress)
     speed, acceleration = _reach(proofs[HORIZONTAL])
     return Certificate(
         assumptions=assumptions,
@@ -129,7 +131,9 @@ def attempt(
         rounding_m_s3=rounding,
         speed_m_s=speed,
         tilt_rad=float(np.arctan2(acceleration, assumptions.gravity_m_s2)),
-        at_once=at_once((proofs[HORIZONTAL].stage(0), proofs[VERTICAL].stage(0)), assumptions.gravity_m_s2),
+        at_once=at_once(
+            (proofs[HORIZONTAL].stage(0), proofs[VERTICAL].stage(0)), assumptions.gravity_m_s2, design.starts[0].velocity_m_s
+        ),
     )
 
 
@@ -174,8 +178,9 @@ def prove_stages(
 def certify(
     assumptions: Assumptions,
     law: BackupLaw,
-    designs: Sequence[Design] = DESIGNS,
+    designs: Iterable[Design] = DESIGNS,
     progress: Callable[[str], None] = lambda text: None,
+    refused: Callable[[str], None] = lambda text: None,
 ) -> Certificate:
     """The first design that is proven.
 
@@ -184,6 +189,7 @@ def certify(
         law: Backup policy; its gains are replaced by the design's.
         designs: From ambitious to modest.
         progress: Called with what is being done.
+        refused: Called with the reason why a design does not hold.
 
     Returns:
         The certificate.
@@ -197,11 +203,11 @@ def certify(
             return attempt(assumptions, law, design, lambda text, n=number: progress(f"design {n}: {text}"))
         except (CertificateError, ZeroDivisionError) as error:
             reasons.append(f"design {number}: {error}")
-            progress(reasons[-1])
+            refused(reasons[-1])
     raise CertificateError("no design could be proven:\n  " + "\n  ".join(reasons))
 
 
-def _check_setpoints(law: BackupLaw, disturbance: Disturbance) -> None:
+def check_setpoints(law: BackupLaw, disturbance: Disturbance) -> None:
     shift = float(np.max(np.abs(law.rate_offset_rad_s / law.rate_gain)))
     if shift > 1.0:
         raise CertificateError(f"the identified rate offset is {shift:.2f} rad/s; the rounding bound covers 1 rad/s: identify again")
@@ -245,7 +251,7 @@ def _reach(proof: AxisProof) -> tuple[float, float]:
     for k in (1, 2):
         matrix = np.vstack([facets[:, [0, k]], -facets[:, [0, k]]])
         solution = linprog([0.0, -1.0], A_ub=matrix, b_ub=np.ones(matrix.shape[0]), bounds=(None, None), method="highs")
-        result.append(float(solution.x[1]))
+        result.append(float(solution.x[1]) * INSIDE)
     return result[0], result[1]
 
 
@@ -292,25 +298,3 @@ def _tilted(facets: Numbers, velocity_m_s: float) -> tuple[float, float, float] 
     bounds = [(None, None), (None, None), (0.0, None)]
     found = linprog([0.0, 0.0, -1.0], A_ub=np.vstack(rows), b_ub=np.concatenate(limits), bounds=bounds, method="highs")
     return None if found.status != 0 else (float(found.x[0]), float(found.x[1]), float(found.x[2]) * INSIDE)
-
-
-TIGHTENED = (
-    "position_error_m", "velocity_error_m_s", "attitude_error_rad", "acceleration_m_s2", "disturbance_estimate_m_s2",
-    "rate_residual_rad_s", "yaw_rate_rad_s", "delay_max_s", "rate_lag_s",
-)  # fmt: skip
-"""Assumptions whose influence `sensitivity` shows; the estimate of the rates enters the shield only."""
-
-
-def sensitivity(certificate: Certificate) -> dict[str, tuple[float, float]]:
-    """How much the bound of r shrinks if an assumption is 10 % smaller, limits and gains kept (horizontal, vertical) [m/s^3]."""
-    base = certificate.disturbance.jerk_m_s3
-    result = {}
-    for name in TIGHTENED:
-        value = getattr(certificate.assumptions, name)
-        smaller = tuple(0.9 * x for x in value) if isinstance(value, tuple) else 0.9 * value
-        less = bound(
-            replace(certificate.assumptions, **{name: smaller}), certificate.limits, certificate.law.gain, PIECES,
-            certificate.rounding_m_s3,
-        ).jerk_m_s3  # fmt: skip
-        result[name] = (base[0] - less[0], base[1] - less[1])
-    return result

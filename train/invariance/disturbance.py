@@ -113,15 +113,31 @@ def _size(x: Interval) -> Interval:
 
 @dataclass(frozen=True, slots=True)
 class _Vectors:
-    """Per cell of the thrust vector: its length c, the sizes of b horizontally, vertically and along the axis u = e_x, and
-    that of u across b (e_z across b is as long as b_xy); each valid from an instant to the sample that acts at it."""
+    """Per cell of the thrust vector: its length c, its direction b, and the sizes of b horizontally and vertically; each valid from
+    an instant to the sample that acts at it."""
 
     c: Interval
+    b: tuple[Interval, Interval, Interval]
     b_xy: Interval
     b_z: Interval
-    b_u: Interval
-    across_u: Interval
     tilt_cosine: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Direction:
+    """A unit vector u, seen from the thrust vectors of each cell; all are sizes.
+
+    Attributes:
+        along: u . b.
+        across: Length of P u, the part of u across b; `across_xy` and `across_z` its horizontal length and vertical part.
+        curvature: Largest |2 (b . j) (u . j) - (u . b) ((b . j)^2 + |j|^2)| [m^2/s^6].
+    """
+
+    along: Interval
+    across: Interval
+    across_xy: Interval
+    across_z: Interval
+    curvature: Interval
 
 
 def _vectors(assumptions: Assumptions, limits: Limits, span_s: float, pieces: int) -> _Vectors:
@@ -137,15 +153,33 @@ def _vectors(assumptions: Assumptions, limits: Limits, span_s: float, pieces: in
         raise CertificateError(f"the limits allow free fall: a thrust of {up.lo.min():.2f} m/s^2 upwards; narrow the vertical ones")
     level = _norm(a[:, 0], a[:, 1])
     level = Interval(level.lo, np.minimum(level.hi, reach[0]))
-    b_u, b_z = _share(a[:, 0], _norm(a[:, 1], up)), _share(up, level)
+    b = (_share(a[:, 0], _norm(a[:, 1], up)), _share(a[:, 1], _norm(a[:, 0], up)), _share(up, level))
     return _Vectors(
-        c=_norm(level, up),
-        b_xy=_size(_share(level, up)),
-        b_z=_size(b_z),
-        b_u=_size(b_u),
-        across_u=_size(_clip0(1.0 - b_u.square()).sqrt()),
-        tilt_cosine=float(b_z.lo.min()),
+        c=_norm(level, up), b=b, b_xy=_size(_share(level, up)), b_z=_size(b[2]), tilt_cosine=float(b[2].lo.min())
     )
+
+
+def _directions(v: _Vectors, jerk: tuple[float, float], gamma: Interval, turn: Interval) -> list[_Direction]:
+    """u = e_x, which stands for every horizontal direction, and u = e_z. P e_x = e_x - b_x b, P e_z = e_z - b_z b; `gamma` and
+    `turn` bound j along and across b."""
+    x, _, z = v.b
+    longest = 1.1548 * _norm(*jerk).square()  # sqrt(4/3) |j|^2, as gamma^2 + |h|^2 = |j|^2
+    across = _size(_clip0(1.0 - x.square()).sqrt())
+    parts = across * _least(2.0 * gamma * turn, _norm(*jerk).square()) + _size(x) * turn.square()
+    level = _Direction(
+        along=_size(x),
+        across=across,
+        across_xy=_size(_clip0(1.0 - x.square() * (1.0 + z.square())).sqrt()),
+        across_z=_size(x) * v.b_z,
+        curvature=_least(parts, longest),
+    )
+    # a quadratic form of j: horizontal parts make it negative, the vertical one positive, the mixed ones either
+    side = v.b_xy.square()
+    mixed = 2.0 * side * v.b_xy * jerk[0] * jerk[1]
+    down = v.b_z * (1.0 + side) * interval(jerk[0]).square() + mixed
+    rise = v.b_z * side * interval(jerk[1]).square() + mixed
+    upright = _Direction(v.b_z, v.b_xy, v.b_xy * v.b_z, side, _least(_worst(down, rise), longest))
+    return [level, upright]
 
 
 def _share(part: Interval, rest: Interval) -> Interval:
@@ -183,9 +217,9 @@ def bound(
             f"thrust lag {assumptions.thrust_lag_s} s at a period of {assumptions.tick_s} s: the lag must be above 1.25 periods"
         )
     tau = interval(assumptions.rate_lag_s)
-    window = interval(assumptions.window_s)
     tick = interval(assumptions.tick_s)
     held = tick * float(1 + assumptions.missed_ticks)
+    window = (held + assumptions.delay_max_s) / 2.0
     theta = interval(assumptions.attitude_error_rad)
     yaw = interval(assumptions.yaw_rate_rad_s)
 
@@ -233,23 +267,25 @@ def bound(
         )
     seen_across = nu_across + theta * nu_norm
     ratio = gamma * window / c
-
-    def along_axes(across: Interval, along: Interval) -> list[Interval]:
-        """A part of r with these bounds across and along b, seen along a horizontal direction and vertically."""
-        return [v.across_u * across + v.b_u * along, b_xy * across + b_z * along]
-
-    # (2 gamma h - |h|^2 b) / c: its length is at most sqrt(4/3) |j|^2 / c, as gamma^2 + |h|^2 = |j|^2.
-    double = _least(2.0 * gamma * turn, j_norm.square())
-    longest = tau * (1.1548 * j_norm.square() / c + yaw * turn)
-    centripetal = along_axes(tau * (double / c + yaw * turn), tau * turn.square() / c)
-    parts = {
-        "estimate, sampling and delay of the feedback": along_axes((1.0 + ratio) * delta_across, delta_along),
-        "turning while a set-point is held": along_axes(
-            (ratio + window * yaw) * seen_across + theta * nu_norm + window * spin * nu_along, turned_along
-        ),
-        "centripetal and thrust slope": [_least(part, longest) for part in centripetal],
-        "rate residual W": along_axes(c * assumptions.rate_residual_rad_s, interval(np.zeros_like(c.lo))),
-    }
+    rotated = theta + window * (spin + yaw)  # by how much the attitude at an instant differs from that estimated for its sample
+    # an error of the attitude turns the thrust vector that the feedback sees, and the feedback: one rotation of nu - k c b
+    k_level = k[0, 2] * c
+    turned_both = theta * (k_level.square() + 2.0 * k_level * nu_along + nu_norm.square()).sqrt() + second * nu_across
+    parts: dict[str, list[Interval]] = {}
+    for u in _directions(v, limits.jerk_m_s3, gamma, turn):
+        wide_xy = _least(u.across, u.across_xy + rotated * u.across)
+        wide_z = _least(u.across, u.across_z + rotated * u.across)
+        sampled = _least(wide_xy * plain_rates[0] + wide_z * plain_rates[1], u.across * _norm(*plain_rates))
+        unequal = k_differ * c * (theta * b_xy + second) * wide_z
+        for name, part in {
+            "estimate, sampling and delay of the feedback": sampled + u.across * turned_both + unequal + u.along * delta_along,
+            "turning while a set-point is held": u.across
+            * (ratio * (seen_across + delta_across) + window * (yaw * nu_across + spin * nu_along))
+            + u.along * turned_along,
+            "centripetal and thrust slope": tau * (u.curvature / c + u.across * yaw * turn),
+            "rate residual W": u.across * c * assumptions.rate_residual_rad_s,
+        }.items():
+            parts.setdefault(name, []).append(part)
     r_bound = [sum((part[i] for part in parts.values()), interval(0.0)) for i in (HORIZONTAL, VERTICAL)]
     # The modelled thrust moves by at most tick * max(|gamma|, |b_hat . nu_hat|) per tick; the set-point that does it leads by
     # that over 1 - exp(-tick / lag), and x / (1 - exp(-x)) <= 1 + x.

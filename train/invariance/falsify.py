@@ -174,7 +174,8 @@ def _starts(certificate: Certificate, random: np.random.Generator, count: int) -
         box = (1.0 / np.diagonal(facets[:4]))[:, None, None]
         part = random.normal(size=z[:, columns].shape) * box
         aimed = random.random(count) < 0.5  # along one facet's own direction, in the metric of the box
-        normal = facets[random.integers(0, facets.shape[0], count)].T[:, None] * box**2
+        row = np.where(random.random(count) < 0.3, random.integers(0, 6, count), random.integers(0, facets.shape[0], count))
+        normal = facets[row].T[:, None] * box**2  # the first six are the limited outputs themselves
         turn = random.normal(size=(1, *part.shape[1:]))
         z[:, columns] = np.where(aimed, normal * turn + 0.2 * part, part)
         share = np.where(random.random(count) < 0.75, 1.0, random.random(count)) * INSIDE

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from tubepilot.firmware_bridge.simulator import SimulatedQuadrotor
+from tubepilot.firmware_bridge.simulator_airframes import CRAZYFLIE, Airframe
 from tubepilot.firmware_bridge.simulator_wind import GustyWind, wind_vector
 
 from .assumptions import Assumptions
@@ -45,7 +46,7 @@ def _rotation(quaternion_wxyz: Numbers) -> Numbers:
 
 def fly_backup(
     assumptions: Assumptions, law: BackupLaw, scale_m_s2: float, delay_ticks: int, seed: int, duration_s: float,
-    wind_m_s: float, gust_m_s: float,
+    wind_m_s: float, gust_m_s: float, airframe: Airframe = CRAZYFLIE,
 ) -> tuple[Numbers, Numbers]:
     """One flight between random anchors.
 
@@ -56,6 +57,7 @@ def fly_backup(
         delay_ticks: Identified delay of the response, in ticks.
         seed: Seed of wind direction, anchors and estimate errors.
         duration_s, wind_m_s, gust_m_s: Length, mean wind, largest gust.
+        airframe: What is flown.
 
     Returns:
         Per tick: |acceleration residual - held estimate| (horizontal, vertical), shape (T, 2) [m/s^2], and the norm of the
@@ -63,7 +65,7 @@ def fly_backup(
     """
     random = np.random.default_rng(seed)
     wind = GustyWind(wind_vector(wind_m_s, float(random.uniform(0.0, 360.0))), gust_m_s, seed)
-    vehicle = SimulatedQuadrotor(wind)
+    vehicle = SimulatedQuadrotor(wind, airframe=airframe)
     vehicle.reset(np.array([0.0, 0.0, HEIGHT_M]), hovering=True)
     weight = np.array([0.0, 0.0, assumptions.gravity_m_s2])
     drag = np.array([assumptions.drag_1_s[0], assumptions.drag_1_s[0], assumptions.drag_1_s[1]])
@@ -116,13 +118,13 @@ def fly_backup(
 
 def measure(
     assumptions: Assumptions, law: BackupLaw, scale_m_s2: float, delay_ticks: int, seed: int, flights: int = 2,
-    duration_s: float = 14.0, wind_m_s: float = 3.0, gust_m_s: float = 0.5,
+    duration_s: float = 14.0, wind_m_s: float = 3.0, gust_m_s: float = 0.5, airframe: Airframe = CRAZYFLIE,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Measured:
     """Split-conformal quantiles over several backup flights, each in wind from another side.
 
     Args:
-        assumptions, law, scale_m_s2, delay_ticks, seed, duration_s, wind_m_s, gust_m_s: See `fly_backup`.
+        assumptions, law, scale_m_s2, delay_ticks, seed, duration_s, wind_m_s, gust_m_s, airframe: See `fly_backup`.
         flights: Number of flights.
         progress: Called with what is being done.
 
@@ -132,7 +134,7 @@ def measure(
     parts = []
     for n in range(flights):
         progress(f"backup flight {n + 1} of {flights} in the simulator, {wind_m_s:g} m/s wind")
-        parts.append(fly_backup(assumptions, law, scale_m_s2, delay_ticks, seed + n, duration_s, wind_m_s, gust_m_s))
+        parts.append(fly_backup(assumptions, law, scale_m_s2, delay_ticks, seed + n, duration_s, wind_m_s, gust_m_s, airframe))
     acceleration = np.concatenate([p[0] for p in parts])
     rates = np.concatenate([p[1] for p in parts])
     rank = min(int(np.ceil((len(rates) + 1) * COVERAGE)), len(rates)) - 1

@@ -18,6 +18,9 @@ from .falsify_plant import rollout
 from .interval import Numbers
 from .loop import ROWS
 from .proof import AxisProof
+from .sensitivity import Gain
+
+NAMES = ("horizontal, any direction", "vertical")
 
 
 def _margins(facets: Numbers, first: Numbers, second: Numbers) -> Numbers:
@@ -57,7 +60,7 @@ def draw(certificate: Certificate, path: Path) -> None:
         path: File to write.
     """
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.6), constrained_layout=True)
-    for panel, proof, name in zip(axes, certificate.axes, ("horizontal, any direction", "vertical"), strict=True):
+    for panel, proof, name in zip(axes, certificate.axes, NAMES, strict=True):
         figure.colorbar(_draw_set(panel, proof, name), ax=panel, label="margin to the edge of S")
     figure.suptitle(
         "Invariant set S for the best anchor, zero jerk; white: its last stage; dashed: tube T "
@@ -67,39 +70,79 @@ def draw(certificate: Certificate, path: Path) -> None:
     plt.close(figure)
 
 
-def draw_report(certificate: Certificate, seen: Falsification, gains: dict[str, tuple[float, float]], path: Path) -> None:
-    """Write a PNG that shows S and T, the worst trajectory found, how much of T is reached, and what limits the set.
+def draw_report(certificate: Certificate, seen: Falsification, gains: dict[str, Gain], path: Path) -> None:
+    """Write a PNG: S and T, the worst trajectory found, how much of T is reached, what limits the set, and what to tighten.
 
     Args:
         certificate: What was proven.
         seen: What the falsifier reached.
-        gains: For each assumption, how much r shrinks when it is 10 % smaller (horizontal, vertical) [m/s^3].
+        gains: For each assumption, what one that is 10 % smaller is worth.
         path: File to write.
     """
-    figure, panels = plt.subplots(2, 3, figsize=(17, 9), constrained_layout=True)
-    names = ("horizontal, any direction", "vertical")
-    for panel, proof, name in zip(panels[0], certificate.axes, names, strict=False):
+    figure, panels = plt.subplots(3, 3, figsize=(19, 14), constrained_layout=True)
+    for panel, proof, name in zip(panels[0], certificate.axes, NAMES, strict=False):
         figure.colorbar(_draw_set(panel, proof, f"S (colour) and T (dashed): {name}"), ax=panel, label="margin to the edge of S")
     _draw_worst(panels[0, 2], panels[1, 2], certificate, seen)
     rows = np.arange(6)
     for axis, shift in ((0, -0.2), (1, 0.2)):
-        panels[1, 0].bar(rows + shift, seen.tube_share[axis], 0.38, label=names[axis])
+        panels[1, 0].bar(rows + shift, seen.tube_share[axis], 0.38, label=NAMES[axis])
     panels[1, 0].axhline(1.0, color="tab:red", linestyle="--", linewidth=1)
     panels[1, 0].set_xticks(rows, ROWS, rotation=20)
     panels[1, 0].set_title(f"share of T that {seen.rollouts} attacks reached (1: the tube is exact)")
     panels[1, 0].legend(loc="lower right")
-    ordered = sorted(gains, key=lambda name: gains[name][0])
-    panels[1, 1].barh(np.arange(len(ordered)), [gains[name][0] for name in ordered], color="tab:orange")
-    panels[1, 1].set_yticks(np.arange(len(ordered)), [name.replace("_", " ") for name in ordered])
-    panels[1, 1].set_title("what to tighten: less r [m/s³] if this is 10 % smaller")
+    _draw_stages(panels[1, 1], panels[2, 0], certificate)
+    _draw_parts(panels[2, 1], certificate)
+    _draw_gains(panels[2, 2], gains)
     both = certificate.at_once
     speeds = f"{both.velocity_m_s[0]:.2f} / {both.velocity_m_s[1]:.2f} m/s"
     figure.suptitle(
         f"{speeds} and {np.degrees(both.tilt_rad):.1f} deg at once in every direction; "
         f"{seen.escapes} of {seen.rollouts} attacks escape"
     )
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=100)
     plt.close(figure)
+
+
+def _draw_stages(room, tight, certificate: Certificate) -> None:  # type: ignore[no-untyped-def]
+    """Room around the anchor by stage, and how near its tube comes to each limit over which the disturbances were bounded."""
+    stages = np.arange(certificate.stages.limits.shape[0])
+    for axis, name in enumerate(NAMES):
+        room.plot(stages, certificate.axes[axis].stage_tube[:, 0], label=name)
+    step = f"stage ({1e3 * certificate.step_s:g} ms each)"
+    room.set(title="room around the anchor, by stage", xlabel=step, ylabel="[m]", ylim=(0, None))
+    room.legend()
+    for n, name in enumerate(ROWS):
+        share = [axis.stage_tube[:, n] / certificate.stages.limits[:, n, k] for k, axis in enumerate(certificate.axes)]
+        tight.plot(stages, np.max(share, axis=0), label=name)
+    tight.axhline(1.0, color="tab:red", linestyle="--", linewidth=1)
+    tight.set(title="what limits S: tube over the limit it must keep, worse axis", xlabel="stage", ylabel="share (1: binding)")
+    tight.legend(loc="lower left", ncols=2)
+
+
+def _draw_parts(panel, certificate: Certificate) -> None:  # type: ignore[no-untyped-def]
+    """What the bound of r over the widest limits is made of."""
+    parts, left = certificate.disturbance.parts, np.zeros(2)
+    for name, pair in parts.items():
+        panel.barh(np.arange(2), pair, left=left, label=name)
+        left = left + np.array(pair)
+    panel.set_yticks(np.arange(2), NAMES)
+    first, last = (certificate.stages.bounds[k, :, 1] for k in (0, -1))
+    panel.set(
+        title=f"what r is made of in the first stage; r of the first {first[0]:.2f}, of the last {last[0]:.2f} m/s³ horizontally",
+        xlabel="[m/s³]", xlim=(0, 1.05 * left.max()), ylim=(-0.6, 2.4),
+    )  # fmt: skip
+    panel.legend(loc="upper left", fontsize=8)
+
+
+def _draw_gains(panel, gains: dict[str, Gain]) -> None:  # type: ignore[no-untyped-def]
+    """Less room and less r if one assumption is 10 % smaller, the most valuable on top."""
+    ordered = sorted(gains, key=lambda name: gains[name].room_m[0])
+    places = np.arange(len(ordered))
+    panel.barh(places + 0.2, [gains[name].room_m[0] for name in ordered], 0.38, color="tab:blue", label="room [m]")
+    panel.barh(places - 0.2, [gains[name].jerk_m_s3[0] for name in ordered], 0.38, color="tab:orange", label="r [m/s³]")
+    panel.set_yticks(places, [name.replace("_", " ") for name in ordered])
+    panel.set_title("what to tighten: so much less, horizontally, if this is 10 % smaller")
+    panel.legend(loc="lower right")
 
 
 def _draw_worst(above, below, certificate: Certificate, seen: Falsification) -> None:  # type: ignore[no-untyped-def]

@@ -133,7 +133,7 @@ def prove(
     """
     name = AXES[axis]
     flows = _flows(loop, step_s, substeps)
-    piece_s = interval(step_s / substeps) / float(PIECES)
+    piece_s = interval(step_s) / float(substeps) / float(PIECES)
     within = expm(loop.dynamics() * Interval(np.zeros(()), piece_s.hi))
     pieces = [expm(loop.dynamics() * (piece_s * float(p))) for p in range(PIECES)]
     entries = [matmul(matmul(piece, within), loop.inputs()) for piece in pieces]
@@ -142,26 +142,35 @@ def prove(
     box = _box(facets, offsets)
     sizes = interval(bounds)  # (stages, 2)
 
-    def reach(rows: Interval, step: int, y: Numbers) -> Numbers:
-        """Upper bounds of the rows after so many sub-steps, at every stage, shape (stages, rows)."""
-        largest = _support_bound(facets, offsets, box, matmul(rows, flows[step]), y)
-        for k in range(step):
-            moved = matmul(rows, flows[k])
+    def held(rows: Interval, step: int, y: Numbers) -> Interval:
+        """Upper bounds of the rows after so many sub-steps without disturbances, from every stage, shape (stages, rows)."""
+        return _support_bound(facets, offsets, box, matmul(rows, flows[step]), y)
+
+    def added(rows: Interval) -> list[Interval]:
+        """What the disturbances of each stage have added to the rows after each sub-step, shape (stages, rows)."""
+        sums = [interval(np.zeros((offsets.shape[0], rows.shape[0])))]
+        for k in range(substeps):
+            moved, largest = matmul(rows, flows[k]), sums[-1]
             for entry in entries:
-                entering = interval(matmul(moved, entry).magnitude().T)
-                largest = largest + piece_s * matmul(sizes, entering)
-        return largest.hi
+                largest = largest + piece_s * matmul(sizes, interval(matmul(moved, entry).magnitude().T))
+            sums.append(largest)
+        return sums
 
     after = offsets[following(offsets.shape[0])]
-    share = (interval(reach(interval(facets), substeps, witnesses[0])) / interval(after)).hi
+    rows = interval(facets)
+    share = ((held(rows, substeps, witnesses[0]) + added(rows)[-1]) / interval(after)).hi
     if not np.all(share < 1.0):
         stage, worst = np.unravel_index(int(np.argmax(share)), share.shape)
         raise CertificateError(
             f"{name} axis: facet {worst} of stage {stage} reaches {share[stage, worst]:.9f} of the next stage's offset: not invariant"
         )
     outputs = loop.outputs()
-    sampled = np.max(np.stack([reach(outputs, k, witnesses[1][:, k]) for k in range(substeps + 1)]), axis=0)
-    tube = (interval(sampled) + (step_s / substeps) * _speed(loop, limits, bounds)).hi
+    ends = [held(outputs, k, witnesses[1][:, k]).hi for k in range(substeps + 1)]
+    bent = _bend(loop, flows, interval(step_s) / float(substeps), box)
+    grown = added(outputs)
+    tube = np.max([
+        (interval(np.maximum(ends[k], ends[k + 1])) + bent[k] + grown[k + 1]).hi for k in range(substeps)
+    ], axis=0)  # fmt: skip
     _inside(name, tube, limits)
     return AxisProof(facets, offsets, witnesses[0], witnesses[1], share, tube)
 
@@ -180,16 +189,12 @@ def _inside(name: str, tube: Numbers, limits: Numbers) -> None:
                     )
 
 
-def _speed(loop: AxisLoop, limits: Numbers, bounds: Numbers) -> Interval:
-    """Largest time derivative of each limited output within the limits, shape (stages, 6)."""
-    _, v, a, j, nu, slope = (interval(limits[:, i]) for i in range(6))
-    w, r = interval(bounds[:, 0]), interval(bounds[:, 1])
-    k_p, k_v, k_a = (interval(abs(float(g))) for g in loop.gain)
-    v_rate = a + loop.drag_1_s * v + w
-    j_rate = (nu + j + r) / loop.lag_s
-    slope_rate = (k_p + k_v * loop.drag_1_s) * v_rate + k_v * j + k_a * j_rate
-    rates = [v, v_rate, j, j_rate, slope + k_v * w, slope_rate]
-    return Interval(np.stack([x.lo for x in rates], axis=1), np.stack([x.hi for x in rates], axis=1))
+def _bend(loop: AxisLoop, flows: list[Interval], length_s: Interval, box: Interval) -> list[Interval]:
+    """By how much an undisturbed output can rise, during each sub-step, above the straight line between its ends, shape (stages, 6):
+    an eighth of the squared length times its largest second derivative."""
+    within = expm(loop.dynamics() * Interval(np.zeros(()), length_s.hi))
+    second = matmul(matmul(loop.outputs(), loop.dynamics()), matmul(loop.dynamics(), within))
+    return [length_s * length_s / 8.0 * matmul(box, interval(matmul(second, flow).magnitude().T)) for flow in flows[:-1]]
 
 
 def _flows(loop: AxisLoop, step_s: float, substeps: int) -> list[Interval]:

@@ -89,7 +89,7 @@ def constants(tables: Tables) -> dict[str, Constant]:
         "least": np.array(0.0),
         "nowhere": np.array(NOWHERE_M),
         "row_2": np.array(2), "row_3": np.array(3), "axis_0": np.array([0]), "axis_1": np.array([1]), "axis_2": np.array([2]),
-        "axis_3": np.array([3]), "all_options": np.array([4, 2, OPTIONS]), "halves": np.array([4, 4]), "plane": np.array([2, 1]),
+        "axis_3": np.array([3]), "all_options": np.array([8, 2, OPTIONS]), "halves": np.array([4, 4]), "plane": np.array([2, 1]),
     }  # fmt: skip
     for name, facets, offsets in zip(("horizontal", "vertical"), tables.facets, tables.offsets, strict=True):
         result[f"facets_{name}"] = np.ascontiguousarray(facets.T)
@@ -114,8 +114,8 @@ def nodes() -> list[onnx.NodeProto]:
     add("Gather", "states row_2", "acceleration", axis=3)
     add("Add", "acceleration weight", "force")
     add("Gather", "states row_3", "jerk", axis=3)
-    for name, first, second in (("force", "force", "force"), ("jerk", "jerk", "jerk")):
-        add("Mul", f"{first} {second}", f"{name}_square")
+    for name in ("force", "jerk", "nu"):
+        add("Mul", f"{name} {name}", f"{name}_square")
         add("ReduceSum", f"{name}_square axis_0", f"{name}_squared", keepdims=1)
         add("Sqrt", f"{name}_squared", f"{name}_size")
     add("Div", "force force_size", "up")
@@ -135,10 +135,12 @@ def nodes() -> list[onnx.NodeProto]:
     add("Mul", "along_jerk slower", "slowed")
     add("Sub", "along slowed", "slope")
     add("Abs", "slope", "late")
+    add("ReduceMax", "late axis_1", "late_most", keepdims=1)
+    add("Concat", "late_most late_most", "late_both", axis=1)
     # the admission box: radii of the four rows, horizontal and vertical
-    add("Concat", "ones force_size jerk_size spread", "of_instant", axis=0)
+    add("Concat", "ones force_size jerk_size doubts", "of_instant", axis=0)
     add("Expand", "of_instant all_options", "of_option")
-    add("Concat", "of_option change_size late", "terms", axis=0)
+    add("Concat", "of_option nu_size change_size late_both", "terms", axis=0)
     add("Transpose", "terms", "terms_last", perm=[1, 2, 0])
     add("Gather", "box instants", "coefficients", axis=0)
     add("MatMul", "terms_last coefficients", "radii")
@@ -182,7 +184,7 @@ def shield_graph(tables: Tables) -> onnx.ModelProto:
         tables: What it is made of.
 
     Returns:
-        Graph with the inputs states [3, 2, 1, 4], held [3, 1, 4, 4], wanted [3, 1, 1], spread [1, 2, 1] and instants [2], and the
+        Graph with the inputs states [3, 2, 1, 4], held [3, 1, 4, 4], wanted [3, 2, 1], doubts [5, 2, 1] and instants [2], and the
         outputs margin [4], radii [2, 4, 8] and room [2, 4].
     """
     double, integer = TensorProto.DOUBLE, TensorProto.INT64
@@ -196,8 +198,8 @@ def shield_graph(tables: Tables) -> onnx.ModelProto:
         [
             value("states", [3, 2, 1, 4]),
             value("held", [3, 1, OPTIONS, 4]),
-            value("wanted", [3, 1, 1]),
-            value("spread", [1, 2, 1]),
+            value("wanted", [3, 2, 1]),
+            value("doubts", [5, 2, 1]),
             value("instants", [2], integer),
         ],
         [value("margin", [OPTIONS]), value("radii", [2, OPTIONS, 8]), value("room", [2, OPTIONS])],
@@ -208,8 +210,9 @@ def shield_graph(tables: Tables) -> onnx.ModelProto:
         "states": "world x, y, z; two instants; position [m], velocity [m/s], thrust vector minus gravity [m/s^2], its derivative "
         "[m/s^3]: where the set-point leads nominally",
         "held": "for each anchor what is taken off: anchor [m], 0, minus the disturbance estimate held [m/s^2], 0",
-        "wanted": "jerk across the thrust vector that the rate set-point asks for [m/s^3]",
-        "spread": "how much set-points that may act too long or too early differ from that [m/s^3]",
+        "wanted": "jerk across the thrust vector that the rate set-point asks for at each instant [m/s^3]",
+        "doubts": "how much the set-point before asks differently, how much those before it differ, how far the rates were from it "
+        "[m/s^3], what is left out of acceleration [m/s^2] and jerk [m/s^3]; at both instants",
         "instants": "rows of the admission box: 0 the present, 1 and 2 the first and last instant of a take-over",
         "margin": "for each anchor 1 - largest share of an offset, in the stage where it is least, the admission box taken off and all "
         "states taken together; dimensionless; positive inside S",

@@ -25,11 +25,18 @@ SETTLE_S = 6.0
 """How long the last stage is followed to find its limits [s]."""
 ROOM = 1.015
 """Surplus of the limits over what was summed up, for what the proof bounds more coarsely."""
-BETWEEN = np.array([1.004, 1.007, 1.013, 1.09, 1.03, 1.10])
-"""Room of each output between two steps of the proof: jerk, feedback and slope move most [1]."""
-PIECES = 3
+BETWEEN = np.array([1.002, 1.003, 1.007, 1.02, 1.025, 1.02])
+BETWEEN_LAG_S = 0.045
+"""Room of each output between two steps of the proof, for vehicles of this rate lag or a longer one; faster ones need more [1]."""
+PIECES = 6
 """Cells of the thrust vector, coarse: only to propose limits."""
 ROUNDING_M_S3 = 0.01
+
+
+def between(rate_lag_s: float) -> Numbers:
+    """Room of each output between two sub-steps of the proof, shape (6,) [1]."""
+    result: Numbers = 1.0 + (BETWEEN - 1.0) * max(1.0, BETWEEN_LAG_S / rate_lag_s)
+    return result
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +108,7 @@ def limits_of(
     """
     settle = int(np.ceil(SETTLE_S / step_s))
     axes = [_Axis(loop, starts, n, count + settle, step_s) for n, loop in enumerate(loops)]
+    room = ROOM * between(assumptions.rate_lag_s)[:, None]
     limits = np.zeros((count + 1, len(ROWS), 2))
     bounds = np.zeros((count + 1, 2, 2))  # stage, axis, (w, r)
 
@@ -111,7 +119,7 @@ def limits_of(
         return np.array([found.acceleration_m_s2, found.jerk_m_s3]).T
 
     def grown(value: list[Numbers]) -> Numbers:
-        result: Numbers = np.stack(value, axis=1) * ROOM * BETWEEN[:, None]
+        result: Numbers = np.stack(value, axis=1) * room
         return result
 
     limits[0] = np.maximum(grown([axis.nominal[:2].max(axis=0) for axis in axes]), 0.3)
