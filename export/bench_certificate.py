@@ -125,8 +125,8 @@ def _files(folder: Path) -> dict[str, bytes]:
 
 PIECES = (3, 6, 12, 24, 48)
 """Cells of the thrust vector from 0 to its largest value for which the bound of the disturbances is timed."""
-STAGES = (11, 21, 31, 41)
-"""Stages for which sets, witnesses and proofs are timed: the last ones of the certificate."""
+STAGES = (0.25, 0.5, 0.75, 1.0)
+"""Shares of the stages for which sets, witnesses and proofs are timed: the last ones of the certificate."""
 STATES = 8
 """Of one stage: four along every horizontal direction, four vertically."""
 Cost = dict[str, list[dict[str, float]]]
@@ -137,7 +137,8 @@ def _cost(certificate) -> Cost:  # type: ignore[no-untyped-def]
     from tubepilot.train.invariance.design import prove_stages
     from tubepilot.train.invariance.disturbance import bound
     from tubepilot.train.invariance.loop import AxisLoop
-    from tubepilot.train.invariance.stages import BETWEEN
+    from tubepilot.train.invariance.proof import following
+    from tubepilot.train.invariance.stages import between
 
     cells, states = [], []
     a, stages = certificate.assumptions, certificate.stages
@@ -146,12 +147,14 @@ def _cost(certificate) -> Cost:  # type: ignore[no-untyped-def]
         d = bound(a, certificate.limits, certificate.law.gain, pieces, certificate.rounding_m_s3)
         cells.append({"cells": float(d.cells), "seconds": time.monotonic() - begun, "r_horizontal": d.jerk_m_s3[0]})
     loops = [AxisLoop(certificate.law.gain[axis], a.drag_1_s[axis], a.rate_lag_s) for axis in (0, 1)]
-    for count in STAGES:
+    total = stages.limits.shape[0]
+    for count in sorted({max(2, round(share * total)) for share in STAGES}):
         limits, bounds = stages.limits[-count:], stages.bounds[-count:]
-        own = np.concatenate([limits[1:], limits[-1:]])  # those of a stage itself are what the next one was bounded over
+        lasting = [k - total + count for k in stages.lasting if k >= total - count]
+        own = limits[following(count, lasting)]  # those of a stage itself are what the next one was bounded over
         begun = time.monotonic()
         try:
-            proofs = prove_stages(loops, limits, own / BETWEEN[None, :, None], bounds)
+            proofs = prove_stages(loops, limits, own / between(a.rate_lag_s)[None, :, None], bounds, lasting)
         except CertificateError:
             continue
         facets = sum(proof.facets.shape[0] for proof in proofs)

@@ -82,7 +82,7 @@ def recheck_files(files: Mapping[str, bytes]) -> list[str]:
         count = arrays[f"{name}_facets"].shape[0]
         lines.append(
             f"{name}: {count} facet pairs lead every {1e3 * claim.step:g} ms into the next of {claim.limits.shape[0]} stages, the last "
-            f"into itself; the largest at {largest:.9f} of 1"
+            f"of a chain into itself; the largest at {largest:.9f} of 1"
         )
     _check_reach(table, arrays, claim.gravity)
     _check_at_once(table, arrays, claim.gravity)
@@ -214,6 +214,7 @@ def _claims(table: dict[str, Any], arrays: dict[str, Numbers]) -> tuple[Claimed,
         bounds=arrays["bounds"],
         step=step,
         substeps=substeps,
+        following=_following(table, stages),
     )
     _check_limits(claim, table)
     gains, offsets = (_numbers(table, "backup", key, 3, signed=True) for key in ("rate_gain", "rate_offset_rad_s"))
@@ -226,12 +227,20 @@ def _claims(table: dict[str, Any], arrays: dict[str, Numbers]) -> tuple[Claimed,
     return claim, gains, offsets
 
 
+def _following(table: dict[str, Any], stages: int) -> list[int]:
+    """The stage that each leads into: the next one, or, for the last ones of chains, itself."""
+    lasting = _entry(table, "proof", "lasting")
+    if not (isinstance(lasting, list) and all(type(k) is int and 0 <= k < stages for k in lasting) and stages - 1 in lasting):
+        raise CertificateError(f"certificate.toml: [proof] lasting = {str(lasting)[:80]}: must number stages, the last one among them")
+    return [k if k in lasting else k + 1 for k in range(stages)]
+
+
 def _check_limits(claim: Claimed, table: dict[str, Any]) -> None:
-    """Limits of the stages: above 0, none larger than the one before, no free fall, and those of the table the first and the last."""
+    """Limits of the stages: above 0, none larger than the first ones, no free fall; those of the table are the first and the last."""
     if float(claim.limits[0, 2, 1]) + claim.estimate[1] >= 0.9 * claim.gravity or not (claim.limits > 0).all():
         raise CertificateError("certificate.npz: a limit is 0, or the limits allow free fall; certify again")
-    if not (np.diff(claim.limits, axis=0) <= 0).all() or not (claim.bounds >= 0).all():
-        raise CertificateError("certificate.npz: the limits of a stage exceed those of the one before; certify again")
+    if not (claim.limits <= claim.limits[0]).all() or not (claim.bounds >= 0).all():
+        raise CertificateError("certificate.npz: the limits of a stage exceed those of the first one; certify again")
     for part, limits in (("limits", claim.limits[0]), ("lasting_limits", claim.limits[-1])):
         if [list(_pair(table, part, key)) for key in LIMITS] != limits.tolist():
             raise CertificateError(f"certificate.toml: [{part}] are not those of certificate.npz; certify again")
@@ -239,8 +248,10 @@ def _check_limits(claim: Claimed, table: dict[str, Any]) -> None:
 
 def _check_stages(claim: Claimed) -> None:
     """The bounds of each stage cover what is found over its limits."""
+    known: dict[bytes, Found] = {}
     for stage, (limits, bounds) in enumerate(zip(claim.limits, claim.bounds, strict=True)):
-        found = disturbances(claim, limits)
+        found = known.get(limits.tobytes()) or disturbances(claim, limits)
+        known[limits.tobytes()] = found
         if not found.share_of_errors < 0.5:
             raise CertificateError(f"errors of the sampled feedback exceed half of it in stage {stage}; tighten the estimate errors")
         for axis in (0, 1):
@@ -336,13 +347,14 @@ def _check_axis(axis: int, name: str, claim: Claimed, table: dict[str, Any], arr
     largest = facet_values(claim, axis, facets, offsets, arrays[f"{name}_facet_multipliers"])
     if not largest < 1:
         raise CertificateError(f"{name}: a facet reaches {float(largest):.9f} of the next stage after a step: not invariant")
-    tube, last = arrays[f"{name}_tube"], offsets.shape[0] - 1
+    tube = arrays[f"{name}_tube"]
     for stage, values in enumerate(tube_values(claim, axis, facets, offsets, arrays[f"{name}_tube_multipliers"])):
         for i, value in enumerate(values):
             # The prover's arithmetic is less exact by the width of its intervals; nothing but that may separate the two.
             _require(value, float(tube[stage, i]), f"{name} tube of stage {stage}, {LIMITS[i]}")
             # What acts during a step was computed for instants of this stage and of its neighbours.
-            least = claim.limits[[max(stage - 1, 0), stage, min(stage + 1, last)], i, axis].min()
+            around = [stage, claim.following[stage], *(k for k, after in enumerate(claim.following) if after == stage)]
+            least = claim.limits[around, i, axis].min()
             if not tube[stage, i] < least:
                 raise CertificateError(
                     f"{name}: the tube of stage {stage} reaches {LIMITS[i]} {tube[stage, i]:.5f}, not inside {least:.5f}"

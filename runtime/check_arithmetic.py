@@ -23,7 +23,7 @@ Ball = Any
 
 PIECES = 8
 """Pieces of a sub-step in which the disturbance integrals look for a constant sign."""
-RADIAL, TURNS, HEIGHTS = 24, 10, 40
+RADIAL, TURNS, HEIGHTS = 16, 6, 28
 """Cells of the thrust vector: horizontal length, its angle to u, height."""
 
 
@@ -39,12 +39,13 @@ class Claimed:
         tick, missed, window: Control period; ticks that may be missed; largest distance of a rate set-point from the instant
             that it was computed for.
         rate_lag, thrust_lag, drag, gravity: Plant.
-        limits: Of each stage, none larger than the one before, shape (stages, 6, 2): position, velocity, acceleration, jerk,
+        limits: Of each stage, none larger than those of the first, shape (stages, 6, 2): position, velocity, acceleration, jerk,
             feedback, slope.
         gain: Shape (2, 3).
         rounding: Bound of the float32 rounding of the backup graph, as an error of nu.
         bounds: Of the disturbances at each stage, shape (stages, 2, 2): horizontal and vertical, w and r.
         step, substeps: Length of a stage, its pieces.
+        following: Stage that a step leads into, from each: the next one or, from the last of a chain, itself.
     """
 
     position_error: float
@@ -69,6 +70,7 @@ class Claimed:
     bounds: Numbers
     step: float
     substeps: int
+    following: list[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,10 +266,9 @@ def facet_values(claim: Claimed, axis: int, facets: Numbers, offsets: Numbers, w
     """Largest share of the next stage's offset that any facet reaches one step after a state in a stage."""
     rows = flint().arb_mat(facets.tolist())
     ((held, added),) = _reached(claim, axis, rows, facets, offsets, [witness], [claim.substeps])
-    last = offsets.shape[0] - 1
     return _largest([
-        (held[i, k] + added[i, k]) / flint().arb(float(offsets[min(k + 1, last), i]))
-        for i in range(facets.shape[0]) for k in range(last + 1)
+        (held[i, k] + added[i, k]) / flint().arb(float(offsets[after, i]))
+        for i in range(facets.shape[0]) for k, after in enumerate(claim.following)
     ])  # fmt: skip
 
 

@@ -120,6 +120,15 @@ def limit(key: str, axis: int, factor: float) -> Edit:
     return edit
 
 
+def lasting(change: Callable[[list[int]], Any]) -> Edit:
+    """Other last stages of the chains."""
+
+    def edit(table: dict[str, Any], arrays: Any, backup: Any, shield: Any) -> None:
+        table["proof"]["lasting"] = change(table["proof"]["lasting"])
+
+    return edit
+
+
 def multiplier(axis: str, seed: int) -> Edit:
     """Change the largest multiplier of a random facet that the step leaves at its edge."""
 
@@ -244,7 +253,13 @@ EDITS: dict[str, Edit] = {
     "offset of the first stage": array("vertical_offsets", lambda v: v.__setitem__((0, 2), 1.1 * v[0, 2])),
     "offset of 0": array("vertical_offsets", lambda v: v.__setitem__((5, 50), 0.0)),
     "last offsets": array("vertical_offsets", lambda v: v.__setitem__(-1, 1.1)),
-    "one stage less": put("proof", "stages", 36),
+    "one stage less": put("proof", "stages", 91),
+    "fast chain goes on into the calm one": lasting(lambda ends: ends[1:]),
+    "fast chain ends too early": lasting(lambda ends: [ends[0] - 40, ends[1]]),
+    "no stage lasts": lasting(lambda ends: []),
+    "a stage lasts that is none": lasting(lambda ends: [*ends, 1000]),
+    "lasting stages in words": lasting(lambda ends: "the last"),
+    "a lasting stage is true": lasting(lambda ends: [True, *ends]),
     "lasting limits": scale("lasting_limits", "jerk_m_s3", 0.9),
     "tube of a stage": array("horizontal_tube", lambda v: v.__setitem__((20, 3), 0.99 * v[20, 3])),
     "window longer than a step": put("assumptions", "delay_max_s", 0.07),
@@ -306,8 +321,8 @@ for _key in ("position_error_m", "velocity_error_m_s", "attitude_error_rad", "ra
 
 
 for _instant, _term, _radius in (
-    (0, 0, 0), (0, 0, 5), (0, 1, 2), (0, 1, 7), (0, 2, 3), (1, 0, 0), (1, 1, 1), (1, 2, 2), (1, 3, 3), (1, 4, 4), (1, 5, 7), (2, 0, 3),
-    (2, 0, 7), (2, 1, 6), (2, 3, 7), (2, 4, 2), (2, 4, 3), (2, 5, 0), (2, 5, 5),
+    (0, 0, 0), (0, 0, 5), (0, 1, 2), (0, 1, 7), (0, 2, 3), (1, 0, 0), (1, 1, 1), (1, 2, 3), (1, 3, 2), (1, 4, 4), (1, 5, 7), (1, 6, 2),
+    (1, 7, 7), (1, 8, 3), (1, 9, 2), (1, 10, 6), (2, 0, 3), (2, 0, 5), (2, 1, 6), (2, 3, 7), (2, 4, 2), (2, 8, 7), (2, 10, 5),
 ):  # fmt: skip
     EDITS[f"box {_instant} {_term} {_radius}"] = box_entry(_instant, _term, _radius)
 

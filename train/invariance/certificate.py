@@ -23,9 +23,9 @@ from .proof import AxisProof
 FORMAT = 4
 STATEMENT = (
     "Let z = (position from the anchor, velocity, thrust vector minus hover plus held disturbance estimate, its derivative). "
-    "S is the union of stages. If z lies in a stage when the backup policy takes over, and the assumptions hold, then z lies in the "
-    "next stage after a step, in the last one after that again after every step, stays in the tube T at all times between, and "
-    "neither set-points nor states leave the limits; for ever. Position means distance "
+    "S is the union of stages, which form chains. If z lies in a stage when the backup policy takes over, and the assumptions hold, "
+    "then z lies in the next stage of its chain after a step, in the last one again after every step, stays in the tube T at all "
+    "times between, and neither set-points nor states leave the limits; for ever. Position means distance "
     "from the anchor that the backup holds; clearance to ground and obstacles follows only where the tube around the anchor has it."
 )
 
@@ -52,10 +52,12 @@ class Stages:
     Attributes:
         limits: Over which the disturbances were bounded, shape (stages, 6, 2): rows as `loop.ROWS`, horizontal and vertical.
         bounds: Of w and r, shape (stages, 2, 2): horizontal and vertical, w [m/s^2] and r [m/s^3].
+        lasting: Last stage of each chain: it leads into itself, every other one into the next. The last stage of all is one of them.
     """
 
     limits: Numbers
     bounds: Numbers
+    lasting: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,7 @@ class Certificate:
                 "step_s": self.step_s,
                 "substeps": self.substeps,
                 "stages": int(self.stages.limits.shape[0]),
+                "lasting": list(self.stages.lasting),
                 "rounding_m_s3": self.rounding_m_s3,
                 "facets": [int(axis.facets.shape[0]) for axis in self.axes],
                 "largest_facet": [float(axis.facet_bound.max()) for axis in self.axes],

@@ -12,21 +12,23 @@ from scipy.optimize import linprog
 from tubepilot.firmware_bridge.errors import CertificateError
 from tubepilot.firmware_bridge.types import GRAVITY_M_S2
 
-from .assumptions import Assumptions
+from .assumptions import Assumptions, Pair
 from .backup import BackupLaw, rounding_bound
 from .certificate import AtOnce, Certificate, Stages
 from .disturbance import HORIZONTAL, VERTICAL, Disturbance, bound
 from .interval import Numbers
 from .loop import AxisLoop
 from .maximal_set import maximal_set
-from .proof import AxisProof, multipliers, prove
-from .stages import Start, as_limits, between, limits_of
+from .proof import AxisProof, following, multipliers, prove
+from .stages import Start, as_limits, between, bounded_over, limits_of
 
 STEP_S = 0.04
 SUBSTEPS = 40
 STAGES = 40
 """Stages before the last one: the vehicle has so many steps to slow down into the limits that hold for ever."""
-PIECES = 16
+CALM_STAGES = 30
+"""Likewise, of the chain for slow flight."""
+PIECES = 12
 """Cells of the thrust vector from 0 to its largest value, per axis."""
 AT_ONCE_M_S = (4.0, 2.0)
 """Velocity, horizontal and vertical, with which the largest tilt is sought that lies in S at once [m/s]."""
@@ -42,31 +44,53 @@ class Design:
         horizontal_poles, vertical_poles: The three slow closed-loop poles, magnitudes [1/s]; the fourth follows from the lag.
         starts: What the first stage should hold.
         stages: Stages before the last one.
+        calm: What the first stage of a second chain should hold: slow flight, which needs less room; none: there is no second chain.
+        calm_stages: Stages before its last one.
     """
 
     horizontal_poles: tuple[float, float, float]
     vertical_poles: tuple[float, float, float]
     starts: tuple[Start, ...]
     stages: int = STAGES
+    calm: tuple[Start, ...] = ()
+    calm_stages: int = CALM_STAGES
+
+    def chains(self) -> list[tuple[tuple[Start, ...], int]]:
+        """What the first stage of each chain should hold, and how many stages follow."""
+        return [(self.starts, self.stages)] + ([(self.calm, self.calm_stages)] if self.calm else [])
 
 
-def _starts(tilt_deg: float, ahead_m: tuple[float, float, float]) -> tuple[Start, ...]:
-    """Full speed with a tilt at once; half of it with the jerk of brisk flight. The anchor lies ahead along horizontal velocity,
-    acceleration and vertical velocity."""
+def _starts(tilt_deg: float, ahead_m: tuple[float, float, float], jerk_m_s3: tuple[float, float]) -> tuple[Start, ...]:
+    """Full speed with a tilt at once; half of it with the jerk of brisk flight; the jerk with which a tight turn begins. The anchor
+    lies ahead along horizontal velocity, acceleration and vertical velocity."""
     along_v, along_a, rise = ahead_m
     most = GRAVITY_M_S2 * float(np.tan(np.radians(tilt_deg)))
+
+    def start(velocity: Pair, acceleration: Pair, jerk: Pair) -> Start:
+        shares = velocity[0] / AT_ONCE_M_S[0], velocity[1] / AT_ONCE_M_S[1], acceleration[0] / most
+        return Start(velocity, acceleration, jerk, ((along_v * shares[0], rise * shares[1]), (along_a * shares[2], 0.0)))
+
     return (
-        Start(AT_ONCE_M_S, (most, 0.0), (0.0, 0.0), ((along_v, rise), (along_a, 0.0))),
-        Start((2.5, 1.0), (2.5, 0.6), (5.5, 2.5), ((along_v * 0.625, 0.5 * rise), (along_a * 2.5 / most, 0.0))),
+        start(AT_ONCE_M_S, (most, 0.0), (0.0, 0.0)),
+        start((2.5, 1.0), (2.5, 0.6), (5.5, 2.5)),
+        start((0.5, 0.3), (2.0, 0.6), jerk_m_s3),
     )
 
 
+def _calm(speed_m_s: Pair, acceleration_m_s2: Pair, jerk_m_s3: Pair) -> tuple[Start, ...]:
+    """Slow flight."""
+    ahead = ((0.9 * speed_m_s[0], 1.2 * speed_m_s[1]), (0.55 * acceleration_m_s2[0], 0.0))
+    return (Start(speed_m_s, acceleration_m_s2, jerk_m_s3, ahead),)
+
+
+SLOW = _calm((2.0, 1.0), (2.5, 0.4), (8.0, 3.0))
 DESIGNS: tuple[Design, ...] = (
-    Design((0.677, 0.569, 0.641), (0.508, 0.873, 0.86), _starts(35.6, (3.6, 7.33, 2.33))),
-    Design((0.677, 0.569, 0.641), (0.508, 0.873, 0.86), _starts(30.0, (3.6, 6.0, 2.33))),
+    Design((0.649, 0.725, 0.765), (0.938, 0.901, 1.123), _starts(35.4, (3.63, 5.05, 2.77), (16.0, 4.5)), 60, SLOW),
+    Design((0.671, 0.696, 0.649), (0.815, 0.872, 0.888), _starts(35.0, (7.5, 6.42, 5.81), (8.0, 3.0)), 60, SLOW),
+    Design((0.677, 0.569, 0.641), (0.508, 0.873, 0.86), _starts(30.0, (3.6, 6.0, 2.33), (5.5, 2.5))),
 )
-"""From the most ambitious to the most modest, for vehicles with a rate lag near 45 ms; found by a random search over poles and
-anchors for the smallest tube around the anchor."""
+"""For vehicles with a rate lag near 45 ms: the first for small disturbances and errors, the second for large ones; found by a random
+search over poles and anchors for the smallest tube around the anchor."""
 
 
 def gains(poles: Sequence[float], drag_1_s: float, lag_s: float) -> Numbers:
@@ -107,8 +131,11 @@ def attempt(
     law = replace(law, gain=np.array(rows))
     loops = [AxisLoop(rows[i], assumptions.drag_1_s[i], assumptions.rate_lag_s) for i in (HORIZONTAL, VERTICAL)]
     progress("limits of the stages")
-    own = limits_of(assumptions, law.gain, loops, design.starts, design.stages, STEP_S)
-    limits = np.concatenate([own[:1], own[:-1]])  # what acts in a stage was computed in the one before, or in it
+    chains = [limits_of(assumptions, law.gain, loops, starts, count, STEP_S) for starts, count in design.chains()]
+    lasting = tuple(int(n) - 1 for n in np.cumsum([chain.shape[0] for chain in chains]))
+    own = np.concatenate(chains)
+    limits = np.concatenate([bounded_over(chain) for chain in chains])
+    limits[0] = limits.max(axis=0)  # the widest: what is bounded over them holds in every stage
     widest = as_limits(limits[0])
     draft = bound(assumptions, widest, law.gain)
     rounding = rounding_bound(law, widest, draft, assumptions.disturbance_estimate_m_s2)
@@ -116,14 +143,15 @@ def attempt(
     check_setpoints(law, disturbance)
     progress("disturbances of the stages")
     bounds = stage_bounds(assumptions, limits, law.gain, rounding)
-    proofs = prove_stages(loops, limits, own / between(assumptions.rate_lag_s)[None, :, None], bounds, progress)
+    room = between(assumptions.rate_lag_s)[None, :, None]
+    proofs = prove_stages(loops, limits, own / room, bounds, lasting, progress)
     speed, acceleration = _reach(proofs[HORIZONTAL])
     return Certificate(
         assumptions=assumptions,
         limits=widest,
         law=law,
         disturbance=disturbance,
-        stages=Stages(limits, bounds),
+        stages=Stages(limits, bounds, lasting),
         axes=proofs,
         anchor=np.array([anchor_map(proof.stage(-1)) for proof in proofs]),
         step_s=STEP_S,
@@ -139,15 +167,16 @@ def attempt(
 
 def stage_bounds(assumptions: Assumptions, limits: Numbers, gain: Numbers, rounding_m_s3: float) -> Numbers:
     """Bounds of w and r of every stage, over its limits (stages, 6, 2); shape (stages, 2, 2): stage, axis, (w, r)."""
+    different, place = np.unique(limits, axis=0, return_inverse=True)
     result = []
-    for rows in limits:
+    for rows in different:
         found = bound(assumptions, as_limits(rows), gain, PIECES, rounding_m_s3)
         result.append(np.array([found.acceleration_m_s2, found.jerk_m_s3]).T)
-    return np.array(result)
+    return np.array(result)[place.reshape(-1)]
 
 
 def prove_stages(
-    loops: Sequence[AxisLoop], limits: Numbers, inner: Numbers, bounds: Numbers,
+    loops: Sequence[AxisLoop], limits: Numbers, inner: Numbers, bounds: Numbers, lasting: Sequence[int],
     progress: Callable[[str], None] = lambda text: None,
 ) -> tuple[AxisProof, AxisProof]:
     """Make the sets of both axes and prove them.
@@ -157,21 +186,22 @@ def prove_stages(
         limits: Over which `bounds` were made, shape (stages, 6, 2).
         inner: Limits at the steps of the proof, likewise.
         bounds: Of w and r, shape (stages, 2, 2).
+        lasting: Last stages of the chains.
         progress: Called with what is being done.
 
     Raises:
         CertificateError: something does not hold.
     """
-    proofs = []
+    proofs, next_stage = [], following(limits.shape[0], lasting)
     for axis, loop in enumerate(loops):
         name = ("horizontal", "vertical")[axis]
         progress(f"{name} set")
         middle = [0.5 * (m.lo + m.hi) for m in (loop.dynamics(), loop.inputs(), loop.outputs())]
-        facets, offsets = maximal_set(*middle, inner[:, :, axis], bounds[:, axis], STEP_S)
+        facets, offsets = maximal_set(*middle, inner[:, :, axis], bounds[:, axis], next_stage, STEP_S)
         progress(f"{name} witnesses, {facets.shape[0]} facets")
-        witnesses = multipliers(loop, facets, offsets, bounds[:, axis], limits[:, :, axis], STEP_S, SUBSTEPS)
+        witnesses = multipliers(loop, facets, offsets, bounds[:, axis], limits[:, :, axis], lasting, STEP_S, SUBSTEPS)
         progress(f"{name} proof")
-        proofs.append(prove(axis, loop, limits[:, :, axis], bounds[:, axis], facets, offsets, witnesses, STEP_S, SUBSTEPS))
+        proofs.append(prove(axis, loop, limits[:, :, axis], bounds[:, axis], facets, offsets, witnesses, lasting, STEP_S, SUBSTEPS))
     return proofs[0], proofs[1]
 
 

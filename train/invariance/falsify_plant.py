@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .certificate import Certificate
+from .proof import following
 
 SUBSTEPS = 4
 """Integration steps per tick: 2.5 ms at 100 Hz, a twentieth of the fastest lag; lags are integrated exactly."""
@@ -134,7 +135,7 @@ def rollout(
     facets = [[jnp.asarray(column) for column in axis.facets.T] for axis in certificate.axes]
     offsets = [jnp.asarray(axis.offsets) for axis in certificate.axes]
     stage_tubes = jnp.asarray(np.concatenate([axis.stage_tube for axis in certificate.axes], axis=1))
-    last = certificate.axes[0].offsets.shape[0] - 1
+    next_stage = jnp.asarray(following(certificate.axes[0].offsets.shape[0], certificate.stages.lasting))
     ahead_steps = int(np.ceil(SUBSTEPS * a.window_s / a.tick_s))
     weight = (0.0, 0.0, a.gravity_m_s2)
 
@@ -249,7 +250,7 @@ def rollout(
 
         (state, sent, share), _ = jax.lax.scan(one, (state, sent, jnp.zeros(12)), x)
         z = coordinates(state, held)
-        after = jnp.minimum(stage + 1, last)
+        after = next_stage[stage]
         seen = jnp.stack([jnp.stack(row) for row in z]) if trace else largest_facet(z, after)
         return (state, sent, held_row, after), (seen, share, share / stage_tubes[stage])
 

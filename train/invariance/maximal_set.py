@@ -1,6 +1,6 @@
 """Maximal robust set of one linear axis whose limits and disturbances shrink from stage to stage (float; a candidate).
 
-Stage k holds the states from which no disturbance sequence ever breaks a limit if those of stages k, k + 1, ... apply one
+Stage k holds the states from which no disturbance sequence ever breaks a limit if those of stages k, k + 1, ... of its chain apply one
 after the other, a step each, and the last one for ever. All stages share their facets; only the offsets differ. It is finitely
 determined: rows are propagated backwards until a whole step adds no facet. Nothing here is trusted: `proof` judges the result
 with rigorous arithmetic. Source: Kolmanovsky and Gilbert, Mathematical Problems in Engineering 4(4), 1998, algorithm of
@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 from scipy.linalg import expm
 from scipy.optimize import linprog
 
@@ -86,6 +87,7 @@ def maximal_set(
     outputs: Numbers,
     limits: Numbers,
     bounds: Numbers,
+    following: npt.NDArray[np.int64],
     step_s: float,
     margin: float = 0.015,
     max_steps: int = 1500,
@@ -99,6 +101,7 @@ def maximal_set(
         outputs: Limited rows, shape (m, 4).
         limits: Their limits at each stage, shape (stages, m).
         bounds: Bounds of the two disturbances at each stage, shape (stages, 2).
+        following: Number of the stage that a step leads into, from each, shape (stages,).
         step_s: Length of a stage, and step of the recursion [s].
         margin: Relative surplus on the disturbances, so that the rigorous, slightly larger bounds of the proof fit too.
         max_steps: Steps after which the search gives up.
@@ -111,13 +114,13 @@ def maximal_set(
         CertificateError: the disturbances alone exceed a limit, or the recursion does not end.
     """
     last = limits.shape[0] - 1
-    following = np.minimum(np.arange(last + 1) + 1, last)
+    reached = np.arange(last + 1)  # the stage after so many steps, from each
     flow = expm(dynamics * step_s)
     rows = outputs.copy()
     used = np.zeros((last + 1, rows.shape[0]))
     facets, offsets, useful = np.zeros((0, 4)), np.zeros((last + 1, 0)), set(range(rows.shape[0]))
     for step in range(max_steps):
-        allowed = limits[np.minimum(np.arange(last + 1) + step, last)] - used
+        allowed = limits[reached] - used
         if not np.all(allowed > 0.0):
             stage, i = np.argwhere(~(allowed > 0.0))[-1]
             raise CertificateError(
@@ -139,6 +142,7 @@ def maximal_set(
         once = influence(rows, inputs, dynamics, step_s)
         used = used[following] + bounds @ once.T * (1.0 + margin) + SLACK * limits[last]
         rows = rows @ flow
+        reached = following[reached]
     raise CertificateError(f"no invariant set: {max_steps} steps of {step_s} s were not enough; the loop is too slow")
 
 

@@ -55,7 +55,7 @@ def _proven_with(certificate: Certificate, wrong: Numbers) -> tuple[Certificate,
         axis.offsets[:, :6] * np.abs(loop.outputs().hi).max(axis=1) / np.abs(axis.facets[:6]).max(axis=1)
         for loop, axis in zip(loops, certificate.axes, strict=True)
     ]
-    proofs = prove_stages(loops, certificate.stages.limits, np.stack(inner, axis=2), wrong)
+    proofs = prove_stages(loops, certificate.stages.limits, np.stack(inner, axis=2), wrong, certificate.stages.lasting)
     (w_h, r_h), (w_v, r_v) = wrong.max(axis=0).tolist()
     d = replace(certificate.disturbance, acceleration_m_s2=(w_h, w_v), jerk_m_s3=(r_h, r_v))
     made = replace(certificate, disturbance=d, stages=replace(certificate.stages, bounds=wrong), axes=proofs)

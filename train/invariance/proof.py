@@ -1,13 +1,16 @@
-"""Judges candidate sets with outward-rounded arithmetic: each stage leads into the next, the last into itself, and the tube between.
+"""Judges candidate sets with outward-rounded arithmetic: each stage leads into the next, the last of a chain into itself, and the tube
+between.
 
 What is proven, and why each step is an enclosure: docs/certificate.md, sections 4 and 5.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from tubepilot.firmware_bridge.errors import CertificateError
 
@@ -52,13 +55,16 @@ class AxisProof:
         return result
 
 
-def following(stages: int) -> Numbers:
-    """Number of the stage that a step leads into, from each: the next one, or the last one again."""
-    return np.minimum(np.arange(stages) + 1, stages - 1)
+def following(stages: int, lasting: Sequence[int]) -> npt.NDArray[np.int64]:
+    """Number of the stage that a step leads into, from each: the next one, or, from the last one of a chain, itself."""
+    result = np.arange(1, stages + 1)
+    result[list(lasting)] = lasting
+    return result
 
 
 def multipliers(
-    loop: AxisLoop, facets: Numbers, offsets: Numbers, bounds: Numbers, limits: Numbers, step_s: float, substeps: int
+    loop: AxisLoop, facets: Numbers, offsets: Numbers, bounds: Numbers, limits: Numbers, lasting: Sequence[int], step_s: float,
+    substeps: int,
 ) -> tuple[Numbers, Numbers]:
     """Dual witnesses by linear programming (floats; `prove` does not trust them).
 
@@ -67,11 +73,11 @@ def multipliers(
         facets, offsets: Candidate, see `AxisProof`.
         bounds: Of w and r at each stage, shape (stages, 2).
         limits: Within which the tube should stay, at each stage, shape (stages, 6).
-        step_s, substeps: See `prove`.
+        lasting, step_s, substeps: See `prove`.
     """
     flows = [_middle(flow) for flow in _flows(loop, step_s, substeps)]
     dynamics, inputs, outputs = (_middle(m) for m in (loop.dynamics(), loop.inputs(), loop.outputs()))
-    after = offsets[following(offsets.shape[0])]
+    after = offsets[following(offsets.shape[0], lasting)]
     added = bounds @ influence(facets, inputs, dynamics, step_s).T
     facet = np.array([
         _successor(facets, row) if _leads(facets, offsets, row, added[:, i], after[:, i])
@@ -110,6 +116,7 @@ def prove(
     facets: Numbers,
     offsets: Numbers,
     witnesses: tuple[Numbers, Numbers],
+    lasting: Sequence[int],
     step_s: float,
     substeps: int,
 ) -> AxisProof:
@@ -122,6 +129,7 @@ def prove(
         bounds: Bounds of w and r at each stage, shape (stages, 2).
         facets, offsets: Candidate, see `AxisProof`.
         witnesses: Multipliers of facets and tube.
+        lasting: Last stages of the chains, which lead into themselves, in order; the last stage of all is one of them.
         step_s: From each stage the next is shown to be reached after a step of this length [s].
         substeps: Pieces of a step for the tube.
 
@@ -139,6 +147,7 @@ def prove(
     entries = [matmul(matmul(piece, within), loop.inputs()) for piece in pieces]
     if not (np.all(offsets > 0.0) and np.all(offsets[-1] == 1.0)):
         raise CertificateError(f"{name} axis: offsets must be above 0, and 1 at the last stage")
+    next_stage = following(offsets.shape[0], lasting)
     box = _box(facets, offsets)
     sizes = interval(bounds)  # (stages, 2)
 
@@ -156,7 +165,7 @@ def prove(
             sums.append(largest)
         return sums
 
-    after = offsets[following(offsets.shape[0])]
+    after = offsets[next_stage]
     rows = interval(facets)
     share = ((held(rows, substeps, witnesses[0]) + added(rows)[-1]) / interval(after)).hi
     if not np.all(share < 1.0):
@@ -171,16 +180,15 @@ def prove(
     tube = np.max([
         (interval(np.maximum(ends[k], ends[k + 1])) + bent[k] + grown[k + 1]).hi for k in range(substeps)
     ], axis=0)  # fmt: skip
-    _inside(name, tube, limits)
+    _inside(name, tube, limits, next_stage)
     return AxisProof(facets, offsets, witnesses[0], witnesses[1], share, tube)
 
 
-def _inside(name: str, tube: Numbers, limits: Numbers) -> None:
-    """The tube of each stage lies within the limits of the stage, of the one before and of the one after: what acts during a
-    step was computed, and is bounded, for instants of these."""
-    last = limits.shape[0] - 1
-    for stage in range(last + 1):
-        for other in {max(stage - 1, 0), stage, min(stage + 1, last)}:
+def _inside(name: str, tube: Numbers, limits: Numbers, next_stage: npt.NDArray[np.int64]) -> None:
+    """The tube of each stage lies within the limits of the stage, of those that lead into it and of the one after: what acts during
+    a step was computed, and is bounded, for instants of these."""
+    for stage, after in enumerate(next_stage):
+        for other in {stage, int(after), *np.flatnonzero(next_stage == stage).tolist()}:
             for i, row in enumerate(ROWS):
                 if not tube[stage, i] < limits[other, i]:
                     raise CertificateError(

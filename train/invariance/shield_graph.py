@@ -12,6 +12,7 @@ largest over all facets of both axes and all states, each as a share of its offs
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,7 +61,7 @@ class Tables:
     def of(cls, certificate: Certificate) -> Tables:
         """Of a certificate."""
         h, v = certificate.axes
-        some = judged(h.offsets.shape[0])
+        some = judged(h.offsets.shape[0], certificate.stages.lasting)
         tubes = [np.maximum.accumulate(axis.stage_tube[::-1, 0])[::-1][some] for axis in (h, v)]
         return cls(
             (h.facets, v.facets), (h.offsets[some], v.offsets[some]), np.array(tubes), certificate.law.gain,
@@ -68,9 +69,14 @@ class Tables:
         )  # fmt: skip
 
 
-def judged(stages: int) -> npt.NDArray[np.int64]:
-    """Numbers of the stages that the graph judges: evenly spread, the first and the last among them, shape (JUDGED,)."""
-    return np.linspace(0, stages - 1, JUDGED).round().astype(np.int64)
+def judged(stages: int, lasting: Sequence[int]) -> npt.NDArray[np.int64]:
+    """Numbers of the stages that the graph judges, shape (JUDGED,): evenly spread over each chain, its first and its last stage among
+    them; three of the last chain if there are two."""
+    ends = [*lasting[:-1], stages - 1][-2:]
+    counts = [JUDGED - 3, 3] if len(ends) == 2 else [JUDGED]
+    starts = [0, ends[0] + 1]
+    spread = [np.linspace(first, last, count) for first, last, count in zip(starts, ends, counts, strict=False)]
+    return np.concatenate(spread).round().astype(np.int64)
 
 
 def constants(tables: Tables) -> dict[str, Constant]:

@@ -21,14 +21,14 @@ from .interval import Numbers
 from .loop import ROWS, AxisLoop
 from .maximal_set import influence
 
-SETTLE_S = 6.0
+SETTLE_S = 10.0
 """How long the last stage is followed to find its limits [s]."""
 ROOM = 1.015
 """Surplus of the limits over what was summed up, for what the proof bounds more coarsely."""
 BETWEEN = np.array([1.002, 1.003, 1.007, 1.02, 1.025, 1.02])
 BETWEEN_LAG_S = 0.045
 """Room of each output between two steps of the proof, for vehicles of this rate lag or a longer one; faster ones need more [1]."""
-PIECES = 6
+PIECES = 8
 """Cells of the thrust vector, coarse: only to propose limits."""
 ROUNDING_M_S3 = 0.01
 
@@ -101,7 +101,7 @@ def limits_of(
         step_s: Length of a stage [s].
 
     Returns:
-        Shape (count + 1, 6, 2), none larger than the one before: rows as `loop.ROWS`, horizontal and vertical.
+        Shape (count + 1, 6, 2): rows as `loop.ROWS`, horizontal and vertical.
 
     Raises:
         CertificateError: the disturbances grow faster than the loop settles.
@@ -113,8 +113,8 @@ def limits_of(
     bounds = np.zeros((count + 1, 2, 2))  # stage, axis, (w, r)
 
     def bounded(stage: int) -> Numbers:
-        """Disturbances over the larger ones of this stage's and the last one's limits, shape (2, 2)."""
-        wide = np.maximum(limits[stage], limits[max(stage - 1, 0)])
+        """Disturbances over the limits of this stage and of its neighbours, as far as they are known, shape (2, 2)."""
+        wide = limits[max(stage - 1, 0) : stage + 3].max(axis=0)
         found = bound(assumptions, as_limits(np.maximum(wide, 1e-2)), gain, PIECES, ROUNDING_M_S3)
         return np.array([found.acceleration_m_s2, found.jerk_m_s3]).T
 
@@ -124,8 +124,8 @@ def limits_of(
 
     limits[0] = np.maximum(grown([axis.nominal[:2].max(axis=0) for axis in axes]), 0.3)
     bounds[0] = bounded(0)
-    for stage in range(count):
-        bounds[stage] = bounds[max(stage - 1, 0)]
+    for stage in [*range(count), *range(count)]:  # the second time with the limits of the next stages known
+        bounds[stage] = bounds[stage] if bounds[stage].any() else bounds[stage - 1]
         for _ in range(2):
             ends = [
                 np.maximum(axis.reached(stage, bounds[:, n]), axis.reached(stage + 1, bounds[: stage + 1, n]))
@@ -141,9 +141,20 @@ def limits_of(
         limits[count] = grown(ends)
         found = bounded(count)
         if np.all(found <= bounds[count] * 1.002):
-            return np.maximum.accumulate(limits[::-1], axis=0)[::-1]
+            return limits
         bounds[count] = np.maximum(bounds[count], found)
     raise CertificateError("the disturbances of the last stage grow with its limits: no set; tighten an assumption")
+
+
+def bounded_over(own: Numbers) -> Numbers:
+    """Limits over which the disturbances of each stage of a chain are bounded; shapes as `limits_of`.
+
+    What acts in a stage was computed in the one before, in it or in the next one; and in each of these the state moves from the
+    limits of a stage to those of the next.
+    """
+    last = own.shape[0] - 1
+    result: Numbers = np.max([own[np.clip(np.arange(last + 1) + shift, 0, last)] for shift in (-1, 0, 1, 2)], axis=0)
+    return result
 
 
 def as_limits(rows: Numbers) -> Limits:

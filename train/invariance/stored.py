@@ -112,7 +112,7 @@ def _certificate(table: dict[str, Any], arrays: dict[str, Numbers]) -> Certifica
             setpoint_rates_rad_s=float("nan"),
             setpoint_thrust_m_s2=(float("nan"), float("nan")),
         ),
-        stages=Stages(arrays["limits"], arrays["bounds"]),
+        stages=Stages(arrays["limits"], arrays["bounds"], tuple(table["proof"]["lasting"])),
         axes=(axes[0], axes[1]),
         anchor=np.array(chosen["anchor"]),
         step_s=table["proof"]["step_s"],
