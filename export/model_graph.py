@@ -279,7 +279,10 @@ class ModelGraph:
         return Step(product @ SUM_PRODUCTS, hidden, square, product)
 
     def disagreement(self, hidden: Tensor) -> Tensor:
-        """Difference of every member's outputs from their mean, shape (rows, members * 6), in output units."""
+        """Difference of every member's outputs from their mean, shape (rows, members * 6), in output units; one column of zeros if
+        there is one member."""
+        if self.members == 1:
+            return hidden @ np.zeros((hidden.shape[1], 1))
         return hidden @ self.spread + self.spread_bias[None]
 
 

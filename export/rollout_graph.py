@@ -1,7 +1,7 @@
 """The first graph of a tick: policy rollouts, blended with the shifted plans of the tick before, and their trajectories.
 
 The candidates are blended step by step while the policy flies, and follow their own trajectory in the same batch: rows
-0..N-1 are the policy's own rollouts, rows N..2N-1 the candidates. So both cost the nodes of one.
+0..N-1 are the policy's own rollouts, on which alone it acts, rows N..2N-1 the candidates. So both cost the nodes of one.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def rollout_graph(model: PlannerModel, settings: PlannerSettings) -> Graph:
 
 
 def _blend(settings: PlannerSettings, previous: Tensor, reuse: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """Actions of all rows from the policy's of all rows: a matrix (2N, 2N), and what is kept of the plans, per step."""
+    """Actions of all rows from the policy's of rows 0..N-1: a matrix (2N, N), and what is kept of the plans, per step."""
     graph, candidates, horizon = previous.graph, settings.candidates, settings.horizon
     later = np.eye(horizon, k=1)
     later[-1, -1] = 1.0
@@ -51,7 +51,7 @@ def _blend(settings: PlannerSettings, previous: Tensor, reuse: Tensor) -> tuple[
     kept = share * (graph.tensor("Reshape", previous, shape=[candidates, horizon * 4]) @ np.kron(shift.T, np.eye(4)))
     kept = graph.tensor("Concat", np.zeros((candidates, horizon * 4)), kept, axis=0)
     fresh = graph.tensor("Concat", np.ones((candidates, 1)), 1.0 - share, axis=0)
-    mix = fresh * np.tile(np.eye(candidates, 2 * candidates), (2, 1))
+    mix = fresh * np.tile(np.eye(candidates), (2, 1))
     return mix, list(graph.apply("Split", kept, axis=1, sizes=[4] * horizon))  # type: ignore[arg-type]
 
 
@@ -130,18 +130,18 @@ def _fly(
     """Trajectories of the candidates, and their actions (H * N, 4)."""
     graph = pilot.graph
     candidates, horizon, _ = noise.shape
-    noise = graph.tensor("Concat", noise, np.zeros((candidates, horizon, 4)), axis=0)
-    noise = graph.tensor("Reshape", noise, shape=[2 * candidates, horizon * 4])
-    perturbations = graph.apply("Split", noise, axis=1, sizes=[4] * horizon)
+    flat = graph.tensor("Reshape", noise, shape=[candidates, horizon * 4])
+    perturbations = graph.apply("Split", flat, axis=1, sizes=[4] * horizon)
     row = graph.tensor("Concat", prepared.start, prepared.start, axis=0)
     turning = dynamics.turning_with_action(prepared.turning)
-    carried = pilot.start(2 * candidates)
-    steps, actions = [], []
+    carried = pilot.start(candidates)
+    steps, actions, its_own = [], [], prepared.start
     for h in range(horizon):
-        fresh, carried = pilot.fly(row, carried, perturbations[h], h)  # type: ignore[arg-type]
+        fresh, carried = pilot.fly(its_own, carried, perturbations[h], h)  # type: ignore[arg-type]
         actions.append(mix @ fresh + kept[h])
         steps.append(dynamics.step_with(row, actions[-1], prepared.held, turning))
         row = steps[-1].row
+        its_own = graph.tensor("Gather", row, axis=0, rows=range(candidates))
 
     ours = [2 * candidates * h + candidates + n for h in range(horizon) for n in range(candidates)]
 

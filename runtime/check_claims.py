@@ -13,7 +13,7 @@ from typing import Any
 
 from tubepilot.firmware_bridge.errors import CertificateError
 
-from .manifest import Manifest
+from .manifest import NAME, Manifest, PhysicsEntry
 
 STATEMENT = (
     "Let z = (position from the anchor, velocity, thrust vector minus hover plus held disturbance estimate, its derivative). "
@@ -42,7 +42,8 @@ KEYS: Mapping[str, frozenset[str]] = {
     "graphs": frozenset(("backup_sha256", "shield_sha256")),
 }  # fmt: skip
 """Tables of certificate.toml and their keys. Two of them are for people alone: `sources` (texts) and `parts_m_s3` (shares of r)."""
-NEAR = 1e-12
+NEAR = 1e-9
+"""Relative: what one writes and the other reads went through decimal digits and reciprocals."""
 
 
 def check_table(table: dict[str, Any]) -> None:
@@ -60,6 +61,42 @@ def check_table(table: dict[str, Any]) -> None:
         raise CertificateError("certificate.toml: the statement is another than the one that this check shows; certify again")
 
 
+def check_vehicle(tick_hz: float, physics: PhysicsEntry, table: Mapping[str, Any], where: str) -> None:
+    """Period and physics of a bundle, or of the checkpoint that it is made from, are those of the certificate.
+
+    Args:
+        tick_hz: Ticks per second.
+        physics: Identified parameters.
+        table: Content of certificate.toml.
+        where: What the numbers stand in, for the message.
+
+    Raises:
+        CertificateError: a number differs, or the table lacks it.
+    """
+    roll, pitch, _ = physics.rate_lag_s
+    x, y, z = physics.drag_1_s
+    try:
+        assumed, law = table["assumptions"], table["backup"]
+        pairs: dict[str, tuple[float, float]] = {
+            "tick_hz": (tick_hz, 1.0 / assumed["tick_s"]),
+            "thrust_gain": (physics.thrust_gain, law["thrust_gain"]),
+            "thrust_lag_s": (physics.thrust_lag_s, assumed["thrust_lag_s"]),
+            "rate_lag_s, mean of roll and pitch,": (0.5 * (roll + pitch), assumed["rate_lag_s"]),
+            "drag_1_s, mean of x and y,": (0.5 * (x + y), assumed["drag_1_s"][0]),
+            "drag_1_s of z": (z, assumed["drag_1_s"][1]),
+        }
+        for number, axis in enumerate(("roll", "pitch", "yaw")):
+            pairs[f"rate_gain of {axis}"] = physics.rate_gain[number], law["rate_gain"][number]
+            pairs[f"rate_offset_rad_s of {axis}"] = physics.rate_offset_rad_s[number], law["rate_offset_rad_s"][number]
+    except (KeyError, IndexError, TypeError, ZeroDivisionError) as error:
+        raise CertificateError(f"certificate.toml: assumptions or backup are not complete ({error}); certify again") from error
+    for name, (found, wanted) in pairs.items():
+        if not math.isclose(found, wanted, rel_tol=NEAR, abs_tol=0.0):
+            raise CertificateError(
+                f"{where}: {name} is {found:.9g}, the certificate holds for {wanted:.9g}; certify this checkpoint and export again"
+            )
+
+
 def check_manifest(manifest: Manifest, table: Mapping[str, Any]) -> None:
     """The manifest says of period, physics, assumptions and limits what the certificate says.
 
@@ -70,26 +107,11 @@ def check_manifest(manifest: Manifest, table: Mapping[str, Any]) -> None:
     Raises:
         CertificateError: a number differs.
     """
-    assumed, law, physics = table["assumptions"], table["backup"], manifest.physics
-    roll, pitch, _ = physics.rate_lag_s
-    x, y, z = physics.drag_1_s
-    pairs: dict[str, tuple[Any, Any]] = {
-        "tick_hz": (manifest.tick_hz, 1.0 / assumed["tick_s"]),
-        "physics.thrust_gain": (physics.thrust_gain, law["thrust_gain"]),
-        "physics.thrust_lag_s": (physics.thrust_lag_s, assumed["thrust_lag_s"]),
-        "physics.rate_lag_s (mean of roll and pitch)": (0.5 * (roll + pitch), assumed["rate_lag_s"]),
-        "physics.drag_1_s (mean of x and y)": (0.5 * (x + y), assumed["drag_1_s"][0]),
-        "physics.drag_1_s (z)": (z, assumed["drag_1_s"][1]),
-    }
-    for number, axis in enumerate(("roll", "pitch", "yaw")):
-        pairs[f"physics.rate_gain ({axis})"] = physics.rate_gain[number], law["rate_gain"][number]
-        pairs[f"physics.rate_offset_rad_s ({axis})"] = physics.rate_offset_rad_s[number], law["rate_offset_rad_s"][number]
-    for name, (found, wanted) in pairs.items():
-        if not math.isclose(found, wanted, rel_tol=NEAR, abs_tol=0.0):
-            raise CertificateError(f"manifest.toml: {name} is {found:.9g}, the certificate holds for {wanted:.9g}; export again")
+    check_vehicle(manifest.tick_hz, manifest.physics, table, NAME)
     for name, carried, own in (
-        ("assumptions", manifest.assumptions, assumed), ("certified_limits", manifest.certified_limits, table["lasting_limits"]),
-    ):  # fmt: skip
+        ("assumptions", manifest.assumptions, table["assumptions"]),
+        ("certified_limits", manifest.certified_limits, table["lasting_limits"]),
+    ):
         if carried != own:
             odd = sorted(key for key in {*carried, *own} if carried.get(key) != own.get(key))
-            raise CertificateError(f"manifest.toml: [{name}] {odd} are not those of certificate.toml; export the bundle again")
+            raise CertificateError(f"{NAME}: [{name}] {odd} are not those of certificate.toml; export the bundle again")

@@ -64,7 +64,7 @@ def _overview() -> str:
     rows = "\n".join(f"  {name:<{width}}  {command.help}" for name, command in COMMANDS.items())
     return (
         "usage: tubepilot COMMAND [options]\n\n"
-        "Learned, gradient-refined quadrotor planning with a certified invariant set behind every set-point.\n\n"
+        "Learned, gradient-refined quadrotor planning on board, with a backup policy in a certified invariant set.\n\n"
         f"commands:\n{rows}\n\n`tubepilot COMMAND --help` states every option with its unit and default.\n"
     )
 

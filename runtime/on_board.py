@@ -76,9 +76,7 @@ def task_limits(manifest: Manifest) -> tuple[Pair, Pair]:
 
 def _setpoint_limits(shield: Shield) -> SetpointLimits:
     assumed = shield.assumed
-    roll, pitch, yaw = assumed.rate_limit_rad_s
-    rates = (roll, pitch, min(yaw, assumed.yaw_rate_rad_s))
-    return SetpointLimits(rates, assumed.thrust_min_m_s2, assumed.thrust_max_m_s2)
+    return SetpointLimits(assumed.admitted_rates_rad_s, assumed.thrust_min_m_s2, assumed.thrust_max_m_s2)
 
 
 def load_on_board(path: Path, keys: Path | None) -> OnBoard:

@@ -36,7 +36,7 @@ from .shield_states import Command, Present, flatten
 
 __all__ = ["Assumed", "Decision", "Reason", "Shield", "Verdict", "assumed_from"]
 
-BLENDS = ((1.0, 0.0), (0.5, 0.5), (0.2, 0.8), (0.0, 1.0), (0.0, 0.5))
+BLENDS = ((1.0, 0.0), (0.5, 0.5), (0.1, 0.9), (0.0, 0.5))
 """What is tried after a rejected set-point: shares of it, cut to its limits, and of the one before, the rest being the backup's."""
 LEAST_THRUST_M_S2 = 1.0
 """A predicted thrust that is not above this is no state of a flying vehicle."""
@@ -73,7 +73,7 @@ class Shield:
             BundleError: see the class, or the certificate is for another tick rate.
         """
         files, assumed = bundle.files, assumed_from(bundle.files["certificate.toml"])
-        if not abs(bundle.manifest.tick_hz * assumed.tick_s - 1.0) < 1e-9:
+        if not math.isclose(bundle.manifest.tick_hz * assumed.tick_s, 1.0, rel_tol=1e-9):
             raise BundleError(
                 f"manifest.toml: {bundle.manifest.tick_hz:g} ticks/s, the certificate is for {1.0 / assumed.tick_s:g}; export again"
             )

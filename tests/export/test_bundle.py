@@ -15,6 +15,9 @@ from tubepilot.export.cli_export import planner_settings, signing_key
 from tubepilot.firmware_bridge.errors import CertificateError, InputError
 from tubepilot.runtime import cli, keys
 from tubepilot.runtime.bundle import read_bundle
+from tubepilot.runtime.check_claims import check_vehicle
+from tubepilot.runtime.manifest import PhysicsEntry
+from tubepilot.train.checkpoint import save
 from tubepilot.train.planner_settings import preset
 
 
@@ -87,6 +90,30 @@ def test_settings_come_from_preset_and_checkpoint() -> None:
     assert planner_settings(checkpoint, "quadrotor", 2, 0).steps == 0
     with pytest.raises(InputError, match="candidates"):
         planner_settings(checkpoint, "quadrotor", 1000, None)
+
+
+def test_export_refuses_a_certificate_of_another_vehicle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    checkpoint = random_checkpoint()
+    save(tmp_path / "c", checkpoint)
+    write_certificate(tmp_path / "d")
+    arguments = ["export", "--checkpoint", str(tmp_path / "c"), "--certificate", str(tmp_path / "d"), "--out"]
+    assert cli.main([*arguments, str(tmp_path / "bundle")]) == 1
+    error = capsys.readouterr().err
+    assert "certif" in error
+    assert not (tmp_path / "bundle").exists()
+    physics = PhysicsEntry(**{k: np.asarray(v, np.float64).tolist() for k, v in checkpoint.model.physics._asdict().items()})
+    law = {"thrust_gain": physics.thrust_gain, "rate_gain": physics.rate_gain, "rate_offset_rad_s": physics.rate_offset_rad_s}
+    assumed = {
+        "tick_s": 1.0 / checkpoint.settings.tick_hz,
+        "thrust_lag_s": physics.thrust_lag_s,
+        "rate_lag_s": 0.5 * (physics.rate_lag_s[0] + physics.rate_lag_s[1]),
+        "drag_1_s": [0.5 * (physics.drag_1_s[0] + physics.drag_1_s[1]), physics.drag_1_s[2]],
+    }
+    check_vehicle(checkpoint.settings.tick_hz, physics, {"assumptions": assumed, "backup": law}, "here")
+    for changed in ("tick_s", "thrust_lag_s", "rate_lag_s"):
+        other = {"assumptions": {**assumed, changed: 1.01 * assumed[changed]}, "backup": law}
+        with pytest.raises(CertificateError, match=r"here: .* certify this checkpoint"):
+            check_vehicle(checkpoint.settings.tick_hz, physics, other, "here")
 
 
 def test_export_refuses_what_is_missing_before_any_work(

@@ -22,7 +22,7 @@ from tubepilot.train.invariance.admission import FIRST, LAST, box
 from tubepilot.train.invariance.shield_graph import ROUNDING, Tables
 
 ANCHORS = (0.7, 1.0, 1.3)
-BLENDS = ((1.0, 0.0), (0.5, 0.5), (0.2, 0.8), (0.0, 1.0), (0.0, 0.5))
+BLENDS = ((1.0, 0.0), (0.5, 0.5), (0.1, 0.9), (0.0, 0.5))
 PATIENCE = BLIND_TICKS = 25
 
 

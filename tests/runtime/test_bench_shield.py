@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import math
 import tomllib
@@ -18,8 +19,9 @@ from tubepilot.runtime import bench_shield
 from tubepilot.runtime.bundle import read_bundle
 from tubepilot.runtime.keep_clear import KeepClear, Obstacle
 
-scene = pytest.importorskip("tubepilot.runtime.bench_shield_scene", reason="rotorpy is not installed: nothing to fly")
-flight = pytest.importorskip("tubepilot.runtime.bench_shield_flight", reason="rotorpy is not installed: nothing to fly")
+pytest.importorskip("rotorpy", reason="rotorpy is not installed: nothing to fly")
+scene = importlib.import_module("tubepilot.runtime.bench_shield_scene")
+flight = importlib.import_module("tubepilot.runtime.bench_shield_flight")
 
 MARK = {"bundle": "abc", "seconds": 7.0}
 

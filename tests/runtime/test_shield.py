@@ -15,7 +15,7 @@ import pytest
 from helpers import mutants
 from helpers.mutants import Library
 from helpers.shield_checks import DOWN, UP, YAW_RAD_S, Clock, at, make, roomy, same, stub
-from helpers.small_shield import CALM, HOVER, RATES_RAD_S, THRUST_M_S2, setpoint
+from helpers.small_shield import CALM, HOVER, RATES_RAD_S, THRUST_M_S2, certificate, setpoint
 
 from tubepilot.firmware_bridge.types import Setpoint
 from tubepilot.runtime.shield import Reason, Verdict
@@ -80,7 +80,7 @@ def test_without_a_plan_the_backup_acts(lib: Library) -> None:
 
 def test_softened_setpoints_are_those_of_the_text(lib: Library) -> None:
     before, asked = [0.1, 0.2, 0.05, 10.0], [1.4, -0.1, -0.2, 12.0]
-    for accepted_at, share, kept in ((2, 0.5, 0.5), (3, 0.2, 0.8), (4, 0.0, 1.0), (5, 0.0, 0.5), (6, math.nan, math.nan)):
+    for accepted_at, share, kept in ((2, 0.5, 0.5), (3, 0.1, 0.9), (4, 0.0, 0.5), (5, math.nan, math.nan)):
         for first in (True, False):
             shield = make(lib)
             tick = Clock(shield)
@@ -206,6 +206,13 @@ def test_a_margin_that_is_no_number_counts_as_outside(lib: Library) -> None:
         assert shield._set.admitted(ahead, [held] * 4) == [-math.inf] * 4
         assert shield._set.admitted(lib.ahead.Ahead((good, good), still, (0.0,) * 9 + (wrong,)), [held] * 4) == [-math.inf] * 4
     assert min(shield._set.admitted(lib.ahead.Ahead((good, good), still, (0.0,) * 10), [held] * 4)) > 0.0
+    nowhere, origin = lib.states.Flat(*[(0.0, 0.0, 0.0)] * 4, 9.8), [lib.margins.Held((0.0, 0.0, 0.0), (0.0, 0.0, 0.0))] * 4
+    for most, outside in ((1e9, True), (math.nextafter(1e9, 0.0), False), (math.nextafter(1e9, UP), True)):
+        found = shield._set.admitted(lib.ahead.Ahead((nowhere, nowhere), still, (most, *[0.0] * 9)), origin)
+        assert (found == [-math.inf] * 4) == outside
+        assert max(found) < 0.0
+    falling = lib.states.Flat((0.0,) * 3, (0.0,) * 3, (0.0, 0.0, -9.80665), (0.0,) * 3, 0.0)  # no direction of thrust, in the graph
+    assert shield._set.admitted(lib.ahead.Ahead((falling, falling), still, (0.0,) * 10), origin) == [-math.inf] * 4
 
 
 def test_the_backup_keeps_its_anchor_unless_another_is_better_for_sure(lib: Library) -> None:
@@ -310,6 +317,12 @@ def test_blind_ticks_repeat_the_last_setpoint(lib: Library) -> None:
         decision = tick(predicted, disturbance, setpoint())
         same(decision, Verdict.VOID, reason)
         assert math.isnan(decision.margin)
+
+
+def test_as_many_setpoints_are_remembered_as_may_be_late(lib: Library) -> None:
+    for delay_s, missed, count in ((0.0, 0, 1), (0.004, 0, 1), (0.0, 1, 1), (0.005, 1, 2), (0.01, 1, 2), (0.011, 1, 3), (0.02, 2, 4)):
+        changes = {"delay_max_s": ("assumptions", delay_s), "missed_ticks": ("assumptions", missed)}
+        assert lib.ahead.Prediction(lib.assumed.assumed_from(certificate(**changes))).remembered == count
 
 
 def test_a_setpoint_without_thrust_leaves_the_set(lib: Library) -> None:

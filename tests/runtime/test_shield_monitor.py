@@ -147,6 +147,11 @@ def test_the_disturbance_estimate_against_the_one_held(lib: Library) -> None:
         assert monitor.watch((0.0, 0.0), d, zero, False).reason == Reason.OK, edge
         beyond = tuple(math.nextafter(value, UP) if value else 0.0 for value in d)
         assert monitor.watch((0.0, 0.0), beyond, zero, False).reason == Reason.DISTURBANCE
+    limit = 1.1 / math.sqrt(2.0) + 0.25
+    monitor.engage()
+    for x, ticks in ((limit, 1), (limit, 2), (math.nextafter(limit, UP), 1)):  # at the bound the change counts, beyond it the bound
+        found = monitor.watch((0.0, 0.0), (x, 0.0, 0.0), zero, False)
+        assert (found.reason, found.ticks, found.most) == (Reason.DISTURBANCE, ticks, most_h if x == limit else limit)
     far = (0.5, 0.0, 0.0)
     assert monitor.watch((0.0, 0.0), far, None, False).reason == Reason.OK  # the backup does not act
 
@@ -159,7 +164,9 @@ def test_only_while_the_backup_acts_is_its_estimate_compared(lib: Library) -> No
     same(tick(disturbance=before), Verdict.BACKUP, Reason.NO_PLAN)
     kept = tick.shield._held
     for n in range(60):  # held anew after three ticks: from then on the backup acts on what is estimated now
-        same(tick(disturbance=[0.5, 0.0, 0.0]), Verdict.BACKUP, Reason.DISTURBANCE if n == 2 else Reason.NO_PLAN)
+        decision = tick(disturbance=[0.5, 0.0, 0.0])
+        same(decision, Verdict.BACKUP, Reason.DISTURBANCE if n == 2 else Reason.NO_PLAN)
+        assert decision.ticks == (n + 1 if n < 3 else 0)
         assert (tick.shield._held is kept) == (n < 2)
     assert tick.shield._held.disturbance == (0.5, 0.0, 0.0)
 

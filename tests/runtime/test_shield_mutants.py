@@ -23,29 +23,34 @@ ARITHMETIC = os.environ.get("TUBEPILOT_ALL_MUTANTS") == "1"
 PAIR, SAME_LIMIT = "the last of two numbers is the second one", "the limits along x and y are the same number"
 NO_SHARE = "the box of the present state has no part of it"
 EQUIVALENT = {
-    "STILL: Triple = (<0.0>, 0.0, 0.0)  0.0 -> 1": NO_SHARE,
-    "STILL: Triple = (0.0, <0.0>, 0.0)  0.0 -> 1": NO_SHARE,
-    "STILL: Triple = (0.0, 0.0, <0.0>)  0.0 -> 1": NO_SHARE,
-    "return self._margins((flat, flat), STILL, <0.0>, PRESENT, filled)[: len(options)]  0.0 -> 1": NO_SHARE,
+    "STILL: tuple[Triple, Triple] = ((<0.0>, 0.0, 0.0), (0.0, 0.0, 0.0))  0.0 -> 1": NO_SHARE,
+    "STILL: tuple[Triple, Triple] = ((0.0, <0.0>, 0.0), (0.0, 0.0, 0.0))  0.0 -> 1": NO_SHARE,
+    "STILL: tuple[Triple, Triple] = ((0.0, 0.0, <0.0>), (0.0, 0.0, 0.0))  0.0 -> 1": NO_SHARE,
+    "STILL: tuple[Triple, Triple] = ((0.0, 0.0, 0.0), (<0.0>, 0.0, 0.0))  0.0 -> 1": NO_SHARE,
+    "STILL: tuple[Triple, Triple] = ((0.0, 0.0, 0.0), (0.0, <0.0>, 0.0))  0.0 -> 1": NO_SHARE,
+    "STILL: tuple[Triple, Triple] = ((0.0, 0.0, 0.0), (0.0, 0.0, <0.0>))  0.0 -> 1": NO_SHARE,
+    "NO_DOUBTS = (<0.0>,) * 10  0.0 -> 1": NO_SHARE,
     "return self.clear.blocked(held.anchor, self._rooms[0][number], self._rooms[<1>][number])  1 -> -1": PAIR,
-    "options = self._set.anchors(states[<1>], d, self._held)  1 -> -1": PAIR,
-    "gap_ns = now_ns - self._last_ns if self._last_ns > 0 else <0>  0 -> 1": "a gap of 1 ns is no gap either",
+    "options = self._set.anchors(ahead.states[<1>], d, self._held)  1 -> -1": PAIR,
+    "vertical=_ramp(a.drag_1_s[<1>], t_s),  1 -> -1": PAIR,
+    "return Ahead((states[0], states[<1>]), (asked[0], asked[1]), doubts)  1 -> -1": PAIR,
+    "return Ahead((states[0], states[1]), (asked[0], asked[<1>]), doubts)  1 -> -1": PAIR,
+    "yaw, span_s, last_s = a.yaw_rate_rad_s, t_s + a.window_s, self._instants[<1>].t_s  1 -> -1": PAIR,
+    "return max(pairs, key=lambda pair: pair[0] - pair[<1>])  1 -> -1": PAIR,
+    "roll, pitch = rates_rad_s[0] - model[0], rates_rad_s[<1>] - model[1]  1 -> -1": PAIR,
+    "roll, pitch = rates_rad_s[0] - model[0], rates_rad_s[1] - model[<1>]  1 -> -1": PAIR,
+    "self._gap_ns = gap_ns = now_ns - self._last_ns if self._last_ns > 0 else <0>  0 -> 1": "a gap of 1 ns is no gap either",
+    "return 0.0, <0.0>  0.0 -> 1": "nothing that is held: nothing differs, whatever it may be",
     "self._along = <0.0>  # what that slope tends to: the backup's feedback along the thrust, while it acts  0.0 -> 1": (
         "is read only while the backup acts, which sets it"
     ),
     "x, y = anchor[0] - self.home[0], anchor[1] - self.home[<1>]  1 -> -1": PAIR,
     "self._most: Triple = (limit[<0>] + horizontal, limit[1] + horizontal, limit[2] + vertical)  0 -> 1": SAME_LIMIT,
-    "pitch + (rates_rad_s[<1>] - pitch) * self._decay,  1 -> -1": PAIR,
-    "pitch = (rates_rad_s[<1>] - self._expected[1]) / self._response  1 -> -1": PAIR,
-    "pitch = (rates_rad_s[1] - self._expected[<1>]) / self._response  1 -> -1": PAIR,
     "if abs(command[0]) > most[0] or abs(command[1]) > most[1] or abs(command[<2>]) > most[2]:  2 -> -2": (
         "of four numbers the third is the last but one"
     ),
     "held = self._held if self._held is not None else self._set.anchors(now.flat, d, None)[<1>]  1 -> -1": (
         "without an anchor held, the last option is the second one"
-    ),
-    "self._last, self._acting = setpoint, (command, *(self._acting[:<1>] or (command,)))  1 -> -1": (
-        "of two set-points, or of none, the first one alone and all but the last are the same"
     ),
 }
 """Changes that change nothing, and why."""

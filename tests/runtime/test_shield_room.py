@@ -69,6 +69,13 @@ def test_walls_count_the_room(lib: Library) -> None:
             assert keep.blocked(ANCHOR, *ROOM) == (Reason.OK if clear else Reason.GEOFENCE), normal
 
 
+def test_a_wall_away_from_the_origin(lib: Library) -> None:
+    least = 0.6 * 2.5 - 0.8 * 4.0 + 4.01
+    for offset, clear in ((least + 1e-12, True), (least - 1e-12, False)):
+        keep = lib.clear.KeepClear(walls=(lib.clear.Wall((0.6, -0.8, 0.0), offset),))
+        assert keep.blocked((2.5, 4.0, -3.0), *ROOM) == (Reason.OK if clear else Reason.GEOFENCE)
+
+
 def test_a_wall_that_is_just_reached_is_clear(lib: Library) -> None:
     for offset, wanted in ((1.0 + (4.0 + 0.01), Reason.OK), (math.nextafter(1.0 + (4.0 + 0.01), DOWN), Reason.GEOFENCE)):
         assert lib.clear.KeepClear(walls=(lib.clear.Wall((1.0, 0.0, 0.0), offset),)).blocked(ANCHOR, *ROOM) == wanted

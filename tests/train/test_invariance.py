@@ -249,8 +249,8 @@ def _judged(random: np.random.Generator, speed: float) -> dict[str, np.ndarray]:
     return {
         "states": random.normal(size=(3, 2, 1, 4)) * 0.4 * scale,
         "held": held,
-        "wanted": random.normal(size=(3, 1, 1)),
-        "spread": np.full((1, 2, 1), random.uniform(0.0, 2.0)),
+        "wanted": random.normal(size=(3, 2, 1)),
+        "doubts": random.uniform(0.0, 1.0, (5, 2, 1)),
         "instants": np.array([[1, 2], [0, 0]][random.integers(2)]),
     }
 
@@ -264,19 +264,26 @@ def test_the_shield_graph_gives_margin_box_and_room_of_numpy() -> None:
     gain, gravity = certificate.law.gain[[0, 0, 1]], np.array([0.0, 0.0, tables.gravity])
     horizontal, vertical = tables.facets
     random, seen = np.random.default_rng(SEED), set()
+
+    def slope(state: Numbers, held: Numbers) -> float:
+        force = state[:, 2] + gravity
+        up, nu = force / np.linalg.norm(force), ((state - held)[:, :3] * gain).sum(axis=1)
+        return abs(float(up @ nu - float(table["slower"]) * (up @ state[:, 3])))
+
     for _ in range(60):
         feed = _judged(random, float(random.choice([0.2, 1.0, 3.0])))
         margin, radii, room = session.run(None, feed)
         for option in range(4):
+            late = max(slope(feed["states"][:, n, 0], feed["held"][:, 0, option]) for n in (0, 1))
             worst = np.full(len(tables.offsets[0]), np.inf)
             for instant, kind in enumerate(feed["instants"]):
                 z = feed["states"][:, instant, 0] - feed["held"][:, 0, option]
                 force, jerk = feed["states"][:, instant, 0, 2] + gravity, feed["states"][:, instant, 0, 3]
                 c = np.linalg.norm(force)
                 up, nu = force / c, (z[:, :3] * gain).sum(axis=1)
-                change = table["shares"][kind, 0] * (nu - up * (up @ nu) - feed["wanted"][:, 0, 0])
-                late = abs(up @ nu - float(table["slower"]) * (up @ jerk))
-                terms = np.array([1.0, c, np.linalg.norm(jerk), feed["spread"][0, 0, 0], np.linalg.norm(change), late])
+                change = table["shares"][kind, 0] * (nu - up * (up @ nu) - feed["wanted"][:, instant, 0])
+                sizes = [float(np.linalg.norm(vector)) for vector in (jerk, nu, change)]
+                terms = np.array([1.0, c, sizes[0], *feed["doubts"][:, instant, 0], *sizes[1:], late])
                 box = terms @ table["box"][kind]
                 np.testing.assert_allclose(radii[instant, option], box, rtol=1e-12)
                 for moved in (np.zeros(3), change):
@@ -306,7 +313,7 @@ def test_the_graph_admits_nothing_that_the_prover_holds_for_outside() -> None:
             edge = share * z / min(np.abs(facets @ z).max() for facets in stages)
             states = np.zeros((3, 2, 1, 4))
             states[:2, :, 0] = np.outer([np.cos(heading), np.sin(heading)], edge)[:, None]
-            feed = {"states": states, "held": np.zeros((3, 1, 4, 4)), "wanted": np.zeros((3, 1, 1)), "spread": np.zeros((1, 2, 1))}
+            feed = {"states": states, "held": np.zeros((3, 1, 4, 4)), "wanted": np.zeros((3, 2, 1)), "doubts": np.zeros((5, 2, 1))}
             margin, radii, _ = session.run(None, {**feed, "instants": np.zeros(2, np.int64)})
             slack = max((np.abs(facets) @ radii[0, 0, :4]).max() for facets in stages)
             assert 1.0 - share - slack - 2e-9 <= margin[0] < 1.0 - share
@@ -394,10 +401,10 @@ def test_a_proof_of_half_the_wind_is_refused_and_falsified() -> None:
 
 
 def test_what_to_tighten_is_what_r_grows_with() -> None:
-    less = sensitivity(proven())
+    less = sensitivity(proven(), ("rate_residual_rad_s", "position_error_m", "acceleration_m_s2"))
     assert all(min(*gain.jerk_m_s3, *gain.room_m) >= -1e-9 for gain in less.values())
     assert less["rate_residual_rad_s"].jerk_m_s3[0] > less["position_error_m"].jerk_m_s3[0]
-    assert less["acceleration_m_s2"].room_m[0] > less["yaw_rate_rad_s"].room_m[0] > 0.0
+    assert less["acceleration_m_s2"].room_m[0] > less["position_error_m"].room_m[0] > 0.0
 
 
 def test_stop_distances_grow_with_speed_and_decisions_are_timed() -> None:

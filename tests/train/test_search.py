@@ -21,9 +21,10 @@ def test_a_set_found_for_another_vehicle_is_proven_and_holds_what_was_asked() ->
     wanted = Wanted((3.0, 1.5), float(np.radians(25.0)))
     tubes: list[float] = []
     certificate = certify(
-        FAST, FAST_LAW, search(FAST, FAST_LAW, wanted, 5.0, seed=1, progress=lambda elapsed_s, tube_m: tubes.append(tube_m))
+        FAST, FAST_LAW, search(FAST, FAST_LAW, wanted, 12, seed=1, progress=lambda variant, tube_m: tubes.append(tube_m))
     )
-    assert certificate.at_once.velocity_m_s == pytest.approx(wanted.velocity_m_s)
+    assert certificate.at_once.velocity_m_s == pytest.approx(wanted.velocity_m_s, rel=0.02)
+    assert certificate.at_once.velocity_m_s[0] >= wanted.velocity_m_s[0]
     assert certificate.at_once.tilt_rad > 0.97 * wanted.tilt_rad
     assert tubes == sorted(tubes, reverse=True)
     assert tubes[-1] < tubes[0]
@@ -32,7 +33,7 @@ def test_a_set_found_for_another_vehicle_is_proven_and_holds_what_was_asked() ->
 def test_impossible_wishes_end_with_the_reasons() -> None:
     shaken = replace(FAST, attitude_error_rad=0.2)
     with pytest.raises(CertificateError, match="no design"):
-        certify(shaken, FAST_LAW, search(shaken, FAST_LAW, Wanted((4.0, 2.0), 0.6), 0.1))
+        certify(shaken, FAST_LAW, search(shaken, FAST_LAW, Wanted((4.0, 2.0), 0.6), 2))
 
 
 def test_easier_states_are_asked_for_in_turn() -> None:
@@ -41,7 +42,7 @@ def test_easier_states_are_asked_for_in_turn() -> None:
     assert shares == pytest.approx(EASIER)
     assert shares == sorted(shares, reverse=True)
     start, brisk = wanted.starts((3.0, 5.0), 2.0)
-    assert start.velocity_m_s == (4.0, 2.0)
+    assert start.velocity_m_s == pytest.approx((4.0, 2.0), rel=0.02)
     assert brisk.velocity_m_s[0] < 4.0
     assert brisk.jerk_m_s3[0] > 0.0
 

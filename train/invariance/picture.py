@@ -109,7 +109,10 @@ def _draw_stages(room, tight, certificate: Certificate) -> None:  # type: ignore
     for axis, name in enumerate(NAMES):
         room.plot(stages, certificate.axes[axis].stage_tube[:, 0], label=name)
     step = f"stage ({1e3 * certificate.step_s:g} ms each)"
-    room.set(title="room around the anchor, by stage", xlabel=step, ylabel="[m]", ylim=(0, None))
+    room.set(title="room around the anchor by stage (dotted: leads into itself)", xlabel=step, ylabel="[m]", ylim=(0, None))
+    for panel in (room, tight):
+        for end in certificate.stages.lasting:
+            panel.axvline(end, color="black", linewidth=0.6, linestyle=":")
     room.legend()
     for n, name in enumerate(ROWS):
         share = [axis.stage_tube[:, n] / certificate.stages.limits[:, n, k] for k, axis in enumerate(certificate.axes)]
@@ -138,7 +141,7 @@ def _draw_gains(panel, gains: dict[str, Gain]) -> None:  # type: ignore[no-untyp
     """Less room and less r if one assumption is 10 % smaller, the most valuable on top."""
     ordered = sorted(gains, key=lambda name: gains[name].room_m[0])
     places = np.arange(len(ordered))
-    panel.barh(places + 0.2, [gains[name].room_m[0] for name in ordered], 0.38, color="tab:blue", label="room [m]")
+    panel.barh(places + 0.2, [gains[name].room_m[0] for name in ordered], 0.38, color="tab:blue", label="room in the last stage [m]")
     panel.barh(places - 0.2, [gains[name].jerk_m_s3[0] for name in ordered], 0.38, color="tab:orange", label="r [m/s³]")
     panel.set_yticks(places, [name.replace("_", " ") for name in ordered])
     panel.set_title("what to tighten: so much less, horizontally, if this is 10 % smaller")

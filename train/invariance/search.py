@@ -7,7 +7,6 @@ smallest tube is kept. Nothing found here is trusted: `design.certify` proves it
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -32,6 +31,8 @@ STEP = 0.12
 """First size of the variation of each number's logarithm [1]."""
 SLOWER = 0.625
 """Brisk flight: this share of the largest speed, with jerk [1]."""
+SURPLUS = 1.01
+"""Surplus of the states that are followed over the wanted ones, for what the proof bounds more coarsely [1]."""
 LAST = 0.5
 """How much the tube near hover counts beside that of fast flight [1]."""
 
@@ -69,8 +70,8 @@ class Wanted:
 
     def starts(self, ahead_m: Pair, rise_m: float) -> tuple[Start, Start]:
         """Full speed and tilt at once, and brisk flight; the anchor so far ahead along velocity and acceleration, and upwards [m]."""
-        (speed, rise), (along_v, along_a) = self.velocity_m_s, ahead_m
-        most = GRAVITY_M_S2 * float(np.tan(self.tilt_rad))
+        (along_v, along_a), (speed, rise) = ahead_m, (SURPLUS * self.velocity_m_s[0], SURPLUS * self.velocity_m_s[1])
+        most = SURPLUS * GRAVITY_M_S2 * float(np.tan(self.tilt_rad))
         return (
             Start((speed, rise), (most, 0.0), (0.0, 0.0), ((along_v, rise_m), (along_a, 0.0))),
             Start(
@@ -118,8 +119,8 @@ def _first(scale: float, wanted: Wanted) -> Numbers:
 
 
 def search(
-    assumptions: Assumptions, law: BackupLaw, wanted: Wanted, seconds: float, seed: int = 0,
-    progress: Callable[[float, float], None] = lambda elapsed_s, tube_m: None,
+    assumptions: Assumptions, law: BackupLaw, wanted: Wanted, variants: int, seed: int = 0,
+    progress: Callable[[int, float], None] = lambda variant, tube_m: None,
 ) -> Iterator[Design]:
     """Designs for the wanted states, the most ambitious first; each is looked for when it is asked for.
 
@@ -127,30 +128,26 @@ def search(
         assumptions: E, W, timing, lags.
         law: Backup policy, for its limits of set-points.
         wanted: What the set should hold; easier states follow if no design for these is proven.
-        seconds: Time for each of these.
+        variants: How many are tried for each of these; a quarter of a second each.
         seed: Of the variation.
-        progress: Called after each variant with the time spent [s] and the smallest tube so far, horizontal and vertical added [m].
+        progress: Called after each variant with its number and the smallest tube so far, horizontal and vertical added [m].
     """
     for share in EASIER:
         random = np.random.default_rng(seed)
         easier = wanted.times(share)
-        begin = time.monotonic()
-        best, tube = np.zeros(9), float("inf")
-        for scale in SEEDS:
-            x = _first(scale, easier)
-            found = _tube(assumptions, law, _design(x, easier))
-            if found < tube:
-                best, tube = x, found
-            progress(time.monotonic() - begin, tube)
-        size = STEP if np.isfinite(tube) else 3.0 * STEP
-        while time.monotonic() - begin < seconds:
-            origin = best if np.isfinite(tube) else _first(float(random.choice(SEEDS)), easier)
-            x = origin + size * random.normal(size=9) * (random.random(9) < 0.5)
+        best, tube, size = np.zeros(9), float("inf"), STEP
+        for variant in range(variants):
+            if variant < len(SEEDS):
+                x = _first(SEEDS[variant], easier)
+            else:
+                known = np.isfinite(tube)
+                origin = best if known else _first(float(random.choice(SEEDS)), easier)
+                x = origin + (size if known else 3.0 * STEP) * random.normal(size=9) * (random.random(9) < 0.5)
             found = _tube(assumptions, law, _design(x, easier))
             if found < tube:
                 best, tube, size = x, found, min(1.5 * size, 3.0 * STEP)
-            elif np.isfinite(tube):
+            elif np.isfinite(tube) and variant >= len(SEEDS):
                 size = max(0.92 * size, 0.01)
-            progress(time.monotonic() - begin, tube)
+            progress(variant + 1, tube)
         if np.isfinite(tube):
             yield _design(best, easier)

@@ -1,12 +1,13 @@
 """Which assumption to tighten: what the certificate would gain if one of them were 10 % smaller.
 
 Two answers for each: how much the bound of r shrinks over the certificate's own limits, and how much less room around the anchor the
-states need that the certificate holds at once, with the same gains, when the limits of the stages are found anew (`limits_of`: floats,
-a proposal, nothing is proven here).
+last stage of the fast chain needs, with the same gains, when the limits of the stages are found anew (`limits_of`: floats, a proposal,
+nothing is proven here).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -34,17 +35,17 @@ class Gain:
 
     Attributes:
         jerk_m_s3: Less r.
-        room_m: Less distance from the anchor.
+        room_m: Less distance from the anchor in the last stage.
     """
 
     jerk_m_s3: Pair
     room_m: Pair
 
 
-def sensitivity(certificate: Certificate) -> dict[str, Gain]:
-    """By assumption; one whose room could not be found (no set) counts as none gained."""
+def sensitivity(certificate: Certificate, names: Sequence[str] = TIGHTENED) -> dict[str, Gain]:
+    """By assumption; a room that could not be found is not a number. About 3 s for each."""
     base, room, result = certificate.disturbance.jerk_m_s3, _room(certificate, certificate.assumptions), {}
-    for name in TIGHTENED:
+    for name in names:
         value = getattr(certificate.assumptions, name)
         smaller = tuple(SMALLER * x for x in value) if isinstance(value, tuple) else SMALLER * value
         assumptions = replace(certificate.assumptions, **{name: smaller})
@@ -55,15 +56,15 @@ def sensitivity(certificate: Certificate) -> dict[str, Gain]:
 
 
 def _room(certificate: Certificate, assumptions: Assumptions) -> Pair:
-    """Largest distance from the anchor that the states held at once lead to [m]."""
+    """Distance from the anchor that the last stage needs, after the states held at once [m]."""
     gain, both = certificate.law.gain, certificate.at_once
     ahead_v, ahead_a, ahead_z = (-value for value in both.anchor_m)
     tilted = assumptions.gravity_m_s2 * float(np.tan(both.tilt_rad))
     start = Start(both.velocity_m_s, (tilted, 0.0), (0.0, 0.0), ((ahead_v, ahead_z), (ahead_a, 0.0)))
     loops = [AxisLoop(gain[axis], assumptions.drag_1_s[axis], assumptions.rate_lag_s) for axis in (0, 1)]
-    count = int(certificate.stages.limits.shape[0]) - 1
+    count = certificate.stages.lasting[0]  # of the chain that they begin
     try:
         limits = limits_of(assumptions, gain, loops, (start,), count, certificate.step_s)
     except CertificateError:
         return float("nan"), float("nan")
-    return float(limits[:, 0, 0].max()), float(limits[:, 0, 1].max())
+    return float(limits[-1, 0, 0]), float(limits[-1, 0, 1])
