@@ -219,6 +219,7 @@ def _claims(table: dict[str, Any], arrays: dict[str, Numbers]) -> tuple[Claimed,
         step=step,
         substeps=substeps,
         following=_following(table, stages),
+        most_w=_pair(table, "disturbance", "acceleration_m_s2"),
     )
     _check_limits(claim, table)
     gains, offsets = (_numbers(table, "backup", key, 3, signed=True) for key in ("rate_gain", "rate_offset_rad_s"))

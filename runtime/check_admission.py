@@ -197,7 +197,7 @@ def _taken_over(claim: Claimed, time: Ball, last: Ball, backup_rates: Ball) -> l
     own = [
         _plus(
             _sum(one=claim.velocity_error),
-            _times(time, _sum(one=arb(float(claim.bounds[0, axis, 0])), swing=crooked, timing=crooked + backup_turned)),
+            _times(time, _sum(one=arb(claim.most_w[axis]), swing=crooked, timing=crooked + backup_turned)),
             _times(chord, _sum(jerk=1, swing=1, timing=1)),
         )
         for axis in (0, 1)

@@ -47,6 +47,7 @@ class Claimed:
         rounding: Bound of the float32 rounding of the backup graph, as an error of nu.
         bounds: Of the disturbances at each stage, shape (stages, 2, 2): horizontal and vertical, w and r.
         step, substeps: Length of a stage, its pieces.
+        most_w: The largest bound of w, over the widest limits.
         following: Stage that a step leads into, from each: the next one or, from the last of a chain, itself.
     """
 
@@ -73,6 +74,7 @@ class Claimed:
     step: float
     substeps: int
     following: list[int]
+    most_w: tuple[float, float]
 
     @property
     def widest(self) -> Numbers:
