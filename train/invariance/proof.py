@@ -19,7 +19,7 @@ from .loop import ROWS, AxisLoop
 from .maximal_set import influence, support
 
 AXES = ("horizontal", "vertical")
-PIECES = 8
+PIECES = 16
 """Pieces of a sub-step over which the influence of the disturbances is bounded by its largest value."""
 
 

@@ -35,7 +35,7 @@ ROUNDING_M_S3 = 0.01
 
 def between(rate_lag_s: float) -> Numbers:
     """Room of each output between two sub-steps of the proof, shape (6,) [1]."""
-    result: Numbers = 1.0 + (BETWEEN - 1.0) * max(1.0, BETWEEN_LAG_S / rate_lag_s)
+    result: Numbers = 1.0 + (BETWEEN - 1.0) * max(1.0, BETWEEN_LAG_S / rate_lag_s) ** 2
     return result
 
 
