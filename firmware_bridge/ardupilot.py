@@ -48,9 +48,10 @@ class ArduPilotVehicle(MavlinkVehicle):
     autopilot = MAV_AUTOPILOT_ARDUPILOT
     echo_of = EchoOf.THRUST
     stream_remedy = (
-        "raise the baud rate; it sends in slots of its loop, whose rate should be at least four times that of the states: "
-        "param set SCHED_LOOP_RATE 1000 for 250 Hz, then reboot"
+        "raise the baud rate; it sends in slots of its loop, whose rate should be twice that of the states: "
+        "param set SCHED_LOOP_RATE 500 for 250 Hz, then reboot"
     )
+    arming_delay_s = 2.0  # ARMING_DELAY_SEC, ArduCopter/config.h: a ramp begun earlier would end in a leap
 
     def _mode_of(self, custom_mode: int) -> FlightMode:
         if custom_mode in (GUIDED, GUIDED_NOGPS):
@@ -71,13 +72,13 @@ class ArduPilotVehicle(MavlinkVehicle):
 
     def _prearm(self, timeout_s: float) -> Check:
         """Its own checks, run now; what fails it says as text, a second later at most."""
-        before = tuple(self._texts)
+        before = tuple(self._texts.kept)
         self._command(m.CMD_RUN_PREARM_CHECKS)
         deadline_ns = clock_ns() + round(1e9 * timeout_s)
         while clock_ns() < deadline_ns and not (self._health is not None and self._health & m.HEALTH_PREARM):
             self.wait_until(min(clock_ns() + 100_000_000, deadline_ns))
         passed = self._health is not None and bool(self._health & m.HEALTH_PREARM)
-        said = "; ".join(text for text in self._texts if text not in before) or "nothing yet"
+        said = "; ".join(text for text in self._texts.kept if text not in before) or "nothing yet"
         return Check("pre-arm checks", passed, "its own pass" if passed else f"its own do not pass, it says: {said}; wait or mend it")
 
     def preflight(self, timeout_s: float = 3.0) -> tuple[Check, ...]:

@@ -15,6 +15,8 @@ from .echo import EchoOf, EchoWatch
 from .errors import InputError, LinkError
 from .frames import swap_body
 from .mavlink import Frame, Parser, encode, rates_and_thrust
+from .mavlink_intake import SequenceCounts, Texts
+from .mavlink_silence import why_silent
 from .signing import Signer, read_key
 from .state import Refusal, StateMerger
 from .thrust import ThrustMap
@@ -39,9 +41,6 @@ CREDIBLE_AGE_NS = (-5_000_000, 25_000_000)
 HEARTBEAT_TIMEOUT_S = 3.0
 ECHO_HZ = 10.0
 """How often we ask what the flight controller follows now [Hz]."""
-TEXTS_KEPT = 20
-REORDER_SPAN = 8
-"""A sequence number at most so far back is a late frame; further back it is a gap that wrapped."""
 
 
 def clock_ns() -> int:
@@ -75,9 +74,7 @@ class MavlinkVehicle(Vehicle):
         self._sequence = 0
         self._system = 0
         self._component = 0
-        self._sequences: dict[tuple[int, int], int] = {}
-        self._lost = 0
-        self._reordered = 0
+        self._sequences = SequenceCounts()
         self._setpoints = 0
         self._other_autopilot: int | None = None
         self._heartbeat_ns: int | None = None
@@ -86,8 +83,7 @@ class MavlinkVehicle(Vehicle):
         self._landed: bool | None = None
         self._battery_v: float | None = None
         self._health: int | None = None
-        self._texts: deque[str] = deque(maxlen=TEXTS_KEPT)
-        self._text_parts: dict[int, list[bytes]] = {}
+        self._texts = Texts()
         self._acks: deque[m.CommandAck] = deque(maxlen=20)
         self._parameters: dict[str, m.ParamValue] = {}
         self._arrivals: deque[int] = deque(maxlen=512)
@@ -127,37 +123,8 @@ class MavlinkVehicle(Vehicle):
                 break
             self._wait(min(left_s, 0.02))
         self._transport.close()
-        raise LinkError(self._silence(timeout_s))
-
-    def _silence(self, timeout_s: float) -> str:
-        """Why nobody could be connected to, and what to do."""
-        counts, device = self._parser.counts, self._uri.device
-        if self._heartbeat_ns is not None:
-            return (
-                f"{device}: heartbeats come but TIMESYNC found no round trip below 10 ms within {timeout_s:g} s; "
-                "check that nothing else writes to the port, and the baud rate"
-            )
-        if self._other_autopilot is not None:
-            return (
-                f"{device}: the heartbeat says MAV_AUTOPILOT {self._other_autopilot}, not {self._uri.firmware} "
-                f"({self.autopilot}); use the address that fits the firmware"
-            )
-        if counts.signed:
-            return f"{device}: all {counts.signed} frames are signed; give the key: ?signing=PATH, or turn signing off on this port"
-        if counts.unproven:
-            return (
-                f"{device}: {counts.unproven} frames are unsigned or signed with another key than {self._uri.signing}; "
-                "give the flight controller this key over a cable: tubepilot link URI --setup-signing PATH"
-            )
-        if counts.bytes_in:
-            return (
-                f"{device}: {counts.bytes_in} bytes came within {timeout_s:g} s but no heartbeat; check the baud "
-                f"rate ({self._uri.baud}) and that the port speaks MAVLink 2"
-            )
-        return (
-            f"{device}: not one byte within {timeout_s:g} s; check cable, power, and that the port is set to "
-            f"MAVLink at {self._uri.baud} baud"
-        )
+        heard = self._heartbeat_ns is not None
+        raise LinkError(why_silent(self._uri, self._parser.counts, heard, self._other_autopilot, self.autopilot, timeout_s))
 
     def _wait(self, seconds: float) -> None:
         self._transport.wait(seconds)
@@ -182,7 +149,7 @@ class MavlinkVehicle(Vehicle):
             self._parser.reset()
             self._merger.reset()
             self._clock.reset()
-            self._sequences.clear()
+            self._sequences.begin_anew()
             self._next_heartbeat_ns = 0
         self._take_in()
         now_ns = clock_ns()
@@ -220,19 +187,8 @@ class MavlinkVehicle(Vehicle):
 
     # --- receiving ------------------------------------------------------------------------------------
 
-    def _count(self, frame: Frame) -> None:
-        source = (frame.system, frame.component)
-        last = self._sequences.get(source)
-        if last is not None:
-            gap = (frame.sequence - last - 1) & 0xFF
-            if gap >= 256 - REORDER_SPAN:
-                self._reordered += 1
-                return
-            self._lost += gap
-        self._sequences[source] = frame.sequence
-
     def _receive(self, frame: Frame, now_ns: int) -> None:
-        self._count(frame)
+        self._sequences.see(frame.system, frame.component, frame.sequence)
         self._counts[frame.message_id] = self._counts.get(frame.message_id, 0) + 1
         message = frame.message
         if isinstance(message, m.Heartbeat):
@@ -261,7 +217,7 @@ class MavlinkVehicle(Vehicle):
             if self._battery_v is not None:
                 self._thrust.see_battery(self._battery_v, now_ns)
         elif isinstance(message, m.Statustext):
-            self._on_text(message)
+            self._texts.see(message)
         elif isinstance(message, m.CommandAck):
             self._acks.append(message)
         elif isinstance(message, m.ParamValue):
@@ -281,7 +237,7 @@ class MavlinkVehicle(Vehicle):
     def _note(self, refused: Refusal | None) -> bool:
         if refused is Refusal.REBOOT:
             self._clock.reset()
-            self._texts.append("tubepilot: the flight controller restarted (its clock went back)")
+            self._texts.say("tubepilot: the flight controller restarted (its clock went back)")
         return refused is None
 
     def _on_heartbeat(self, frame: Frame, message: m.Heartbeat, now_ns: int) -> None:
@@ -304,18 +260,6 @@ class MavlinkVehicle(Vehicle):
             self._timesync_sent.remove(message.ts1)
             self._clock.add(message.ts1, message.tc1, now_ns)
 
-    def _on_text(self, message: m.Statustext) -> None:
-        part = message.text.split(b"\x00")[0].rstrip(b"\t")  # PX4 ends a text with a tab if an event says the same
-        if message.id == 0:
-            self._texts.append(part.decode("utf-8", "replace"))
-            return
-        if len(self._text_parts) > 4:
-            self._text_parts.clear()
-        parts = self._text_parts.setdefault(message.id, [])
-        parts.append(part)
-        if len(part) < 50:
-            self._texts.append(b"".join(self._text_parts.pop(message.id)).decode("utf-8", "replace"))
-
     # --- what the runtime reads -------------------------------------------------------------------------
 
     def state(self) -> VehicleState | None:
@@ -326,7 +270,7 @@ class MavlinkVehicle(Vehicle):
     def status(self) -> VehicleStatus:
         mode = FlightMode.UNKNOWN if self._custom_mode is None else self._mode_of(self._custom_mode)
         link = self.link_statistics()
-        return VehicleStatus(mode, self._armed, self._landed, self._battery_v, tuple(self._texts), link)
+        return VehicleStatus(mode, self._armed, self._landed, self._battery_v, tuple(self._texts.kept), link)
 
     def message_counts(self) -> dict[str, int]:
         names = {number: spec.kind.__name__ for number, spec in m.SPEC_BY_ID.items()}
@@ -345,8 +289,8 @@ class MavlinkVehicle(Vehicle):
             bytes_in=counts.bytes_in,
             bytes_out=transport.bytes_out,
             frames=counts.frames,
-            lost=self._lost,
-            reordered=self._reordered,
+            lost=self._sequences.lost,
+            reordered=self._sequences.reordered,
             crc_errors=counts.crc_errors,
             signed=counts.signed,
             refused_writes=transport.refused_writes,

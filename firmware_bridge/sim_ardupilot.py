@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from . import mavlink_messages as m
-from .ardupilot import GUIDED_NOGPS, LAND, LOITER, RTL, STABILIZE, THRUST_AS_THRUST
+from .ardupilot import GUIDED_NOGPS, LAND, LOITER, RTL, STABILIZE, THRUST_AS_THRUST, ArduPilotVehicle
 from .autopilot import Goal
 from .mavlink import Frame
 from .sim_firmware import FirmwareSettings
@@ -76,6 +76,8 @@ class SimulatedArduPilot(MavlinkFirmware):
     def _control(self, dt_s: float) -> tuple[Vector, float]:
         if self._mode == STABILIZE:
             return np.zeros(3), 0.0  # nobody holds the sticks
+        if self.vehicle.on_ground and self._armed_s < ArduPilotVehicle.arming_delay_s:
+            return np.zeros(3), 0.0
         if self._mode != GUIDED_NOGPS:
             return self._fly_itself(dt_s)
         if self._timed_out and not self.landed:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 import struct
 import termios
 import time
@@ -104,4 +105,6 @@ def _remedy(device: str, error: Exception) -> str:
         return "permission denied; add yourself to the group that owns it (often: sudo usermod -aG dialout $USER)"
     if code in (errno.EBUSY, errno.EAGAIN) or "exclusively lock" in text:
         return f"another program has it open; find it with `fuser {device}` and stop it"
+    if "Inappropriate ioctl" in text or not stat.S_ISCHR(os.stat(device).st_mode):
+        return "it is no serial device; give one of `ls /dev/serial/by-id/`"
     return f"{text}; check the path and the baud rate"

@@ -100,6 +100,9 @@ class Vehicle(ABC):
     stream_remedy = "raise the baud rate"
     """What to do when states come too slowly: the firmware's settings, with what was seen to suffice."""
 
+    arming_delay_s = 0.0
+    """After arming the motors follow no set-point for so long [s]."""
+
     @abstractmethod
     def connect(self, timeout_s: float) -> None:
         """Open the device; wait for a heartbeat and for the clocks to lock.

@@ -22,6 +22,7 @@ from .flight_summary import FlightSummary, Tally
 from .phases import PLANNED, SILENT, TRANSITIONS, FlightEvent, Phase, next_phase
 from .realtime import Ticker
 from .reference import Move, Reference, brake, straight
+from .state_check import Fault
 from .tick import Tick, level
 from .tick_interfaces import EventLog, Status, VehicleControl
 from .tick_types import Guidance, Instant, Outcome
@@ -164,7 +165,7 @@ class Flight:
 
     def _may_start_anew(self) -> bool:
         """Whether the vehicle surely stands: the thrust never came near what lifts it. Not for ever, though."""
-        if self.phase is not Phase.ARMED or lift_off_share(self._elapsed_s()) > SURELY_STANDS_SHARE:
+        if self.phase is not Phase.ARMED or lift_off_share(self._elapsed_s() - self._vehicle.arming_delay_s) > SURELY_STANDS_SHARE:
             return False
         self._stalls += 1
         return self._stalls <= MOST_STALLS
@@ -180,12 +181,21 @@ class Flight:
         self._entered_ns = self._clock_ns()
         self._requests.forget()
         self._course.begin_again()
-        change = f"{before.name} -> {self.phase.name}: {event.value}"
+        reason = f"{event.value}{self._said_by_shield(event)}"
+        change = f"{before.name} -> {self.phase.name}: {reason}"
         self._say(f"{self._elapsed_since_start_s():6.1f} s  {change}")
         self._log.event(f"phase {change}")
         if event in _SPOILS or (event is FlightEvent.DISARMED and before not in {Phase.LAND, *SILENT}):
-            self._why = self._why or f"in {before.name}: {event.value}"
+            self._why = self._why or f"in {before.name}: {reason}"
         self._prepare(before)
+
+    def _said_by_shield(self, event: FlightEvent) -> str:
+        """What the shield said when it gave up, or what was wrong with the state; empty for other events."""
+        if event is not FlightEvent.VOIDED or self._last is None:
+            return ""
+        fault = self._last.fault
+        said = self._last.why or ("" if fault is Fault.NONE else f"no usable state, {fault.name.lower().replace('_', ' ')}")
+        return f", {said}" if said else ""
 
     def _prepare(self, before: Phase) -> None:
         """Choose the path of the phase just entered, joined to the one before."""
@@ -222,7 +232,7 @@ class Flight:
     def _guide_lift_off(self) -> Guidance:
         """Ramp the thrust while holding the vehicle level; the shield speaks of flight, not of the ground."""
         hover = GRAVITY_M_S2 / self._tick.predictor.physics.thrust_gain
-        thrust = hover * lift_off_share(self._elapsed_s())
+        thrust = hover * lift_off_share(self._elapsed_s() - self._vehicle.arming_delay_s)
         state = None if self._last is None else self._last.state
         return Guidance(self.phase, fixed=IDLE if state is None else level(state, thrust))
 
@@ -281,7 +291,7 @@ class Flight:
         """Off the ground: higher or faster than the ground's own estimate noise allows."""
         if outcome.state is not None and (outcome.state.position_m[2] > 0.08 or outcome.state.velocity_m_s[2] > 0.2):
             return FlightEvent.LIFTED_OFF
-        if self._elapsed_s() > 4.0:
+        if self._elapsed_s() > self._vehicle.arming_delay_s + 4.0:
             self._why = "no lift-off at 1.5 times the modelled hover thrust: check propellers, mass and thrust scale"
             return FlightEvent.NO_LIFT_OFF
         return None

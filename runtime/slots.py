@@ -182,15 +182,28 @@ def place(target: Path) -> str:
 
     Returns:
         Name of the slot.
+
+    Raises:
+        BundleError: the slot does not hold afterwards what `incoming` held (drivers of removable drives were seen to lose a folder's
+            files when it is renamed); the active slot is as it was.
     """
-    before = status(target)
+    before, held = status(target), _lengths(target / INCOMING)
     if before.trial and before.previous is not None:
         fall_back(target)
     slot = status(target).inactive
     clear(target / slot)
     os.rename(target / INCOMING, target / slot)
     sync_directory(target)
+    if _lengths(target / slot) != held:
+        raise BundleError(
+            f"{target / slot} does not hold the files that were put there; its drive or driver loses them, use another drive"
+        )
     return slot
+
+
+def _lengths(folder: Path) -> dict[str, int]:
+    """Names and lengths of a folder's files [bytes]."""
+    return {entry.name: entry.stat().st_size for entry in folder.iterdir()}
 
 
 def activate(target: Path, slot: str, facts: SlotFacts) -> None:

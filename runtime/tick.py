@@ -125,7 +125,7 @@ class Tick:
             status=work.status,
             solve_us=1e-3 * work.solve_ns,
             steps=0 if work.plan is None else work.plan.steps,
-            why="" if work.decision is None or work.decision.setpoint is not None else work.decision.text(),
+            why=self._why(work),
         )
 
     def _guard(self, stage: Stage, function: Callable[[], _T], instead: _T | None) -> _T | None:
@@ -254,6 +254,13 @@ class Tick:
         if self.engaged and guidance.reference is not None:
             return work.decision is None or work.decision.setpoint is None
         return self._blind >= self.settings.blind_ticks
+
+    def _why(self, work: Work) -> str:
+        """What the shield says when it sent nothing."""
+        decision = work.decision
+        if decision is None or decision.setpoint is not None:
+            return ""
+        return self._guard(Stage.SHIELD, decision.text, None) or ""
 
     def _error_m(self, work: Work, guidance: Guidance) -> Vector | None:
         if work.at_tick is None or guidance.reference is None:

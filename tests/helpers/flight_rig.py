@@ -29,6 +29,8 @@ PHYSICS = PhysicsParameters(1.0, 0.06, (1.0,) * 3, (0.0,) * 3, (0.03, 0.03, 0.05
 class Rig:
     """Clock, vehicle and flight controller in one: simulated time passes when the loop sleeps or works."""
 
+    arming_delay_s = 0.0
+
     def __init__(self, wind_m_s: float = 0.0, yaw_rad: float = 0.0, airborne: bool = False) -> None:
         self.now_ns = 10**9
         self.quadrotor = SimulatedQuadrotor(GustyWind(np.array([wind_m_s, 0.0, 0.0])), substep_s=0.005)
@@ -145,6 +147,9 @@ class Accepting:
     verdict: int
     reason: int
     margin: float
+
+    def text(self) -> str:
+        return "DISTURBANCE: 1.2 m/s^2, at most 1.0 m/s^2"
 
 
 class Shield:

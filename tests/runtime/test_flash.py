@@ -130,6 +130,24 @@ def test_a_flash_killed_at_a_random_time_leaves_a_bundle_that_loads(
         assert examine(target / ACTIVE, keys).version in (7, 8)
 
 
+def test_a_drive_that_loses_files_on_rename_is_noticed(
+    signed: tuple[Path, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, keys = signed
+    target = tmp_path / "companion"
+    slots.flash(first, target, keys)
+    rename = os.rename
+
+    def losing(source: Path, to: Path) -> None:
+        rename(source, to)
+        (Path(to) / "planner.npz").unlink()
+
+    monkeypatch.setattr(slots.os, "rename", losing)
+    with pytest.raises(BundleError, match="loses them, use another drive"):
+        slots.flash(second, target, keys)
+    assert examine(target / ACTIVE, keys).version == 7
+
+
 @pytest.mark.skipif(shutil.which("rsync") is None, reason="rsync is not installed")
 def test_over_ssh_and_rsync(
     signed: tuple[Path, Path, Path],

@@ -86,7 +86,8 @@ def test_a_void_shield_ends_streaming() -> None:
     shield.void_after = 100
     summary = flight.run(found_in_air=False)
     assert _phases(log)[-2:] == ["VOID", "DONE"]
-    assert "the shield gave up" in summary.why
+    assert "the shield gave up, DISTURBANCE: 1.2 m/s^2" in summary.why
+    assert any("VOID: the shield gave up, DISTURBANCE" in line for line in log.lines)
     assert summary.verdicts[2] == 1
     assert rig.quadrotor.on_ground
 
@@ -185,6 +186,24 @@ def test_a_machine_that_keeps_stalling_does_not_fly() -> None:
     summary = flight.run(found_in_air=False)
     assert _phases(log)[:9] == ["READY", "ARMED", "READY", "ARMED", "READY", "ARMED", "READY", "ARMED", "VOID"]
     assert not summary.completed
+
+
+def test_the_ramp_waits_until_the_motors_follow() -> None:
+    rig = Rig()
+    rig.arming_delay_s = 2.0
+    flight, _, _, log = make_flight(rig)
+    armed_ns: list[int] = []
+    arm = rig.request_arm
+
+    def note(on: bool) -> None:
+        armed_ns.append(rig.now_ns)
+        arm(on)
+
+    rig.request_arm = note  # type: ignore[method-assign]
+    assert flight.run(found_in_air=False).completed
+    early = [s.thrust_m_s2 for t_ns, s in rig.sent if armed_ns[0] < t_ns < armed_ns[0] + 2_400_000_000]
+    assert max(early) < 0.21 * 9.80665
+    assert _phases(log)[:3] == ["READY", "ARMED", "CLIMB"]
 
 
 def test_lift_off_ramp() -> None:
