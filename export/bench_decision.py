@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,7 @@ class Ours:
         self._rollout = self._bound(sessions["rollout"], shared, shared)
         self._refine = [self._bound(sessions["refine"], old, self._after(new)) for old, new in (sets, sets[::-1])]
         self._rank = [self._bound(sessions["rank"], old, self._result) for old in sets]
+        self._decision = [stage for _, stage in self.stages()]
 
     def _after(self, new: dict[str, Buffer]) -> dict[str, Buffer]:
         return {"refined" if name == "plans" else f"{name}_after": array for name, array in new.items()}
@@ -92,8 +94,7 @@ class Ours:
         taken = {port.name: inputs[port.name] for port in session.get_inputs()}
         made = {port.name: outputs[port.name] for port in session.get_outputs()}
         self._held += [taken, made]
-        binding = bind(session, taken, made)
-        return lambda: session.run_with_iobinding(binding)
+        return partial(session.run_with_iobinding, bind(session, taken, made))
 
     def plans(self, place: int) -> Buffer:
         """The buffer of plans that the rollout fills (0), or the first refinement step (1)."""
@@ -108,7 +109,7 @@ class Ours:
 
     def __call__(self) -> npt.NDArray[Any]:
         """Rollout, K steps, ranking; the best plan (H, 4)."""
-        for _, stage in self.stages():
+        for stage in self._decision:
             stage()
         return self._result["plan"]
 

@@ -71,8 +71,8 @@ class ObservingNetwork:
         """
         graph = rows.graph
         clipped = graph.tensor("Clip", error, low=-self.clip_m, high=self.clip_m)
-        hidden = velocity @ self.from_velocity + (rows @ self.from_row + given)
-        first = graph.tensor("Tanh", clipped @ self.from_position + hidden)
+        seen = graph.tensor("Concat", rows, velocity, clipped, axis=1)
+        first = graph.tensor("Tanh", seen @ np.vstack([self.from_row, self.from_velocity, self.from_position]) + given)
         return Layers(error, clipped, first, self._second(first))
 
     def output(self, second: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 
 import numpy as np
@@ -82,6 +83,8 @@ def bind(
 ) -> onnxruntime.IOBinding:
     """Tie a session to arrays, so that a run reads and writes them in place and allocates nothing.
 
+    It is run twice, on whatever the arrays hold: onnxruntime asks for memory in the first run and lays it out in the second, by
+    the MiB and session, and a graph that is needed for the first time in flight (the backup policy's) must not do so there.
     The caller keeps the arrays alive and contiguous for as long as the binding is used.
     """
     binding = session.io_binding()
@@ -89,4 +92,7 @@ def bind(
         binding.bind_input(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
     for name, array in outputs.items():
         binding.bind_output(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
+    with contextlib.suppress(*ORT_ERRORS):  # what is wrong shows when it is run in earnest
+        for _ in range(2):
+            session.run_with_iobinding(binding)
     return binding
