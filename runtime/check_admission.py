@@ -100,7 +100,7 @@ def _check_box(found: Constants, claim: Claimed, backup_rates: Ball) -> None:
     shares, box = found["shares"], found["box"]
     if shares.shape != (3, 1) or box.shape != (3, TERMS, 8):
         raise CertificateError(f"shield.onnx: shares or box have the shapes {shares.shape}, {box.shape}; certify again")
-    pull = _length(claim.estimate) + _length([d * float(claim.limits[0, 1, axis]) for axis, d in enumerate(claim.drag)])
+    pull = _length(claim.estimate) + _length([d * float(claim.widest[1, axis]) for axis, d in enumerate(claim.drag)])
     if not pull < claim.gravity:
         raise CertificateError("shield.onnx: disturbance and drag may exceed gravity; the admission box does not cover that")
     if shares[0, 0] != 0.0:
@@ -167,8 +167,8 @@ def _taken_over(claim: Claimed, time: Ball, last: Ball, backup_rates: Ball) -> l
     arb = flint().arb
     tick, window, lag, zero = arb(claim.tick), arb(claim.window), arb(claim.rate_lag), arb(0)
     theta, noise, residual = arb(claim.attitude_error), arb(2).sqrt() * claim.rate_error, arb(claim.rate_residual)
-    fast, slow = [arb(float(claim.limits[0, row, axis])) for row in (3, 4) for axis in (0, 1)], arb(claim.gravity)
-    slow = slow - float(claim.limits[0, 2, 1]) - claim.estimate[1]  # the smallest thrust
+    fast, slow = [arb(float(claim.widest[row, axis])) for row in (3, 4) for axis in (0, 1)], arb(claim.gravity)
+    slow = slow - float(claim.widest[2, 1]) - claim.estimate[1]  # the smallest thrust
     backup_share, backup_turned = _drawn(claim, window), _turned(claim, window)
     per_change = backup_turned / backup_share
     taken = backup_share * backup_rates
@@ -197,7 +197,7 @@ def _taken_over(claim: Claimed, time: Ball, last: Ball, backup_rates: Ball) -> l
     own = [
         _plus(
             _sum(one=claim.velocity_error),
-            _times(time, _sum(one=arb(float(claim.bounds[0, axis, 0])), swing=crooked, timing=crooked + backup_turned)),
+            _times(time, _sum(one=arb(claim.most_w[axis]), swing=crooked, timing=crooked + backup_turned)),
             _times(chord, _sum(jerk=1, swing=1, timing=1)),
         )
         for axis in (0, 1)

@@ -23,8 +23,10 @@ Ball = Any
 
 PIECES = 8
 """Pieces of a sub-step in which the disturbance integrals look for a constant sign."""
-RADIAL, TURNS, HEIGHTS = 16, 6, 28
-"""Cells of the thrust vector: horizontal length, its angle to u, height."""
+RADIAL, TURNS, HEIGHTS = 24, 8, 32
+"""Cells of the thrust vector over the widest limits: horizontal length, its angle to u, height."""
+HALVINGS = 6
+"""How often a cell of the thrust vector is cut in four before it counts as not covered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +41,13 @@ class Claimed:
         tick, missed, window: Control period; ticks that may be missed; largest distance of a rate set-point from the instant
             that it was computed for.
         rate_lag, thrust_lag, drag, gravity: Plant.
-        limits: Of each stage, none larger than those of the first, shape (stages, 6, 2): position, velocity, acceleration, jerk,
+        limits: Of each stage, shape (stages, 6, 2): position, velocity, acceleration, jerk,
             feedback, slope.
         gain: Shape (2, 3).
         rounding: Bound of the float32 rounding of the backup graph, as an error of nu.
         bounds: Of the disturbances at each stage, shape (stages, 2, 2): horizontal and vertical, w and r.
         step, substeps: Length of a stage, its pieces.
+        most_w: The largest bound of w, over the widest limits.
         following: Stage that a step leads into, from each: the next one or, from the last of a chain, itself.
     """
 
@@ -71,6 +74,13 @@ class Claimed:
     step: float
     substeps: int
     following: list[int]
+    most_w: tuple[float, float]
+
+    @property
+    def widest(self) -> Numbers:
+        """The largest limits of all stages, shape (6, 2)."""
+        largest: Numbers = self.limits.max(axis=0)
+        return largest
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +138,40 @@ def disturbances(claim: Claimed, limits: Numbers) -> Found:
         setpoint_lead=most["setpoint_lead"],
         share_of_errors=most["share_of_errors"],
     )
+
+
+def beyond(claim: Claimed, limits: Numbers, bounds: Numbers) -> tuple[str, Ball, float] | None:
+    """What w, r or the share of the errors can exceed its stated bound in: name, value and bound; None if nothing does.
+
+    Thrust vectors that `limits` (6, 2) allow are one cell at first; a cell whose values are too large is cut into four, up to
+    `HALVINGS` times. `bounds` (2, 2): horizontal and vertical, w and r.
+    """
+    arb = flint().arb
+    span = arb(claim.window).max(arb(claim.tick) * (1 + claim.missed))
+    lift = arb(float(limits[2, 1])) + arb(claim.estimate[1])
+    moves = (span * arb(float(limits[3, 0])), span * arb(float(limits[3, 1])))
+    turns = [(arb.pi() * k / (2 * TURNS)).cos() for k in range(TURNS + 1)]
+    stated = {f"{name}{axis}": float(bounds[axis, kind]) for kind, name in enumerate("wr") for axis in (0, 1)}
+    stated["share_of_errors"] = 0.5
+    cells = [((arb(0), arb(float(limits[2, 0])) + arb(claim.estimate[0])), (claim.gravity - lift, claim.gravity + lift))]
+    excess = None
+    for _ in range(HALVINGS + 1):
+        left = []
+        for radius, height in cells:
+            found = _cell(claim, limits, radius, height, moves, turns)
+            over = [(name, found[name], value) for name, value in stated.items() if not found[name] <= arb(value)]
+            if over:
+                excess = over[0]
+                left.append((radius, height))
+        if not left:
+            return None
+        cells = [(r, h) for radius, height in left for r in _halves(*radius) for h in _halves(*height)]
+    return excess
+
+
+def _halves(low: Ball, high: Ball) -> tuple[tuple[Ball, Ball], tuple[Ball, Ball]]:
+    middle = (low + high) / 2
+    return (low, middle), (middle, high)
 
 
 def _size(*parts: Ball) -> Ball:
@@ -244,7 +288,7 @@ def rounding(claim: Claimed, thrust_high: Ball, thrust_low: Ball, ratio: float, 
         return arb(n) / (2**24 - n)
 
     k = [arb(float(g)) for g in np.abs(claim.gain).max(axis=0)]
-    widest = claim.limits[0]
+    widest = claim.widest
     size = k[0] * arb(float(widest[0].max())) + k[1] * arb(float(widest[1].max()))
     size += k[2] * (arb(max(claim.estimate)) + arb(claim.gravity) + thrust_high)
     root = arb(3).sqrt()

@@ -66,7 +66,7 @@ class Certificate:
 
     Attributes:
         assumptions: E, W, timing, lags.
-        limits: The widest limits, those of the first stage; the tube stays inside.
+        limits: The widest limits, the largest of all stages; the tube stays inside.
         law: The backup policy.
         disturbance: Bounds of w and r over the widest limits.
         stages: Limits and bounds of each stage.

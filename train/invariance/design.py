@@ -86,7 +86,7 @@ def _calm(speed_m_s: Pair, acceleration_m_s2: Pair, jerk_m_s3: Pair) -> tuple[St
 SLOW = _calm((2.0, 1.0), (2.5, 0.4), (8.0, 3.0))
 DESIGNS: tuple[Design, ...] = (
     Design((0.649, 0.725, 0.765), (0.938, 0.901, 1.123), _starts(35.4, (3.63, 5.05, 2.77), (16.0, 4.5)), 60, SLOW),
-    Design((0.671, 0.696, 0.649), (0.815, 0.872, 0.888), _starts(35.0, (7.5, 6.42, 5.81), (8.0, 3.0)), 60, SLOW),
+    Design((0.671, 0.696, 0.649), (0.815, 0.872, 0.888), _starts(35.0, (7.5, 6.42, 5.81), (8.0, 3.0)), 80, SLOW),
     Design((0.677, 0.569, 0.641), (0.508, 0.873, 0.86), _starts(30.0, (3.6, 6.0, 2.33), (5.5, 2.5))),
 )
 """For vehicles with a rate lag near 45 ms: the first for small disturbances and errors, the second for large ones; found by a random
@@ -135,8 +135,7 @@ def attempt(
     lasting = tuple(int(n) - 1 for n in np.cumsum([chain.shape[0] for chain in chains]))
     own = np.concatenate(chains)
     limits = np.concatenate([bounded_over(chain) for chain in chains])
-    limits[0] = limits.max(axis=0)  # the widest: what is bounded over them holds in every stage
-    widest = as_limits(limits[0])
+    widest = as_limits(limits.max(axis=0))  # what is bounded over them holds in every stage
     draft = bound(assumptions, widest, law.gain)
     rounding = rounding_bound(law, widest, draft, assumptions.disturbance_estimate_m_s2)
     disturbance = bound(assumptions, widest, law.gain, pieces=PIECES, rounding_m_s3=rounding)

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import linprog
 
 from tubepilot.firmware_bridge.errors import InputError
 
@@ -31,6 +32,8 @@ CLIMBERS = 20
 ASCENTS = 3
 STRIDE = 0.3
 """How far a climber's start moves along its gradient, as a share of the set's box."""
+CORNERED = 12
+"""Stages whose corners are among the starts."""
 SHARPNESS = 40.0
 """Of the smooth maximum over facets and ticks that the gradient climbs [1]."""
 INSIDE = 1.0 - 1e-6
@@ -78,6 +81,7 @@ def falsify(
         InputError: no rollouts asked for.
     """
     fly, ticks = rollout(certificate), steps * ticks_of_a_step(certificate)
+    corners = _corners(certificate)
     random = np.random.default_rng(seed)
     largest, shares, escapes, flown = 0.0, np.zeros((2, 6)), 0, 0
     worst: tuple[Start, Attack] | None = None
@@ -88,7 +92,7 @@ def falsify(
         slope = jax.grad(lambda start, attack: _worst(*fly(start, attack)), argnums=(0, 1))
         climb = jax.jit(jax.vmap(slope, in_axes=-1, out_axes=-1))
         while flown < rollouts:
-            start, attack = _starts(certificate, random, batch), _attacks(random, batch, ticks)
+            start, attack = _starts(certificate, random, batch, corners), _attacks(random, batch, ticks)
             some_start, some = (jax.tree.map(lambda x: x[..., :few], value) for value in (start, attack))
             for _ in range(ascents):
                 up_start, up = climb(some_start, some)
@@ -163,9 +167,26 @@ def _edge(certificate: Certificate, z: Numbers, columns: slice, stage: npt.NDArr
     return result
 
 
-def _starts(certificate: Certificate, random: np.random.Generator, count: int) -> Start:
+def _corners(certificate: Certificate) -> tuple[npt.NDArray[np.int64], Numbers]:
+    """Numbers of some stages, and the state of each that is largest in each limited output, shape (2 axes, stages, 6, 4)."""
+    stages = certificate.axes[0].offsets.shape[0]
+    some = np.unique(np.linspace(0, stages - 1, CORNERED).round().astype(np.int64))
+    states = np.zeros((2, some.size, 6, 4))
+    for n, axis in enumerate(certificate.axes):
+        both = np.concatenate([axis.facets, -axis.facets])
+        for k, stage in enumerate(some):
+            edge = np.tile(axis.offsets[stage], 2)
+            for row in range(6):
+                found = linprog(-axis.facets[row], A_ub=both, b_ub=edge, bounds=(None, None), method="highs")
+                states[n, k, row] = found.x if found.status == 0 else 0.0
+    return some, states
+
+
+def _starts(
+    certificate: Certificate, random: np.random.Generator, count: int, corners: tuple[npt.NDArray[np.int64], Numbers]
+) -> Start:
     """States on facets and inside: a random direction of both axes, scaled to the edge of a stage, three in four all the way; half
-    of them in the first stage."""
+    of them in the first stage. One in eight is a corner of both axes."""
     z = np.empty((4, 3, count))
     stages = certificate.axes[0].offsets.shape[0]
     stage = np.where(random.random(count) < 0.5, 0, random.integers(0, stages, count))
@@ -180,6 +201,13 @@ def _starts(certificate: Certificate, random: np.random.Generator, count: int) -
         z[:, columns] = np.where(aimed, normal * turn + 0.2 * part, part)
         share = np.where(random.random(count) < 0.75, 1.0, random.random(count)) * INSIDE
         z[:, columns] *= share / _edge(certificate, z, columns, stage)
+    some, states = corners
+    cornered = np.flatnonzero(random.random(count) < 0.125)
+    place = np.where(random.random(cornered.size) < 0.5, 0, random.integers(0, some.size, cornered.size))
+    stage[cornered] = some[place]
+    angle = random.uniform(-np.pi, np.pi, cornered.size)
+    level, rise = (states[n][place, random.integers(0, 6, cornered.size)].T * INSIDE for n in (0, 1))
+    z[:, :, cornered] = np.stack([level * np.cos(angle), level * np.sin(angle), rise * np.where(angle > 0.0, 1.0, -1.0)], axis=1)
     held = np.asarray(_split(jnp.asarray(random.normal(size=(3, count)))))
     h, v = certificate.assumptions.disturbance_estimate_m_s2
     heading = jnp.asarray(random.uniform(-np.pi, np.pi, count))

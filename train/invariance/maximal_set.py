@@ -89,7 +89,7 @@ def maximal_set(
     bounds: Numbers,
     following: npt.NDArray[np.int64],
     step_s: float,
-    margin: float = 0.015,
+    margin: float = 0.007,
     max_steps: int = 1500,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Numbers, Numbers]:

@@ -148,7 +148,7 @@ def _axis(random: np.random.Generator) -> str:
 def _stage(files: dict[str, bytes], random: np.random.Generator) -> Mutant:
     """One stage's bound of w or r smaller, or all offsets of a stage but the last ones smaller: the one before leads past it."""
     stages = tomllib.loads(files["certificate.toml"].decode())["proof"]["stages"]
-    stage, factor, axis = int(random.integers(1, stages - 1)), float(random.uniform(0.7, 0.95)), int(random.integers(2))
+    stage, factor, axis = int(random.integers(1, stages - 1)), float(random.uniform(0.6, 0.9)), int(random.integers(2))
     if random.random() < 0.5:
         kind = int(random.integers(2))
 

@@ -21,11 +21,11 @@ from .interval import Numbers
 from .loop import ROWS, AxisLoop
 from .maximal_set import influence
 
-SETTLE_S = 10.0
+SETTLE_S = 20.0
 """How long the last stage is followed to find its limits [s]."""
-ROOM = 1.015
+ROOM = 1.01
 """Surplus of the limits over what was summed up, for what the proof bounds more coarsely."""
-BETWEEN = np.array([1.002, 1.003, 1.007, 1.02, 1.025, 1.02])
+BETWEEN = np.array([1.006, 1.006, 1.007, 1.022, 1.025, 1.022])
 BETWEEN_LAG_S = 0.045
 """Room of each output between two steps of the proof, for vehicles of this rate lag or a longer one; faster ones need more [1]."""
 PIECES = 8
@@ -122,27 +122,32 @@ def limits_of(
         result: Numbers = np.stack(value, axis=1) * room
         return result
 
+    def follow(stage: int) -> None:
+        """Limits of a stage before the last one, at both of its ends."""
+        limits[stage] = grown([
+            np.maximum(axis.reached(stage, bounds[:, n]), axis.reached(stage + 1, bounds[: stage + 1, n]))
+            for n, axis in enumerate(axes)
+        ])  # fmt: skip
+
     limits[0] = np.maximum(grown([axis.nominal[:2].max(axis=0) for axis in axes]), 0.3)
     bounds[0] = bounded(0)
     for stage in [*range(count), *range(count)]:  # the second time with the limits of the next stages known
         bounds[stage] = bounds[stage] if bounds[stage].any() else bounds[stage - 1]
         for _ in range(2):
-            ends = [
-                np.maximum(axis.reached(stage, bounds[:, n]), axis.reached(stage + 1, bounds[: stage + 1, n]))
-                for n, axis in enumerate(axes)
-            ]
-            limits[stage] = grown(ends)
+            follow(stage)
             bounds[stage] = bounded(stage)
-    for _ in range(20):
+    ending = range(max(0, count - 2), count)  # stages whose bounds depend on the limits of the last one
+    for _ in range(60):
         bounds[count] = np.maximum(bounds[count], bounds[count - 1]) if count else bounds[0]
-        ends = [
+        for stage in ending:
+            follow(stage)
+        limits[count] = grown([
             np.max([axis.reached(count + t, bounds[:, n]) for t in range(0, settle + 1, 3)], axis=0) for n, axis in enumerate(axes)
-        ]
-        limits[count] = grown(ends)
-        found = bounded(count)
-        if np.all(found <= bounds[count] * 1.002):
+        ])  # fmt: skip
+        found = np.array([bounded(stage) for stage in (*ending, count)])
+        if np.all(found <= bounds[-found.shape[0] :] * 1.001):
             return limits
-        bounds[count] = np.maximum(bounds[count], found)
+        bounds[-found.shape[0] :] = np.maximum(bounds[-found.shape[0] :], found * 1.002)
     raise CertificateError("the disturbances of the last stage grow with its limits: no set; tighten an assumption")
 
 

@@ -25,7 +25,7 @@ class Tube:
     Attributes:
         t_s: Start of each step, shape (n,).
         lo, hi: Bounds, shape (n, 4): position [m], velocity [m/s], thrust vector [m/s^2], jerk [m/s^3].
-        inside: Whether the initial box lies in a stage of the invariant set, so that the disturbance bounds hold for ever.
+        inside: Whether the initial box lies in a stage of the invariant set, so that the largest bounds from there on hold for ever.
     """
 
     t_s: Numbers
@@ -50,7 +50,7 @@ def tube(stored: Stored, axis: int, centre: Numbers, radius: Numbers, horizon_s:
     """
     loop = stored.loops[axis]
     stage = stored.stage_of(axis, centre, radius)
-    bounds = interval(stored.bounds[stage or 0, axis])
+    bounds = interval(stored.bounds[stage or 0 :, axis].max(axis=0))
     flow = expm(loop.dynamics() * interval(STEP_S))
     within = expm(loop.dynamics() * Interval(np.zeros(()), np.asarray(STEP_S)))
     entry = matmul(within, loop.inputs())
@@ -85,7 +85,7 @@ def sample(
     block[:4, :4], block[:4, 4:] = dynamics, inputs
     step = float_expm(block * STEP_S)
     z = centre + random.uniform(-1.0, 1.0, (count, 4)) * radius
-    bounds = stored.bounds[stored.stage_of(axis, centre, radius) or 0, axis]
+    bounds = stored.bounds[stored.stage_of(axis, centre, radius) or 0 :, axis].max(axis=0)
     d = np.zeros((count, 2))
     result = []
     for k in range(int(np.ceil(horizon_s / STEP_S))):
