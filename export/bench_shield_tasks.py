@@ -25,9 +25,9 @@ from tubepilot.firmware_bridge.types import GRAVITY_M_S2, Setpoint, Vector
 from tubepilot.train.atomic import write_file
 from tubepilot.train.workstation import PACKAGES, require
 
-TASKS = ("hover_in_wind", "figure_eight_1", "figure_eight_2", "figure_eight_4", "gate_slalom", "obstacle_forest")
-"""Those whose path keeps to the speed and tilt that are certified at once (4 m/s, 35 degrees), each of another shape; their
-obstacles are left out."""
+TASKS = ("hover_in_wind", "figure_eight_1", "figure_eight_2", "obstacle_forest")
+"""Those whose path keeps to what is certified at once with room for the planner (obstacles are left out). `figure_eight_4` flies at
+34.7 of 35 degrees with a jerk of 15 m/s^3, `gate_slalom` climbs with 1.15 m/s^2, beyond the set's 0.8: with them it does not hold."""
 LIMITS = {"calm": 0.01, "wind": 0.05}
 """Largest share of ticks that the shield may replace."""
 COST_LIMIT = 0.05

@@ -7,7 +7,7 @@ For benches only; it flies where a `Planner` does. While `hold` is set it only d
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -17,7 +17,8 @@ from tubepilot.firmware_bridge.types import GRAVITY_M_S2, Setpoint, Vector
 from .keep_clear import KeepClear
 from .predictor import Predictor
 from .shield import Reason, Shield
-from .shield_states import flatten
+from .shield_assumed import Triple
+from .shield_states import Command, Present, flatten
 
 PULLS_M_S2 = (4.0, 2.5, 1.6, 0.8, 0.3, 0.0, -0.5, -1.5)
 """Horizontal accelerations towards the target that are tried in this order [m/s^2]."""
@@ -25,6 +26,8 @@ LIFTS_M_S2 = (1.2, 0.3, -0.5)
 """Vertical ones, towards the target."""
 ATTITUDE_1_S = 6.0
 """Rates asked for over the angle still to go [1/s]: about what the rate loop follows."""
+ROOM_M = 8.0
+"""Room that is left besides, for each whole of margin that is left [m]."""
 HORIZON, DT_PLAN_S = 1, 0.04
 
 
@@ -37,6 +40,13 @@ class Demand:
     return_before: float = math.nan
     return_after: float = math.nan
     disagreement: float = math.nan
+
+
+def closer(clear: KeepClear, by_m: float) -> KeepClear:
+    """The same, with everything nearer by a distance [m]."""
+    walls = tuple(replace(wall, offset_m=wall.offset_m - by_m) for wall in clear.walls)
+    obstacles = tuple(replace(obstacle, radius_m=obstacle.radius_m + by_m) for obstacle in clear.obstacles)
+    return KeepClear(clear.fence_m - by_m, clear.floor_m + by_m, clear.ceiling_m - by_m, walls, obstacles, clear.home)
 
 
 class Moment(Protocol):
@@ -56,7 +66,7 @@ class Adversary:
         random: Chooses the target, and now and then another one.
         slew_rad_s: Largest change of a rate set-point from one tick to the next: what the vehicle's rate loop can follow as the
             certificate assumes, or more.
-        reserve: Margin that it leaves: whoever changes its set-points slowly has to turn round in time.
+        reserve: Margin that it leaves, and room with it: whoever changes its set-points slowly has to turn round in time.
     """
 
     horizon, dt_plan_s = HORIZON, DT_PLAN_S
@@ -129,8 +139,8 @@ class Adversary:
                 for rate, most, before in zip(rates, limits, self._sent, strict=False)
             )
             command = roll, pitch, 0.0, min(max(size / shield.assumed.thrust_gain, low), high)
-            reason, _, margin = shield._admit(now, d, command)
-            if reason is Reason.OK and margin >= self._reserve:
+            reason, margin, roomy = self._ask(now, d, command)
+            if reason is Reason.OK and margin >= self._reserve and roomy:
                 break
             if reason is Reason.OK and margin > most:
                 mildest, most = command, margin
@@ -140,6 +150,17 @@ class Adversary:
             self.refused += 1
             self._first = 0 if self.refused % 4 == 0 else len(demands) - 2  # all of them again, but not in every tick
         return Demand(Setpoint(np.array(command[:3]), command[3]))
+
+    def _ask(self, now: Present, d: Triple, command: Command) -> tuple[Reason, float, bool]:
+        """What the shield says of a set-point, its margin, and whether room is left besides."""
+        certified = self._shield._set
+        certified.clear = closer(self.clear, ROOM_M * self._reserve)
+        reason, _, margin = self._shield._admit(now, d, command)
+        certified.clear = self.clear
+        if reason is Reason.OK or self._reserve == 0.0 or reason not in (Reason.GEOFENCE, Reason.OBSTACLE):
+            return reason, margin, reason is Reason.OK
+        reason, _, margin = self._shield._admit(now, d, command)
+        return reason, margin, False
 
     def applied(self, setpoint: Setpoint) -> None:
         """What was sent in the end: the next one changes from there."""

@@ -84,9 +84,11 @@ def read_bundle(path: Path, trusted: Path | None = None) -> Bundle:
         signature = _read(directory, SIGNATURE, keys_module.SIGNATURE_BYTES)
         signer = keys_module.verify(content, signature, known)
         if signer is None:
+            tried = ", ".join(key.fingerprint for key in known)
             raise BundleError(
                 f"{SIGNATURE}: no key in {folder} verifies {manifest_module.NAME}: it was altered, or signed by a key "
-                "that is not trusted here"
+                f"that is not trusted here; tried {tried}: compare with the fingerprint that the export printed, then on this "
+                "machine: tubepilot keys trust FILE.pub"
             )
         manifest = manifest_module.parse(content)
         _check_listing(directory, manifest)

@@ -74,7 +74,7 @@ TICK_HELP: dict[str, str] = {
     "planned": "the planner's set-point: body rates FLU [rad/s], collective thrust [m/s^2]",
     "sent": "the set-point sent: body rates FLU [rad/s], collective thrust [m/s^2]",
     "steps": "refinement steps done",
-    "return_before": "return of the warm start",
+    "return_before": "return of the warm start, every tenth tick; not a number in the others",
     "return_after": "return of the refined plan",
     "disagreement": "ensemble disagreement of the chosen plan",
     "verdict": "the shield's verdict: 0 accept, 1 backup, 2 void, 255 shield not engaged",

@@ -13,6 +13,7 @@ Runs on the companion with the on-board install only: `python3 -m tubepilot.runt
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -265,11 +266,20 @@ def flash(bundle: Path, target: Path, keys: Path | None, allow_rollback: bool = 
 
     Raises:
         BundleError: a check failed; both slots are as they were.
-        InputError: the version would go back.
+        InputError: the version would go back, or the target cannot be written (full, not ours).
     """
-    prepare(target)
-    copy(bundle, target)
-    return install(target, keys, allow_rollback)
+    try:
+        prepare(target)
+        copy(bundle, target)
+        return install(target, keys, allow_rollback)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            clear(target / INCOMING)
+        what = error.filename2 or error.filename or target
+        raise InputError(
+            f"{what} cannot be written: {error.strerror}; what was active still is: make room or give yourself the right to write to "
+            f"{target}, then flash again"
+        ) from error
 
 
 def mark_good(target: Path, keys: Path | None) -> int:

@@ -207,6 +207,8 @@ def test_fly_killed_in_the_air(bundle: Bundle, firmware: BetaflightFirmware, tmp
         if "-> TRACK" in line:
             break
     time.sleep(1.0)
+    with contextlib.suppress(OSError):  # or a busy machine keeps us from looking before it is over
+        os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(46))
     killed_s = time.monotonic()
     process.kill()
     process.communicate()
@@ -218,6 +220,8 @@ def test_fly_killed_in_the_air(bundle: Bundle, firmware: BetaflightFirmware, tmp
         watcher.wait_until(time.monotonic_ns() + 5_000_000)
     seen_s = time.monotonic() - killed_s
     watcher.close()
+    with contextlib.suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     print(json.dumps({"killed_to_disarmed_s": round(seen_s, 3), "failsafe_delay_s": FAILSAFE_S}))
     assert armed_at_first
     assert FAILSAFE_S - 0.05 < seen_s < FAILSAFE_S + 0.5

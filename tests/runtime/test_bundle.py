@@ -139,7 +139,7 @@ def test_oversized_files_are_refused_unread(bundle: Path, trusted: Path) -> None
 
 def test_another_key_is_not_trusted(bundle: Path, tmp_path: Path) -> None:
     keys.trust(SigningKey.generate().verify_key, tmp_path / "others")
-    with pytest.raises(BundleError, match=rf"^manifest\.sig: no key in {tmp_path / 'others'}"):
+    with pytest.raises(BundleError, match=rf"^manifest\.sig: no key in {tmp_path / 'others'}.*tried [0-9a-f]{{4}}:[0-9a-f:]{{14}}"):
         read_bundle(bundle, tmp_path / "others")
     with pytest.raises(BundleError, match=r"no trusted key: .* holds no \*\.pub"):
         read_bundle(bundle, tmp_path / "nothing")

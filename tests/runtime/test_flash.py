@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 from helpers.small_bundle import make_bundle
 
-from tubepilot.firmware_bridge.errors import BundleError
+from tubepilot.firmware_bridge.errors import BundleError, InputError
 from tubepilot.runtime import cli_fly, slots
 from tubepilot.runtime.cli import main
 from tubepilot.runtime.slot_check import examine
@@ -128,6 +129,23 @@ def test_a_flash_killed_at_a_random_time_leaves_a_bundle_that_loads(
         process.kill()
         process.wait()
         assert examine(target / ACTIVE, keys).version in (7, 8)
+
+
+def test_a_full_disk_is_said_and_leaves_what_was_active(
+    signed: tuple[Path, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, keys = signed
+    target = tmp_path / "companion"
+    slots.flash(first, target, keys)
+
+    def full(source: Path, to: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(source), None, str(to))
+
+    monkeypatch.setattr(slots.shutil, "copyfile", full)
+    with pytest.raises(InputError, match=r"incoming/.* cannot be written: No space left on device; what was active still is"):
+        slots.flash(second, target, keys)
+    assert not (target / slots.INCOMING).exists()
+    assert examine(target / ACTIVE, keys).version == 7
 
 
 def test_a_drive_that_loses_files_on_rename_is_noticed(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -21,8 +22,9 @@ from tubepilot.train.invariance.falsify import falsify
 from tubepilot.train.invariance.interval import Interval, Numbers
 from tubepilot.train.invariance.loop import AxisLoop
 from tubepilot.train.invariance.maximal_set import support
+from tubepilot.train.invariance.picture import draw_report
 from tubepilot.train.invariance.proof import AxisProof, prove
-from tubepilot.train.invariance.sensitivity import sensitivity
+from tubepilot.train.invariance.sensitivity import Gain, sensitivity
 from tubepilot.train.invariance.shield_graph import NOWHERE_M, ROUNDING, Tables, constants, judged
 from tubepilot.train.invariance.stored import read
 
@@ -331,8 +333,10 @@ def test_rooms_are_the_tubes_of_a_stage_and_of_all_after_it() -> None:
     assert tubes[0, -1] < tubes[0, 0]
 
 
-def test_attacks_do_not_leave_a_proven_set() -> None:
+def test_attacks_do_not_leave_a_proven_set_and_are_drawn(tmp_path: Path) -> None:
     seen = falsify(proven(), 2000, SEED)
+    draw_report(proven(), seen, {"wind": Gain((0.1, 0.1), (0.2, 0.1))}, tmp_path / "report.png")
+    assert (tmp_path / "report.png").stat().st_size > 100_000
     assert seen.rollouts >= 2000
     assert seen.escapes == 0
     assert seen.largest_facet <= 1.0

@@ -250,7 +250,7 @@ def rollout(
 
         (state, sent, share), _ = jax.lax.scan(one, (state, sent, jnp.zeros(12)), x)
         z = coordinates(state, held)
-        after = next_stage[stage]
+        after = next_stage[stage].astype(jnp.int32)
         seen = jnp.stack([jnp.stack(row) for row in z]) if trace else largest_facet(z, after)
         return (state, sent, held_row, after), (seen, share, share / stage_tubes[stage])
 

@@ -131,7 +131,7 @@ def _draw_parts(panel, certificate: Certificate) -> None:  # type: ignore[no-unt
     panel.set_yticks(np.arange(2), NAMES)
     first, last = (certificate.stages.bounds[k, :, 1] for k in (0, -1))
     panel.set(
-        title=f"what r is made of in the first stage; r of the first {first[0]:.2f}, of the last {last[0]:.2f} m/s³ horizontally",
+        title=f"parts of r, first stage (r there {first[0]:.2f}, in the last one {last[0]:.2f} m/s³)",
         xlabel="[m/s³]", xlim=(0, 1.05 * left.max()), ylim=(-0.6, 2.4),
     )  # fmt: skip
     panel.legend(loc="upper left", fontsize=8)
@@ -144,7 +144,7 @@ def _draw_gains(panel, gains: dict[str, Gain]) -> None:  # type: ignore[no-untyp
     panel.barh(places + 0.2, [gains[name].room_m[0] for name in ordered], 0.38, color="tab:blue", label="room in the last stage [m]")
     panel.barh(places - 0.2, [gains[name].jerk_m_s3[0] for name in ordered], 0.38, color="tab:orange", label="r [m/s³]")
     panel.set_yticks(places, [name.replace("_", " ") for name in ordered])
-    panel.set_title("what to tighten: so much less, horizontally, if this is 10 % smaller")
+    panel.set_title("less, horizontally, if 10 % smaller")
     panel.legend(loc="lower right")
 
 
@@ -158,6 +158,6 @@ def _draw_worst(above, below, certificate: Certificate, seen: Falsification) -> 
         below.plot(t, np.abs(z[:, n, 2]) / certificate.axes[1].tube_bound[n], label=name)
     for panel, name in ((above, "horizontally"), (below, "vertically")):
         panel.axhline(1.0, color="tab:red", linestyle="--", linewidth=1)
-        panel.set_title(f"worst trajectory found, {name}, as a share of T")
+        panel.set_title(f"worst found, {name}, over T")
         panel.set_xlabel("time [s]")
         panel.legend(loc="lower left", ncols=2)
