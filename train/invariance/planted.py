@@ -56,8 +56,10 @@ def _proven_with(certificate: Certificate, wrong: Numbers) -> tuple[Certificate,
         for loop, axis in zip(loops, certificate.axes, strict=True)
     ]
     proofs = prove_stages(loops, certificate.stages.limits, np.stack(inner, axis=2), wrong, certificate.stages.lasting)
-    (w_h, r_h), (w_v, r_v) = wrong.max(axis=0).tolist()
-    d = replace(certificate.disturbance, acceleration_m_s2=(w_h, w_v), jerk_m_s3=(r_h, r_v))
+    d, (h, v) = certificate.disturbance, wrong.max(axis=0) / certificate.stages.bounds.max(axis=0)  # (w, r) each
+    (w_h, w_v), (r_h, r_v) = d.acceleration_m_s2, d.jerk_m_s3
+    w, r = (w_h * float(h[0]), w_v * float(v[0])), (r_h * float(h[1]), r_v * float(v[1]))
+    d = replace(d, acceleration_m_s2=w, jerk_m_s3=r)
     made = replace(certificate, disturbance=d, stages=replace(certificate.stages, bounds=wrong), axes=proofs)
     return made, files_of(made, graphs_of(made))
 
