@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--search", type=int, default=300, metavar="VARIANTS",
-        help="poles and anchors tried for this vehicle, a quarter of a second each, if no known design holds, or --speed-m-s or "
+        help="poles and anchors tried for this vehicle, about half a second each, if no known design holds, or --speed-m-s or "
         "--tilt-deg is given; as many again for each easier set, if nothing is proven; 0: no search",
     )
     parser.add_argument("--wind-m-s", type=float, default=3.0, help="mean wind of the flights that W is compared with [m/s]")
@@ -244,7 +244,7 @@ def _report(certificate, seconds: float) -> None:  # type: ignore[no-untyped-def
     stages = certificate.stages.limits.shape[0]
     print(
         f"proven in {seconds:.1f} s: {facets[0]} horizontal and {facets[1]} vertical facet pairs; each of {stages} stages leads into "
-        "the next, the last into itself"
+        "the next, the last of a chain into itself"
     )
     print(f"  S: speed {certificate.speed_m_s:.2f} m/s in every horizontal direction, tilt {_degrees(certificate.tilt_rad):.1f} deg")
     both = certificate.at_once

@@ -41,10 +41,12 @@ def test_easier_states_are_asked_for_in_turn() -> None:
     shares = [wanted.times(share).velocity_m_s[0] / 4.0 for share in EASIER]
     assert shares == pytest.approx(EASIER)
     assert shares == sorted(shares, reverse=True)
-    start, brisk = wanted.starts((3.0, 5.0), 2.0)
+    start, brisk, tight = wanted.starts((3.0, 5.0), 2.0)
     assert start.velocity_m_s == pytest.approx((4.0, 2.0), rel=0.02)
     assert brisk.velocity_m_s[0] < 4.0
-    assert brisk.jerk_m_s3[0] > 0.0
+    assert 0.0 < brisk.jerk_m_s3[0] < tight.jerk_m_s3[0]
+    assert wanted.calm()
+    assert not Wanted((2.0, 1.0), 0.3).calm()  # nothing is faster than slow flight
 
 
 @pytest.mark.parametrize("velocity", [(0.0, 1.0), (4.0, -1.0), (float("nan"), 1.0), (99.0, 1.0)])

@@ -17,7 +17,7 @@ from tubepilot.firmware_bridge.types import GRAVITY_M_S2
 
 from .assumptions import Assumptions, Pair
 from .backup import BackupLaw
-from .design import DESIGNS, STEP_S, Design, check_setpoints, gains
+from .design import DESIGNS, SLOW, STEP_S, Design, check_setpoints, gains
 from .disturbance import HORIZONTAL, VERTICAL, bound
 from .interval import Numbers
 from .loop import AxisLoop
@@ -33,8 +33,12 @@ SLOWER = 0.625
 """Brisk flight: this share of the largest speed, with jerk [1]."""
 SURPLUS = 1.01
 """Surplus of the states that are followed over the wanted ones, for what the proof bounds more coarsely [1]."""
+SLOW_SHARE = 0.125
+"""Tight turns: they begin at this share of the largest speed [1]."""
+FASTER = 1.25
+"""Only states so much faster than slow flight have a chain of stages beside it [1]."""
 LAST = 0.5
-"""How much the tube near hover counts beside that of fast flight [1]."""
+"""How much the tube of slow flight, or of the last stage, counts beside that of fast flight [1]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,7 @@ class Wanted:
         velocity_m_s: Horizontal and vertical.
         tilt_rad: Tilt.
         brisk_jerk_m_s3: Jerk, horizontal and vertical, at 0.625 of that velocity and a third of that tilt.
+        tight_jerk_m_s3: Jerk with which a tight turn begins, at an eighth of that velocity.
 
     Raises:
         InputError: a number is out of range.
@@ -53,6 +58,7 @@ class Wanted:
     velocity_m_s: Pair
     tilt_rad: float
     brisk_jerk_m_s3: Pair = (5.5, 2.5)
+    tight_jerk_m_s3: Pair = (10.0, 3.5)
 
     def __post_init__(self) -> None:
         speed, rise = self.velocity_m_s
@@ -65,11 +71,19 @@ class Wanted:
     def times(self, share: float) -> Wanted:
         """The same, easier by this share [1]."""
         speed, rise = self.velocity_m_s
-        jerk, jerk_up = self.brisk_jerk_m_s3
-        return Wanted((share * speed, share * rise), share * self.tilt_rad, (share * jerk, share * jerk_up))
+        (brisk, brisk_up), (tight, tight_up) = self.brisk_jerk_m_s3, self.tight_jerk_m_s3
+        return Wanted(
+            (share * speed, share * rise), share * self.tilt_rad, (share * brisk, share * brisk_up), (share * tight, share * tight_up)
+        )
 
-    def starts(self, ahead_m: Pair, rise_m: float) -> tuple[Start, Start]:
-        """Full speed and tilt at once, and brisk flight; the anchor so far ahead along velocity and acceleration, and upwards [m]."""
+    def calm(self) -> tuple[Start, ...]:
+        """Slow flight, for a chain of its own, if the wanted states are faster than it."""
+        slow = SLOW[0].velocity_m_s
+        return SLOW if all(wanted > FASTER * own for wanted, own in zip(self.velocity_m_s, slow, strict=True)) else ()
+
+    def starts(self, ahead_m: Pair, rise_m: float) -> tuple[Start, ...]:
+        """Full speed and tilt at once, brisk flight, and the begin of a tight turn; the anchor so far ahead along velocity and
+        acceleration, and upwards [m]."""
         (along_v, along_a), (speed, rise) = ahead_m, (SURPLUS * self.velocity_m_s[0], SURPLUS * self.velocity_m_s[1])
         most = SURPLUS * GRAVITY_M_S2 * float(np.tan(self.tilt_rad))
         return (
@@ -78,13 +92,17 @@ class Wanted:
                 (SLOWER * speed, 0.5 * rise), (0.36 * most, 0.6), self.brisk_jerk_m_s3,
                 ((SLOWER * along_v, 0.5 * rise_m), (0.36 * along_a, 0.0)),
             ),
+            Start(
+                (SLOW_SHARE * speed, SLOW_SHARE * rise), (0.3 * most, 0.6), self.tight_jerk_m_s3,
+                ((SLOW_SHARE * along_v, SLOW_SHARE * rise_m), (0.3 * along_a, 0.0)),
+            ),
         )  # fmt: skip
 
 
 def _design(x: Numbers, wanted: Wanted) -> Design:
     """Numbers as a design: three poles [1/s] of each axis, and how far ahead the anchors are [m], all as logarithms, shape (9,)."""
     h1, h2, h3, v1, v2, v3, along_v, along_a, rise = (float(value) for value in np.exp(x))
-    return Design((h1, h2, h3), (v1, v2, v3), wanted.starts((along_v, along_a), rise))
+    return Design((h1, h2, h3), (v1, v2, v3), wanted.starts((along_v, along_a), rise), calm=wanted.calm())
 
 
 def _tube(assumptions: Assumptions, law: BackupLaw, design: Design) -> float:
@@ -95,11 +113,13 @@ def _tube(assumptions: Assumptions, law: BackupLaw, design: Design) -> float:
             for poles, drag in zip((design.horizontal_poles, design.vertical_poles), assumptions.drag_1_s, strict=True)
         ]
         loops = [AxisLoop(rows[n], assumptions.drag_1_s[n], assumptions.rate_lag_s) for n in (HORIZONTAL, VERTICAL)]
-        limits = limits_of(assumptions, np.array(rows), loops, design.starts, design.stages, STEP_S)
-        check_setpoints(law, bound(assumptions, as_limits(limits.max(axis=0)), np.array(rows), PIECES, ROUNDING_M_S3))
+        chains = [limits_of(assumptions, np.array(rows), loops, *chain, STEP_S) for chain in design.chains()]
+        widest = np.concatenate(chains).max(axis=0)
+        check_setpoints(law, bound(assumptions, as_limits(widest), np.array(rows), PIECES, ROUNDING_M_S3))
     except (CertificateError, ZeroDivisionError, FloatingPointError):
         return float("inf")
-    return float(limits[:, 0].max(axis=0).sum() + LAST * limits[-1, 0].sum())
+    slow = chains[1].max(axis=0) if len(chains) > 1 else chains[0][-1]
+    return float(widest[0].sum() + LAST * slow[0].sum())
 
 
 def _first(scale: float, wanted: Wanted) -> Numbers:
@@ -128,7 +148,7 @@ def search(
         assumptions: E, W, timing, lags.
         law: Backup policy, for its limits of set-points.
         wanted: What the set should hold; easier states follow if no design for these is proven.
-        variants: How many are tried for each of these; a quarter of a second each.
+        variants: How many are tried for each of these; about half a second each.
         seed: Of the variation.
         progress: Called after each variant with its number and the smallest tube so far, horizontal and vertical added [m].
     """
