@@ -232,13 +232,13 @@ def test_self_test_passes_here_and_fails_for_another_graph(bundle: Path, trusted
     self_test.require(results)
     assert {r.graph for r in results} == set(manifest.GRAPHS)
     arrays = read.arrays(self_test.FILE)
-    arrays["refine/out/returns"] = arrays["refine/out/returns"] * np.float32(1.01)
+    arrays["rank/out/returns"] = arrays["rank/out/returns"] * np.float32(1.01)
     altered = {**read.files, self_test.FILE: pack(arrays)}
     from dataclasses import replace
 
     results = self_test.self_test(replace(read, files=altered))
-    assert [(r.graph, r.output) for r in results if not r.ok] == [("refine", "returns")]
-    with pytest.raises(BundleError, match=r"^refine\.onnx: self-test output returns differs by"):
+    assert [(r.graph, r.output) for r in results if not r.ok] == [("rank", "returns")]
+    with pytest.raises(BundleError, match=r"^rank\.onnx: self-test output returns differs by"):
         self_test.require(results)
     del arrays["rank/out/plan"]
     with pytest.raises(BundleError, match=r"^selftest\.npz: rank/out/plan is missing"):
