@@ -33,6 +33,9 @@ SURELY_STANDS_SHARE = 0.8
 """Share of the hover thrust below which the vehicle stands on the ground whatever the model's error."""
 MOST_STALLS = 3
 """Stalls on the ground after which `fly` starts anew; after one more the machine is not fit to fly."""
+LEAP_M_S, LEAP_M_S2, LEAP_M = 0.6, 1.5, 1.5
+"""A vehicle that left the ground with a leap, climbing faster or thrusting further from hovering than this, is not handed to the shield
+yet: its set need not hold that state. So much further up it is, in any case [m/s, m/s^2, m]."""
 BACKUP = 1
 """`runtime.shield.Verdict.BACKUP`, as it stands in an outcome."""
 IDLE = Setpoint(np.zeros(3), 0.0)
@@ -237,14 +240,14 @@ class Flight:
         return Guidance(self.phase, fixed=IDLE if state is None else level(state, thrust))
 
     def _guide_path(self) -> Guidance:
-        return self._along_path(self._tick.engaged or self._is_high())
+        return self._along_path(self._tick.engaged or self._may_engage())
 
     def _guide_brake(self) -> Guidance:
         """Brake; after a take-over, hold where the vehicle is until OFFBOARD is confirmed."""
         if not self._claimed and self._last is not None and self._last.predicted is not None:
             x = np.array(self._last.predicted)
             self._course.path, self._course.path_s = brake(x[0:3], x[3:6], self._settings.brake_m_s2), 0.0
-        return self._along_path(self._claimed and (self._tick.engaged or self._is_high()))
+        return self._along_path(self._claimed and (self._tick.engaged or self._may_engage()))
 
     def _along_path(self, shielded: bool) -> Guidance:
         return self._course.guidance(self.phase, shielded)
@@ -369,6 +372,14 @@ class Flight:
     def _is_high(self) -> bool:
         state = None if self._last is None else self._last.state
         return state is not None and float(state.position_m[2]) > self._settings.engage_m
+
+    def _may_engage(self) -> bool:
+        """High, and no longer in a leap off the ground, which may lie outside the set; much higher, in any case."""
+        if not self._is_high() or self._last is None or self._last.predicted is None:
+            return False
+        height_m, climb_m_s, thrust_m_s2 = (self._last.predicted[k] for k in (2, 5, 13))  # modelled thrust last
+        calm = abs(climb_m_s) <= LEAP_M_S and abs(thrust_m_s2 - GRAVITY_M_S2) <= LEAP_M_S2
+        return calm or height_m > self._settings.engage_m + LEAP_M
 
     @staticmethod
     def _distance_m(outcome: Outcome) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -288,3 +289,22 @@ def test_the_trim_is_slow_bounded_and_learns_nothing_from_large_errors() -> None
     assert trim.offset_m == [-0.15, 0.15, 0.0]
     trim.reset()
     assert trim.offset_m == [0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("height_m", "climb_m_s", "thrust_m_s2", "expected"),
+    [
+        (0.45, 0.25, 9.9, True),
+        (0.35, 0.25, 9.9, False),  # near the ground
+        (0.45, 1.13, 6.9, False),  # as ArduCopter's simulated ground lets go
+        (0.45, 0.25, 6.9, False),
+        (2.0, 1.13, 6.9, True),  # much higher: in any case
+    ],
+)
+def test_the_shield_is_not_engaged_in_a_leap_off_the_ground(
+    height_m: float, climb_m_s: float, thrust_m_s2: float, expected: bool
+) -> None:
+    predicted = [0.0, 0.0, height_m, 0.0, 0.0, climb_m_s, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, thrust_m_s2]
+    settings = SimpleNamespace(engage_m=0.4)
+    flight = SimpleNamespace(_is_high=lambda: height_m > 0.4, _last=SimpleNamespace(predicted=predicted), _settings=settings)
+    assert Flight._may_engage(flight) is expected
