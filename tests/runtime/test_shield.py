@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import sys
 import time
+import types
 from typing import Any
 
 import numpy as np
@@ -276,6 +277,31 @@ def test_a_backup_that_is_not_finite_voids(lib: Library) -> None:
     same(Clock(make(lib))(at(x6=0.0)), Verdict.VOID, Reason.NOT_FINITE)  # a quaternion of zeros
     shield = make(lib)
     same(Clock(shield)(at(x6=0.0), candidate=setpoint()), Verdict.VOID, Reason.NOT_FINITE)
+
+
+def test_one_number_of_the_backup_that_is_not_finite_is_enough(lib: Library) -> None:
+    """The graph cuts its set-points, so that it gives none by itself: its answer is put there."""
+    backup = make(lib)._backup
+    now, held = lib.states.flatten(HOVER, 0.0, 9.80665), lib.margins.Held((0.0, 0.0, 1.0), (0.0, 0.0, 0.0))
+    backup._session = types.SimpleNamespace(run_with_iobinding=lambda binding: None)
+    for place in range(5):
+        numbers = [0.1, 0.2, 0.3, 9.9, 0.4]
+        backup._out["setpoint"][0], backup._out["slope_next"][0, 0] = numbers[:4], numbers[4]
+        given, slope = backup.setpoint(now, held)
+        np.testing.assert_allclose([*given.rates_rad_s, given.thrust_m_s2, slope], numbers, rtol=1e-6)
+        numbers[place] = (math.nan, math.inf, -math.inf)[place % 3]
+        backup._out["setpoint"][0], backup._out["slope_next"][0, 0] = numbers[:4], numbers[4]
+        given, slope = backup.setpoint(now, held)
+        assert given is None
+        assert math.isnan(slope)
+
+
+def test_what_to_keep_clear_of_can_be_said_before_it_is_engaged(lib: Library) -> None:
+    shield = make(lib)
+    same(Clock(shield)(candidate=setpoint()), Verdict.ACCEPT, Reason.OK)
+    shield.keep_clear(lib.clear.KeepClear(fence_m=1.0))
+    shield.engage(HOVER)
+    same(Clock(shield)(candidate=setpoint()), Verdict.BACKUP, Reason.GEOFENCE)
 
 
 def test_a_thrust_or_direction_of_zero_is_outside(lib: Library) -> None:
