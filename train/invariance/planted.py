@@ -87,7 +87,7 @@ def mutants(certificate: Certificate, count: int, seed: int, manifest: bytes | N
 
     Args:
         certificate: A proven one.
-        count: How many; the kinds take turns.
+        count: How many; 200 take each listed change once, and 40 that are drawn.
         seed: Of what is changed.
         manifest: Of the bundle that it stands in, which must not say anything else; None: none is changed.
 
@@ -98,40 +98,26 @@ def mutants(certificate: Certificate, count: int, seed: int, manifest: bytes | N
     """
     random = np.random.default_rng(seed)
     files = files_of(certificate, graphs_of(certificate)) | ({} if manifest is None else {"manifest.toml": manifest})
-    words, arrays, graphs = (_listed(edits, random) for edits in (tampering.WORDS, tampering.ARRAYS, tampering.GRAPHS))
-    kinds = [
-        _assumption, words, _bound_smaller, graphs, _stage, arrays, _facet, words, _witness, graphs, _tube, _backup_weight, graphs,
-        _shield_weight, _shield_node, _bit,
-    ]  # fmt: skip
-    kinds += [] if manifest is None else [_manifest(random)]
-    for n in range(count):
-        yield kinds[n % len(kinds)](files, random)
+    drawn = 0
+    for name in listed(count, random, manifest is not None):
+        if name is None:
+            yield DRAWN[drawn % len(DRAWN)](files, random)
+            drawn += 1
+        elif name in tampering.EDITS:
+            yield name, edited(files, tampering.EDITS[name])
+        else:
+            table = tomllib.loads(files["manifest.toml"].decode())
+            tampering.MANIFEST[name](table)
+            yield f"manifest.toml: {name}", {**files, "manifest.toml": tomli_w.dumps(table).encode()}
+
+
+def listed(count: int, random: np.random.Generator, with_manifest: bool) -> list[str | None]:
+    """Names of the listed changes, each before any comes again; None, every fifth time, where one is drawn instead."""
+    names = [str(name) for name in random.permutation([*tampering.EDITS, *(tampering.MANIFEST if with_manifest else ())])]
+    return [None if n % EACH == EACH - 1 else names[(n - n // EACH) % len(names)] for n in range(count)]
 
 
 Mutant = tuple[str, dict[str, bytes]]
-Kind = Callable[[dict[str, bytes], np.random.Generator], Mutant]
-
-
-def _listed(edits: Mapping[str, tampering.Edit], random: np.random.Generator) -> Kind:
-    """One change of a list after the other, in any order."""
-    order = iter(list(random.permutation(list(edits))) * 100)
-
-    def kind(files: dict[str, bytes], random: np.random.Generator) -> Mutant:
-        name = str(next(order))
-        return name, edited(files, edits[name])
-
-    return kind
-
-
-def _manifest(random: np.random.Generator) -> Kind:
-    order = iter(list(random.permutation(list(tampering.MANIFEST))) * 100)
-
-    def kind(files: dict[str, bytes], random: np.random.Generator) -> Mutant:
-        name, table = str(next(order)), tomllib.loads(files["manifest.toml"].decode())
-        tampering.MANIFEST[name](table)
-        return f"manifest.toml {name}", {**files, "manifest.toml": tomli_w.dumps(table).encode()}
-
-    return kind
 
 
 def _table(files: dict[str, bytes], change: Callable[[Table], None]) -> dict[str, bytes]:
@@ -269,3 +255,10 @@ def _bit(files: dict[str, bytes], random: np.random.Generator) -> Mutant:
     place, bit = int(random.integers(len(content))), int(random.integers(8))
     content[place] ^= 1 << bit
     return f"{name} byte {place} bit {bit}", {**files, name: bytes(content)}
+
+
+EACH = 5
+"""Every so many changes one is drawn."""
+DRAWN = (
+    _assumption, _bound_smaller, _stage, _facet, _witness, _tube, _backup_weight, _shield_weight, _shield_node, _bit,
+)  # fmt: skip

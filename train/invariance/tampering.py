@@ -321,6 +321,7 @@ GRAPHS: dict[str, Edit] = {
     "columns of one stage only": shield_constant("inverse_horizontal", lambda v: v[np.zeros(len(v), int)]),
 }
 """Graphs that compute something else, or that another reader may take for something else."""
+EDITS = {**WORDS, **ARRAYS, **GRAPHS}
 
 
 def in_manifest(*path: str, factor: float = 1.001) -> Callable[[Table], None]:
