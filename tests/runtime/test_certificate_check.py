@@ -20,7 +20,7 @@ from tubepilot.runtime.certificate_check import recheck_files
 from tubepilot.runtime.check_claims import check_manifest
 from tubepilot.runtime.manifest import PhysicsEntry
 from tubepilot.train.invariance import tampering
-from tubepilot.train.invariance.tampering import Edit, array, backup_constant, constant, lasting, put, scale, shield_constant
+from tubepilot.train.invariance.tampering import Edit, array, backup_constant, constant, drop, lasting, put, scale, shield_constant
 
 pytest.importorskip("flint", reason="python-flint is not installed: the check cannot run")
 onnx = pytest.importorskip("onnx", reason="onnx is not installed: the check cannot read graphs")
