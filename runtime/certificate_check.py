@@ -35,7 +35,7 @@ AXES = ("horizontal", "vertical")
 LIMITS = ("position_m", "velocity_m_s", "acceleration_m_s2", "jerk_m_s3", "feedback_m_s3", "slope_m_s4")
 ERRORS = ("position_error_m", "velocity_error_m_s", "attitude_error_rad", "rate_error_rad_s")
 TABLES = {"assumptions", "limits", "lasting_limits", "backup", "proof", "set", "tube", "disturbance", "graphs", "format", "statement"}
-FORMAT = 4
+FORMAT = 5
 LARGEST = 1e12
 """No number of a certificate is beyond."""
 STATED = 1.0 - 1e-8
@@ -181,7 +181,7 @@ def _claims(table: dict[str, Any], arrays: dict[str, Numbers]) -> tuple[Claimed,
     if not all(count.is_integer() and 1 <= count <= 10_000 for count in counts):
         raise CertificateError(f"certificate.toml: stages and facets {counts} are no whole numbers up to 10000; certify again")
     stages = int(counts[0])
-    shapes: dict[str, tuple[int, ...]] = {"gain": (2, 3), "anchor": (2, 3), "limits": (stages, 6, 2), "bounds": (stages, 2, 2)}
+    shapes: dict[str, tuple[int, ...]] = {"gain": (2, 3), "anchor": (2, 2, 3), "limits": (stages, 6, 2), "bounds": (stages, 2, 2)}
     for name, count in zip(AXES, counts[1:], strict=True):
         n = int(count)
         shapes |= {f"{name}_facets": (n, 4), f"{name}_facet_multipliers": (n, n), f"{name}_tube": (stages, 6)}

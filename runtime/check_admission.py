@@ -24,9 +24,9 @@ NOWHERE_M = 1e6
 """Room that no fence has."""
 EXACT: dict[str, list[Any]] = {
     "ones": [[[1.0], [1.0]]], "jerk_row": [0.0, 0.0, 0.0, 1.0], "axis_0": [0], "axis_1": [1], "axis_2": [2], "axis_3": [3],
-    "all_options": [8, 2, 4], "halves": [4, 4], "plane": [2, 1],
+    "all_options": [8, 2, 4], "thirds": [4, 4, 4], "halves": [4, 4], "plane": [2, 1], "level": [[[1.0]], [[1.0]], [[0.0]]],
 }  # fmt: skip
-SCALARS = {"row_2": 2, "row_3": 3, "least": 0.0}
+SCALARS = {"row_2": 2, "row_3": 3, "least": 0.0, "tiny": 1e-9, "whole": 1.0}
 NEAR = 1e-12
 JUDGED = 8
 """Stages that the shield graph judges."""
@@ -98,7 +98,7 @@ def _check_box(found: Constants, claim: Claimed, backup_rates: Ball) -> None:
     if found["slower"].shape != () or not abs(arb(float(found["slower"])) - slower) < NEAR:
         raise CertificateError(f"shield.onnx: constant slower is {found['slower'].tolist()}, must be {float(slower)}; certify again")
     shares, box = found["shares"], found["box"]
-    if shares.shape != (3, 1) or box.shape != (3, TERMS, 8):
+    if shares.shape != (3, 1) or box.shape != (3, TERMS, 12):
         raise CertificateError(f"shield.onnx: shares or box have the shapes {shares.shape}, {box.shape}; certify again")
     pull = _length(claim.estimate) + _length([d * float(claim.widest[1, axis]) for axis, d in enumerate(claim.drag)])
     if not pull < claim.gravity:
@@ -156,14 +156,17 @@ def _turned(claim: Claimed, time: Ball) -> Ball:
 
 
 def _present(claim: Claimed) -> list[Sum]:
-    """The estimate's errors: an attitude error turns thrust vector and jerk, rate errors of two axes turn the thrust vector."""
+    """The estimate's errors: an attitude error turns thrust vector and jerk, rate errors of two axes turn the thrust vector. What they
+    do to the thrust vector, and rate errors to the jerk, is across it."""
     theta, noise = flint().arb(claim.attitude_error), flint().arb(2).sqrt() * claim.rate_error
-    rows = [_sum(one=claim.position_error), _sum(one=claim.velocity_error), _sum(thrust=theta), _sum(thrust=noise, jerk=theta)]
-    return rows + rows
+    place, speed = _sum(one=claim.position_error), _sum(one=claim.velocity_error)
+    level = [place, speed, _sum(thrust=theta), _sum(thrust=noise, jerk=theta)]
+    return [*level, place, speed, _sum(), _sum(jerk=theta), _sum(), _sum(), _sum(thrust=theta), _sum(thrust=noise)]
 
 
 def _taken_over(claim: Claimed, time: Ball, last: Ball, backup_rates: Ball) -> list[Sum]:
-    """Radii of a state `time` after the tick: section 6 of the text, term by term."""
+    """Radii of a state `time` after the tick: section 6 of the text, term by term; of those upwards what may point anywhere, and what
+    is across the thrust vector."""
     arb = flint().arb
     tick, window, lag, zero = arb(claim.tick), arb(claim.window), arb(claim.rate_lag), arb(0)
     theta, noise, residual = arb(claim.attitude_error), arb(2).sqrt() * claim.rate_error, arb(claim.rate_residual)
@@ -186,11 +189,12 @@ def _taken_over(claim: Claimed, time: Ball, last: Ball, backup_rates: Ball) -> l
     loose = noise * lag * _drawn(claim, time) + residual * _turned(claim, time)
     bent = chord / lag
     ours = _sum(
-        thrust=theta + loose + bent * (noise + residual), timing=half_turned + bent, older=older_turned, swing=bent, force=1
+        thrust=theta + loose + 2 * bent * (noise + residual), timing=half_turned + bent, older=older_turned, swing=bent, force=1
     )
     before_rates = (window - tick).max(zero)
     thrust_share = _drawn(claim, before_rates)
-    acceleration = _plus(ours, _sum(change=per_change, late=before_rates * thrust_share))
+    free = _sum(force=1, late=before_rates * thrust_share)
+    bound = _plus(ours, _sum(force=-1, change=per_change))
 
     # Velocity and position: their errors, w, the thrust vector's path against a straight one, chords again.
     crooked = time * time / (8 * lag)
@@ -224,21 +228,29 @@ def _taken_over(claim: Claimed, time: Ball, last: Ball, backup_rates: Ball) -> l
         slope_error = abs(exact - lag / arb(claim.thrust_lag))
     else:
         slope_error = zero
-    jerk = _plus(
+    bound_jerk = _plus(
         _sum(
-            thrust=noise * (1 - _drawn(claim, time)) + residual * (_drawn(claim, time) + bow),
-            jerk=theta + loose + bow + thrust_share * slope_error,
-            timing=half_share + bow + half_turned * spun,
-            older=older_share + older_turned * spun,
+            thrust=noise * (1 - _drawn(claim, time)) + residual * (_drawn(claim, time) + 2 * bow),
+            timing=half_share + bow,
+            older=older_share,
             swing=bow,
+        ),
+        _times(backup_share, error),
+    )
+    free_jerk = _plus(
+        _sum(
+            jerk=theta + loose + 2 * bow + thrust_share * slope_error,
+            timing=half_turned * spun,
+            older=older_turned * spun,
             twist=1 + backup_share,
             change=per_change * (spun + backup_share * fed + taken) + theta + loose,
             late=thrust_share * (1 + before_rates * spun),
         ),
-        _times(backup_share + thrust_share, error),
+        _times(thrust_share, error),
     )
-    columns: list[Sum] = []
-    for axis in (0, 1):
-        velocity = _plus(own[axis], _times(time, acceleration))
-        columns += [_plus(place, _times(time, velocity)), velocity, acceleration, jerk]
-    return columns
+
+    # Velocity and position take in what the thrust vector did before, at tilts that the graph does not know: whole, upwards too.
+    force = _plus(free, bound)
+    fast, rise = (_plus(speed, _times(time, force)) for speed in own)
+    far, high = (_plus(place, _times(time, speed)) for speed in (fast, rise))
+    return [far, fast, force, _plus(free_jerk, bound_jerk), high, rise, free, free_jerk, _sum(), _sum(), bound, bound_jerk]

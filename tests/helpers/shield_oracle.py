@@ -21,7 +21,7 @@ from tubepilot.runtime.shield import Assumed, Decision, Reason, Verdict
 from tubepilot.train.invariance.admission import FIRST, LAST, box
 from tubepilot.train.invariance.shield_graph import ROUNDING, Tables
 
-ANCHORS = (0.7, 1.0, 1.3)
+ANCHORS = (("swift", 1.0), ("calm", 1.0), ("calm", 0.7))
 BLENDS = ((1.0, 0.0), (0.5, 0.5), (0.1, 0.9), (0.0, 0.5))
 PATIENCE = BLIND_TICKS = 25
 
@@ -155,9 +155,7 @@ class OracleShield:
         holds = self._anchors(ahead[-1].flat, d)
         points = []
         for held in holds:
-            late = max(self._late(each.flat, held) for each in ahead)
-            for each, t in zip(ahead, times, strict=True):
-                points += [(one, held, radii) for one, radii in self._judged(each, t, held, late)]
+            points += [(one, held, radii) for one, radii in self._points(ahead, times, held)]
         worst = self._margins(points).reshape(-1, len(holds), 4).min(axis=2)  # stages, anchors: all states in one stage
         best = worst.max(axis=0)
         for n in np.argsort(-best, kind="stable"):
@@ -228,7 +226,8 @@ class OracleShield:
         path = last**2 / 8.0 * (fastest**2 + 2.0 * fastest * growth + a.yaw_rate_rad_s * fastest + growth / a.thrust_lag_s)
         twist = a.yaw_rate_rad_s * (t + 2.0 * window) + 2.0 * angle**2 + 2.0 * early
         swerve = last**2 / 8.0 * (3.0 * fastest * (swing + timing) / lag + 3.0 * most * fastest**2 * (fastest + growth))
-        doubts = (timing, older, swing, most * (tilt + path), most * (fastest + growth) * twist + swerve)
+        grown = max(1.0, (target + (now.thrust - target) * math.exp(-last / a.thrust_lag_s)) / now.thrust)
+        doubts = (grown * timing, grown * older, grown * swing, most * (tilt + path), most * (fastest + growth) * twist + swerve)
         return _Ahead(flat, across @ wanted, doubts)
 
     def _turn(self, now: _Flat, setpoint: Setpoint) -> Vector:
@@ -253,8 +252,18 @@ class OracleShield:
         nu, up = self._feedback(flat, held)
         return abs(float(up @ nu) - (1.0 - a.rate_lag_s / a.thrust_lag_s) * float(up @ flat.rows[3]))
 
+    def _points(self, ahead: Sequence[_Ahead], times: Sequence[float], held: _Held) -> list[tuple[_Flat, Vector]]:
+        """All states that are judged for an anchor, each with its radii, shape (4, 2): horizontal and vertical."""
+        late = max(self._late(each.flat, held) for each in ahead)
+        parts = [part for each, t in zip(ahead, times, strict=True) for part in self._judged(each, t, held, late)]
+        tilt = max(math.hypot(*self._feedback(each.flat, held)[1][:2]) for each in ahead)
+        off = max(radii[2, 0] / max(flat.thrust - radii[2, 0], 1e-9) for flat, radii in parts)
+        share = min(tilt + off, 1.0)
+        return [(flat, np.stack([radii[:, 0], radii[:, 1] + share * radii[:, 2]], axis=1)) for flat, radii in parts]
+
     def _judged(self, ahead: _Ahead, t: float, held: _Held, late: float) -> list[tuple[_Flat, Vector]]:
-        """A nominal state, and the same with the backup's rates acting as early as they can, each with its radii (4, 2)."""
+        """A nominal state, and the same with the backup's rates acting as early as they can, each with its radii, shape (4, 3):
+        horizontal, vertical whatever the direction of the thrust, and across it."""
         a, flat = self.assumed, ahead.flat
         nu, up = self._feedback(flat, held)
         change = (1.0 - math.exp(-a.window_s / a.rate_lag_s)) * (nu - up * float(up @ nu) - ahead.wanted)
@@ -263,24 +272,28 @@ class OracleShield:
         length = np.linalg.norm
         terms = np.array([1.0, flat.thrust, length(flat.rows[3]), *ahead.doubts, length(nu), length(change), late])
         instant = FIRST if t == a.tick_s else LAST
-        radii = (terms @ box(self.tables.admission)[instant]).reshape(2, 4).T
+        radii = (terms @ box(self.tables.admission)[instant]).reshape(3, 4).T
         return [(flat, radii), (_Flat(rows, flat.thrust, flat.slope, flat.rotation), radii)]
 
     def _still(self, now: _Flat) -> Vector:
         """Radii (4, 2) of the present state."""
         a = self.assumed
         position, velocity, attitude, _ = self.tables.admission.errors
-        jerk = math.sqrt(2.0) * now.thrust * a.rate_error_rad_s + float(np.linalg.norm(now.rows[3])) * attitude
-        column = np.array([position, velocity, now.thrust * attitude, jerk])
-        return np.stack([column, column], axis=1)
+        rates, turned = math.sqrt(2.0) * now.thrust * a.rate_error_rad_s, float(np.linalg.norm(now.rows[3])) * attitude
+        share = min(math.hypot(*now.rotation[:2, 2]) + attitude / (1.0 - attitude), 1.0)
+        level = np.array([position, velocity, now.thrust * attitude, rates + turned])
+        return np.stack([level, np.array([position, velocity, share * level[2], turned + share * rates])], axis=1)
 
     def _anchors(self, flat: _Flat, d: Vector) -> list[_Held]:
         """Anchors to try, each with the disturbance estimate to hold; the one held last comes along."""
         a = self.assumed
         held = np.clip(d, *self._estimate_box())
         rest = np.array([flat.rows[1], flat.rows[2] + held, flat.rows[3]])
-        best = np.array([a.anchor[0] @ rest[:, 0], a.anchor[0] @ rest[:, 1], a.anchor[1] @ rest[:, 2]])
-        result = [_Held(flat.rows[0] - factor * best, held) for factor in ANCHORS]
+        best = {
+            chain: np.array([level @ rest[:, 0], level @ rest[:, 1], upright @ rest[:, 2]])
+            for chain, (level, upright) in zip(("swift", "calm"), np.array(a.anchors), strict=True)
+        }
+        result = [_Held(flat.rows[0] - factor * best[chain], held) for chain, factor in ANCHORS]
         return [*result, _Held(self._held.anchor, held) if self._held is not None else result[1]]
 
     def _estimate_box(self) -> tuple[Vector, Vector]:

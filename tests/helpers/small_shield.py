@@ -47,7 +47,7 @@ CERTIFICATE: dict[str, Any] = {
         "thrust_max_m_s2": THRUST_M_S2[1],
     },
     "tube": {"position_m": [8.0, 3.5]},
-    "set": {"anchor": [[-1.37, -2.29, 0.09], [-1.62, -1.31, 0.03]]},
+    "set": {"anchor": [[[-1.21, -0.83, 0.04], [-1.45, -0.52, 0.02]], [[-1.37, -2.29, 0.09], [-1.62, -1.31, 0.03]]]},
 }
 ANCHOR = np.array(CERTIFICATE["set"]["anchor"])
 LAW = BackupLaw(

@@ -150,6 +150,7 @@ def attempt(
     room = between(assumptions.rate_lag_s)[None, :, None]
     proofs = prove_stages(loops, limits, own / room, bounds, lasting, progress)
     speed, acceleration = _reach(proofs[HORIZONTAL])
+    calm = lasting[-2] + 1 if len(lasting) > 1 else -1
     return Certificate(
         assumptions=assumptions,
         limits=widest,
@@ -157,7 +158,7 @@ def attempt(
         disturbance=disturbance,
         stages=Stages(limits, bounds, lasting),
         axes=proofs,
-        anchor=np.array([anchor_map(proof.stage(-1)) for proof in proofs]),
+        anchor=np.array([[anchor_map(proof.stage(stage)) for proof in proofs] for stage in (0, calm)]),
         step_s=STEP_S,
         substeps=SUBSTEPS,
         rounding_m_s3=rounding,
