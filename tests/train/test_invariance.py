@@ -17,7 +17,7 @@ from tubepilot.runtime.certificate_check import recheck_files
 from tubepilot.train.invariance import planted
 from tubepilot.train.invariance import proof as proof_module
 from tubepilot.train.invariance.certificate import Certificate
-from tubepilot.train.invariance.design import at_once
+from tubepilot.train.invariance.design import DESIGNS, at_once
 from tubepilot.train.invariance.disturbance import bound
 from tubepilot.train.invariance.falsify import falsify
 from tubepilot.train.invariance.interval import Interval, Numbers
@@ -89,6 +89,15 @@ def test_both_chains_lead_to_rest_within_the_limits_of_neighbours() -> None:
     assert horizontal.stage_tube[0, 2] > 6.8  # 35 degrees
     assert horizontal.stage_tube[fast, 2] < 0.6 * horizontal.stage_tube[0, 2]
     assert (horizontal.stage_tube[fast + 1 : calm + 1, 0] < 0.7 * horizontal.stage_tube[: fast + 1, 0].max()).all()
+
+
+def test_the_first_stage_of_each_chain_holds_what_the_design_asks_for() -> None:
+    certificate = proven()
+    firsts = (0, certificate.stages.lasting[0] + 1)
+    for stage, (starts, _) in zip(firsts, DESIGNS[0].chains(), strict=True):
+        for axis, own in enumerate(certificate.axes):
+            for start in starts:
+                assert (start.largest(own.facets, axis) < own.offsets[stage]).all()
 
 
 def test_following_ends_each_chain_in_itself() -> None:
