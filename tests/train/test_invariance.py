@@ -287,6 +287,13 @@ def test_the_shield_graph_gives_margin_box_and_room_of_numpy() -> None:
         for option in range(4):
             late = max(slope(feed["states"][:, n, 0], feed["held"][:, 0, option]) for n in (0, 1))
             worst = np.full(len(tables.offsets[0]), np.inf)
+            leaning = []
+            for instant in (0, 1):
+                force = feed["states"][:, instant, 0, 2] + gravity
+                c = float(np.linalg.norm(force))
+                off = radii[instant, option, 2]
+                leaning.append((float(np.hypot(*force[:2])) / c, off / (c - off) if off < c else np.inf))
+            tilt, angle = np.max(leaning, axis=0)
             for instant, kind in enumerate(feed["instants"]):
                 z = feed["states"][:, instant, 0] - feed["held"][:, 0, option]
                 force, jerk = feed["states"][:, instant, 0, 2] + gravity, feed["states"][:, instant, 0, 3]
@@ -295,7 +302,8 @@ def test_the_shield_graph_gives_margin_box_and_room_of_numpy() -> None:
                 change = table["shares"][kind, 0] * (nu - up * (up @ nu) - feed["wanted"][:, instant, 0])
                 sizes = [float(np.linalg.norm(vector)) for vector in (jerk, nu, change)]
                 terms = np.array([1.0, c, sizes[0], *feed["doubts"][:, instant, 0], *sizes[1:], late])
-                box = terms @ table["box"][kind]
+                sums = terms @ table["box"][kind]
+                box = np.concatenate([sums[:4], sums[4:8] + min(tilt + angle, 1.0) * sums[8:]])
                 np.testing.assert_allclose(radii[instant, option], box, rtol=1e-12)
                 for moved in (np.zeros(3), change):
                     point = z.copy()
