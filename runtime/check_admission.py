@@ -198,15 +198,16 @@ def _taken_over(claim: Claimed, time: Ball, last: Ball, backup_rates: Ball) -> l
 
     # Velocity and position: their errors, w, the thrust vector's path against a straight one, chords again.
     crooked = time * time / (8 * lag)
+    pulled = _sum(thrust=1, one=2 * arb(claim.gravity))  # the largest acceleration
     own = [
         _plus(
             _sum(one=claim.velocity_error),
             _times(time, _sum(one=arb(claim.most_w[axis]), swing=crooked, timing=crooked + backup_turned)),
-            _times(chord, _sum(jerk=1, swing=1, timing=1)),
+            _times(2 * chord, _plus(_sum(jerk=1, swing=1, timing=1), _times(arb(max(claim.drag)), pulled))),
         )
         for axis in (0, 1)
     ]  # fmt: skip
-    place = _plus(_sum(one=claim.position_error), _times(chord, _sum(thrust=1, one=2 * arb(claim.gravity))))
+    place = _plus(_sum(one=claim.position_error), _times(2 * chord, pulled))
 
     # The backup's feedback: at an estimate that errs, of a state that is off; turned with an attitude that errs.
     gain = [[abs(arb(float(value))) for value in row] for row in claim.gain]

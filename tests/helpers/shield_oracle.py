@@ -21,7 +21,7 @@ from tubepilot.runtime.shield import Assumed, Decision, Reason, Verdict
 from tubepilot.train.invariance.admission import FIRST, LAST, box
 from tubepilot.train.invariance.shield_graph import ROUNDING, Tables
 
-ANCHORS = (("swift", 1.0), ("calm", 1.0), ("calm", 0.7))
+ANCHORS = (("calm", 0.7), ("calm", 1.0), ("swift", 1.0))
 BLENDS = ((1.0, 0.0), (0.5, 0.5), (0.1, 0.9), (0.0, 0.5))
 PATIENCE = BLIND_TICKS = 25
 
@@ -121,7 +121,7 @@ class OracleShield:
             return Decision(None, Verdict.VOID, broken, math.nan)
         if broken is not None and ticks >= 3:
             self._held = None if broken is Reason.DISTURBANCE else self._held
-            return self._fall_back(x, now, d, broken)
+            return self._fall_back(x, now, d, broken, True)
         reason, held, margin = self._admit(now, d, candidate)
         accepted, softened = candidate, False
         if candidate is not None and reason in (Reason.WOULD_LEAVE_SET, Reason.SETPOINT_LIMIT):
@@ -135,7 +135,7 @@ class OracleShield:
             self._held, self._next_slope = held, None
             self._keep(x, accepted)
             return Decision(accepted, Verdict.ACCEPT, Reason.SOFTENED if softened else (broken or Reason.OK), margin)
-        return self._fall_back(x, now, d, reason)
+        return self._fall_back(x, now, d, reason, broken is not None)
 
     # --- ACCEPT: does every state that the candidate can lead to lie in S? -----------------------------------
 
@@ -323,16 +323,16 @@ class OracleShield:
 
     # --- BACKUP ----------------------------------------------------------------------------------------------
 
-    def _fall_back(self, x: Vector, now: _Flat, d: Vector, reason: Reason) -> Decision:
+    def _fall_back(self, x: Vector, now: _Flat, d: Vector, reason: Reason, broken: bool) -> Decision:
         """The backup policy towards the anchor held last; from outside S it is sent all the same, but not for long."""
         held, margin, _ = self._best(now, [self._held] if self._held is not None else self._anchors(now, d))
-        if margin <= 0.0:
-            # Another anchor only if it is better for sure: the one held stays covered though the margin, which takes off
-            # the estimate's errors, and the ticks between two steps of the proof may show it slightly outside.
+        self._broken[Reason.OUTSIDE_SET] = self._broken[Reason.OUTSIDE_SET] + 1 if margin <= 0.0 else 0
+        if margin <= 0.0 and (broken or self._broken[Reason.OUTSIDE_SET] > PATIENCE):
+            # nothing is claimed any more: the anchor that is best for the present state
             other, better, has_room = self._best(now, self._anchors(now, d))
             if has_room:
                 held, margin = other, better
-        self._broken[Reason.OUTSIDE_SET] = self._broken[Reason.OUTSIDE_SET] + 1 if margin <= 0.0 else 0
+                self._broken[Reason.OUTSIDE_SET] = 0
         if self._broken[Reason.OUTSIDE_SET] > 2 * PATIENCE:
             return Decision(None, Verdict.VOID, Reason.OUTSIDE_SET, margin)
         setpoint, slope = self._policy(now, held)
@@ -340,6 +340,11 @@ class OracleShield:
             return Decision(None, Verdict.VOID, Reason.NOT_FINITE, margin)
         self._held, self._next_slope = held, slope
         self._along = now.slope + (slope - now.slope) / (1.0 - math.exp(-self.assumed.tick_s / self.assumed.rate_lag_s))
+        if margin <= 0.0:
+            # the anchor held stays covered; another one is from the next tick on if the set-point leads into its set, whatever acts
+            admitted, other_held, _ = self._admit(now, d, setpoint)
+            if admitted is Reason.OK:
+                self._held, self._next_slope = other_held, None
         self._keep(x, setpoint)
         return Decision(setpoint, Verdict.BACKUP, Reason.OUTSIDE_SET if margin <= 0.0 else reason, margin)
 

@@ -94,7 +94,7 @@ def tables(delay_s: float = 0.005, missed: int = 1) -> Tables:
     admission = Admission(
         errors=errors, acceleration=tuple(e["acceleration_m_s2"]), rate_residual=e["rate_residual_rad_s"], tick=e["tick_s"],
         window=window, missed=missed, rate_lag=e["rate_lag_s"], thrust_lag=e["thrust_lag_s"], gain=LAW.gain, rounding=0.01, jerk=12.6,
-        feedback=12.0, least_thrust=7.0, backup_rates=2.1, gravity=e["gravity_m_s2"],
+        feedback=12.0, least_thrust=7.0, backup_rates=2.1, gravity=e["gravity_m_s2"], drag=max(e["drag_1_s"]),
     )  # fmt: skip
     offsets = tuple(np.repeat(OFFSETS[:, None], len(facets), axis=1) for facets in (HORIZONTAL, VERTICAL))
     tubes = np.repeat(np.array([CERTIFICATE["tube"]["position_m"], LAST_TUBE_M]).T, 4, axis=1)

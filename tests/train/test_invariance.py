@@ -14,7 +14,7 @@ from scipy.linalg import expm
 from tubepilot.export import bench_certificate
 from tubepilot.firmware_bridge.errors import CertificateError
 from tubepilot.runtime.certificate_check import recheck_files
-from tubepilot.train.invariance import planted
+from tubepilot.train.invariance import falsify_plant, planted
 from tubepilot.train.invariance import proof as proof_module
 from tubepilot.train.invariance.certificate import Certificate
 from tubepilot.train.invariance.design import DESIGNS, at_once
@@ -296,6 +296,13 @@ def test_the_shield_graph_gives_margin_box_and_room_of_numpy() -> None:
         for option in range(4):
             late = max(slope(feed["states"][:, n, 0], feed["held"][:, 0, option]) for n in (0, 1))
             worst = np.full(len(tables.offsets[0]), np.inf)
+            leaning = []
+            for instant in (0, 1):
+                force = feed["states"][:, instant, 0, 2] + gravity
+                c = float(np.linalg.norm(force))
+                off = radii[instant, option, 2]
+                leaning.append((float(np.hypot(*force[:2])) / c, off / (c - off) if off < c else np.inf))
+            tilt, angle = np.max(leaning, axis=0)
             for instant, kind in enumerate(feed["instants"]):
                 z = feed["states"][:, instant, 0] - feed["held"][:, 0, option]
                 force, jerk = feed["states"][:, instant, 0, 2] + gravity, feed["states"][:, instant, 0, 3]
@@ -304,7 +311,8 @@ def test_the_shield_graph_gives_margin_box_and_room_of_numpy() -> None:
                 change = table["shares"][kind, 0] * (nu - up * (up @ nu) - feed["wanted"][:, instant, 0])
                 sizes = [float(np.linalg.norm(vector)) for vector in (jerk, nu, change)]
                 terms = np.array([1.0, c, sizes[0], *feed["doubts"][:, instant, 0], *sizes[1:], late])
-                box = terms @ table["box"][kind]
+                sums = terms @ table["box"][kind]
+                box = np.concatenate([sums[:4], sums[4:8] + min(tilt + angle, 1.0) * sums[8:]])
                 np.testing.assert_allclose(radii[instant, option], box, rtol=1e-12)
                 for moved in (np.zeros(3), change):
                     point = z.copy()
@@ -367,6 +375,47 @@ def test_attacks_follow_other_tick_rates() -> None:
     faster = replace(certificate.assumptions, tick_s=0.004)  # 10 ticks in a step; set-points act less long, so the set still holds
     seen = falsify(replace(certificate, assumptions=faster), 40, SEED, steps=3, ascents=0)
     assert (seen.rollouts, seen.escapes) == (40, 0)
+
+
+@pytest.mark.parametrize("rate_hz", [50.0, 60.0, 62.5, 71.3, 75.0, 83.0, 100.0, 250.0])
+def test_attacks_are_judged_exactly_when_the_proof_makes_a_step(rate_hz: float) -> None:
+    certificate = proven()
+    delay_s = 0.02 if rate_hz < 200.0 else 0.004
+    a = replace(certificate.assumptions, tick_s=1.0 / rate_hz, delay_max_s=delay_s)
+    other, steps = replace(certificate, assumptions=a), 25
+    ticks = falsify_plant.ticks_of(other, steps)
+    assert 0.0 <= ticks * a.tick_s - steps * certificate.step_s < a.tick_s - 1e-9
+    plan = falsify_plant._plan(other, ticks)
+    ends, lengths = plan.parts[..., 0], plan.parts[..., 1]
+    assert (lengths > 0.0).all()
+    assert (lengths <= falsify_plant.LONGEST_S + 1e-12).all()
+    np.testing.assert_allclose(lengths.sum(axis=1), a.tick_s, rtol=1e-12)
+    np.testing.assert_allclose(ends, np.cumsum(lengths, axis=1), rtol=1e-12)
+    judged_s = (np.arange(ticks)[:, None] * a.tick_s + ends)[plan.last]
+    np.testing.assert_allclose(judged_s, certificate.step_s * np.arange(1, steps + 1), rtol=0.0, atol=1e-9)
+    assert plan.stepped.sum() == steps
+    for first, last in zip(plan.first, plan.last, strict=True):
+        assert first.sum() == (np.argmax(last) + 1 if last.any() else last.size)
+    # the feedback of set-point k acts for a period, from `window` after its tick; older ones before, none is left out
+    acts_s = (plan.parts[0, :, 2:] * lengths[0][:, None]).sum(axis=0)
+    starts = [max(a.window_s - i * a.tick_s, 0.0) for i in range(acts_s.size)]
+    until = [a.tick_s, *starts[:-1]]
+    np.testing.assert_allclose(acts_s, [max(min(e, a.tick_s) - s, 0.0) for s, e in zip(starts, until, strict=True)], atol=1e-12)
+    assert falsify_plant._behind(a) == (np.ceil(delay_s * rate_hz), np.ceil(a.window_s * rate_hz - 1e-9))
+
+
+def test_attacks_between_ticks_and_with_delays_beyond_a_period_are_flown() -> None:
+    certificate = proven()
+    a = certificate.assumptions
+    slower = falsify(replace(certificate, assumptions=replace(a, tick_s=1.0 / 60.0, delay_max_s=0.0, missed_ticks=0)), 40, SEED,
+                     steps=3, ascents=0)  # fmt: skip
+    assert slower.escapes == 0
+    late = [
+        falsify(replace(certificate, assumptions=replace(a, delay_max_s=delay_s)), 600, SEED, steps=8, ascents=0)
+        for delay_s in (0.01, 0.04)
+    ]
+    assert late[0].escapes == 0
+    assert late[1].escapes > 0
 
 
 def test_attacks_break_an_unsound_certificate() -> None:

@@ -43,6 +43,7 @@ class Admission:
         least_thrust: Smallest c in S [m/s^2].
         backup_rates: Largest roll-pitch rate that the backup's set-points lead to [rad/s].
         gravity: [m/s^2].
+        drag: The larger one [1/s].
     """
 
     errors: tuple[float, float, float, float]
@@ -60,6 +61,7 @@ class Admission:
     least_thrust: float
     backup_rates: float
     gravity: float
+    drag: float
 
     @classmethod
     def of(cls, certificate: Certificate) -> Admission:
@@ -81,7 +83,7 @@ class Admission:
             window=a.window_s, missed=a.missed_ticks, rate_lag=a.rate_lag_s, thrust_lag=a.thrust_lag_s, gain=law.gain,
             rounding=certificate.rounding_m_s3, jerk=math.hypot(*limits.jerk_m_s3), feedback=math.hypot(*limits.feedback_m_s3),
             least_thrust=a.gravity_m_s2 - limits.acceleration_m_s2[1] - a.disturbance_estimate_m_s2[1],
-            backup_rates=float(np.hypot(*rates)), gravity=a.gravity_m_s2,
+            backup_rates=float(np.hypot(*rates)), gravity=a.gravity_m_s2, drag=max(a.drag_1_s),
         )  # fmt: skip
 
     @property
@@ -157,8 +159,10 @@ def _rows(numbers: Admission, t: float) -> list[Numbers]:
     # velocity and position: thrust vectors off the straight line between its ends, and before
     line = t * t / 8.0 / lag * (swing + timing) + numbers.turned(window) * timing
     chord = gap * gap / 8.0
-    speeds = [velocity * one + t * (numbers.acceleration[axis] * one + line) + chord * (turn + swing + timing) for axis in (0, 1)]
-    places = position * one + chord * (thrust + 2.0 * numbers.gravity * one)
+    pulled = thrust + 2.0 * numbers.gravity * one  # the largest acceleration, as disturbance and drag stay below gravity
+    bow = turn + swing + timing + numbers.drag * pulled
+    speeds = [velocity * one + t * (numbers.acceleration[axis] * one + line) + 2.0 * chord * bow for axis in (0, 1)]
+    places = position * one + 2.0 * chord * pulled
     # what the backup's set-point can differ from the feedback at the nominal state
     k = np.abs(numbers.gain)
     wrong = [

@@ -135,9 +135,7 @@ def nodes() -> list[onnx.NodeProto]:
     add("Add", "acceleration weight", "force")
     add("Gather", "states row_3", "jerk", axis=3)
     for name in ("force", "jerk", "nu"):
-        add("Mul", f"{name} {name}", f"{name}_square")
-        add("ReduceSum", f"{name}_square axis_0", f"{name}_squared", keepdims=1)
-        add("Sqrt", f"{name}_squared", f"{name}_size")
+        add("ReduceL2", f"{name} axis_0", f"{name}_size", keepdims=1)
     add("Div", "force force_size", "up")
     add("Mul", "up nu", "up_nu")
     add("ReduceSum", "up_nu axis_0", "along", keepdims=1)
@@ -147,9 +145,7 @@ def nodes() -> list[onnx.NodeProto]:
     add("Sub", "across wanted", "off")
     add("Gather", "shares instants", "share", axis=0)
     add("Mul", "off share", "change")
-    add("Mul", "change change", "change_square")
-    add("ReduceSum", "change_square axis_0", "change_squared", keepdims=1)
-    add("Sqrt", "change_squared", "change_size")
+    add("ReduceL2", "change axis_0", "change_size", keepdims=1)
     add("Mul", "up jerk", "up_jerk")
     add("ReduceSum", "up_jerk axis_0", "along_jerk", keepdims=1)
     add("Mul", "along_jerk slower", "slowed")
@@ -167,9 +163,7 @@ def nodes() -> list[onnx.NodeProto]:
     add("Split", "sums thirds", "sums_level sums_any sums_across", axis=2)
     # the sine of the tilt, and by how much the direction can be off
     add("Mul", "up level", "lying")
-    add("Mul", "lying lying", "lying_square")
-    add("ReduceSum", "lying_square axis_0", "lying_squared", keepdims=0)
-    add("Sqrt", "lying_squared", "sine")
+    add("ReduceL2", "lying axis_0", "sine", keepdims=0)
     add("ReduceMax", "sine axis_0", "steepest", keepdims=1)
     add("Gather", "sums_level row_2", "loose", axis=2)
     add("Squeeze", "force_size axis_0", "least_force")
@@ -194,9 +188,7 @@ def nodes() -> list[onnx.NodeProto]:
     add("Squeeze", "vertical_plane axis_0", "vertical")
     # every facet, at the state of each anchor where it is largest, as a share of its offset in each stage
     add("MatMul", "horizontal facets_horizontal", "value_horizontal")
-    add("Mul", "value_horizontal value_horizontal", "square")
-    add("ReduceSum", "square axis_0", "squared", keepdims=0)
-    add("Sqrt", "squared", "size_value_horizontal")
+    add("ReduceL2", "value_horizontal axis_0", "size_value_horizontal", keepdims=0)
     add("MatMul", "vertical facets_vertical", "value_vertical")
     add("Abs", "value_vertical", "size_value_vertical")
     for name in ("horizontal", "vertical"):
