@@ -19,7 +19,7 @@ from .shield_assumed import Assumed, Triple
 from .shield_decision import Reason
 from .shield_states import Flat, dot
 
-ANCHORS = ((0, 1.0), (1, 1.0), (1, 0.7))
+ANCHORS = ((1, 0.7), (1, 1.0), (0, 1.0))
 """Which best position from the anchor is tried, for fast flight (0) or for calm (1), and what multiple of it; the fourth candidate is
 the anchor held last."""
 OPTIONS = 4

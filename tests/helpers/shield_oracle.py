@@ -21,7 +21,7 @@ from tubepilot.runtime.shield import Assumed, Decision, Reason, Verdict
 from tubepilot.train.invariance.admission import FIRST, LAST, box
 from tubepilot.train.invariance.shield_graph import ROUNDING, Tables
 
-ANCHORS = (("swift", 1.0), ("calm", 1.0), ("calm", 0.7))
+ANCHORS = (("calm", 0.7), ("calm", 1.0), ("swift", 1.0))
 BLENDS = ((1.0, 0.0), (0.5, 0.5), (0.1, 0.9), (0.0, 0.5))
 PATIENCE = BLIND_TICKS = 25
 

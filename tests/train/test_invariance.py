@@ -17,7 +17,7 @@ from tubepilot.runtime.certificate_check import recheck_files
 from tubepilot.train.invariance import falsify_plant, planted, tampering
 from tubepilot.train.invariance import proof as proof_module
 from tubepilot.train.invariance.certificate import Certificate
-from tubepilot.train.invariance.design import at_once
+from tubepilot.train.invariance.design import DESIGNS, at_once
 from tubepilot.train.invariance.disturbance import bound
 from tubepilot.train.invariance.falsify import falsify
 from tubepilot.train.invariance.interval import Interval, Numbers
@@ -89,6 +89,15 @@ def test_both_chains_lead_to_rest_within_the_limits_of_neighbours() -> None:
     assert horizontal.stage_tube[0, 2] > 6.8  # 35 degrees
     assert horizontal.stage_tube[fast, 2] < 0.6 * horizontal.stage_tube[0, 2]
     assert (horizontal.stage_tube[fast + 1 : calm + 1, 0] < 0.7 * horizontal.stage_tube[: fast + 1, 0].max()).all()
+
+
+def test_the_first_stage_of_each_chain_holds_what_the_design_asks_for() -> None:
+    certificate = proven()
+    firsts = (0, certificate.stages.lasting[0] + 1)
+    for stage, (starts, _) in zip(firsts, DESIGNS[0].chains(), strict=True):
+        for axis, own in enumerate(certificate.axes):
+            for start in starts:
+                assert (start.largest(own.facets, axis) < own.offsets[stage]).all()
 
 
 def test_following_ends_each_chain_in_itself() -> None:
@@ -287,6 +296,13 @@ def test_the_shield_graph_gives_margin_box_and_room_of_numpy() -> None:
         for option in range(4):
             late = max(slope(feed["states"][:, n, 0], feed["held"][:, 0, option]) for n in (0, 1))
             worst = np.full(len(tables.offsets[0]), np.inf)
+            leaning = []
+            for instant in (0, 1):
+                force = feed["states"][:, instant, 0, 2] + gravity
+                c = float(np.linalg.norm(force))
+                off = radii[instant, option, 2]
+                leaning.append((float(np.hypot(*force[:2])) / c, off / (c - off) if off < c else np.inf))
+            tilt, angle = np.max(leaning, axis=0)
             for instant, kind in enumerate(feed["instants"]):
                 z = feed["states"][:, instant, 0] - feed["held"][:, 0, option]
                 force, jerk = feed["states"][:, instant, 0, 2] + gravity, feed["states"][:, instant, 0, 3]
@@ -295,7 +311,8 @@ def test_the_shield_graph_gives_margin_box_and_room_of_numpy() -> None:
                 change = table["shares"][kind, 0] * (nu - up * (up @ nu) - feed["wanted"][:, instant, 0])
                 sizes = [float(np.linalg.norm(vector)) for vector in (jerk, nu, change)]
                 terms = np.array([1.0, c, sizes[0], *feed["doubts"][:, instant, 0], *sizes[1:], late])
-                box = terms @ table["box"][kind]
+                sums = terms @ table["box"][kind]
+                box = np.concatenate([sums[:4], sums[4:8] + min(tilt + angle, 1.0) * sums[8:]])
                 np.testing.assert_allclose(radii[instant, option], box, rtol=1e-12)
                 for moved in (np.zeros(3), change):
                     point = z.copy()
