@@ -32,8 +32,6 @@ OPTIONS = 4
 """Anchors that one run judges."""
 JUDGED = 8
 """Stages that are judged."""
-EARLY = 0.65
-"""Square root of the part of a chain before another one from which stages are judged: what comes later is smaller, and as wide."""
 ROUNDING = 1e-9
 TINY = 1e-9
 """Thrust below which the direction counts as unknown [m/s^2]."""
@@ -77,14 +75,13 @@ class Tables:
 
 
 def judged(stages: int, lasting: Sequence[int]) -> npt.NDArray[np.int64]:
-    """Numbers of the stages that the graph judges, shape (JUDGED,): of each chain its first one and some that follow, closer at first,
-    where the sets differ most; of the last chain also the last stage of all. Three of the last chain if there are two."""
+    """Numbers of the stages that the graph judges, shape (JUDGED,): of each chain its first and its last one, in which the backup
+    stays, and some between, closer at first, where the sets differ most. Three of the last chain if there are two."""
     ends = [*lasting[:-1], stages - 1][-2:]
     counts = [JUDGED - 3, 3] if len(ends) == 2 else [JUDGED]
     starts = [0, ends[0] + 1]
     spread = [
-        first + (last - first) * np.linspace(0.0, 1.0 if last == stages - 1 else EARLY, count) ** 2
-        for first, last, count in zip(starts, ends, counts, strict=False)
+        first + (last - first) * np.linspace(0.0, 1.0, count) ** 2 for first, last, count in zip(starts, ends, counts, strict=False)
     ]
     return np.concatenate(spread).round().astype(np.int64)
 
