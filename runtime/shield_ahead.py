@@ -208,7 +208,7 @@ class Prediction:
         tilt = yaw * rates * span_s * span_s + turned * turned * turned + 2.0 * early * turned
         path = bend_s2 * (rates * rates + 2.0 * rates * growth + yaw * rates + growth / a.thrust_lag_s)
         twist = yaw * (t_s + 2.0 * a.window_s) + 2.0 * turned * turned + 2.0 * early
-        swerve = bend_s2 * (3.0 * rates * swing / a.rate_lag_s + 3.0 * most * rates * rates * (rates + growth))
+        swerve = bend_s2 * (3.0 * rates * most / start * swing / a.rate_lag_s + 3.0 * most * rates * rates * (rates + growth))
         return most * (tilt + path), most * (rates + growth) * twist + swerve
 
 

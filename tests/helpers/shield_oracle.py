@@ -225,7 +225,8 @@ class OracleShield:
         tilt = a.yaw_rate_rad_s * fastest * (t + window) ** 2 + angle**3 + 2.0 * early * angle
         path = last**2 / 8.0 * (fastest**2 + 2.0 * fastest * growth + a.yaw_rate_rad_s * fastest + growth / a.thrust_lag_s)
         twist = a.yaw_rate_rad_s * (t + 2.0 * window) + 2.0 * angle**2 + 2.0 * early
-        swerve = last**2 / 8.0 * (3.0 * fastest * (swing + timing) / lag + 3.0 * most * fastest**2 * (fastest + growth))
+        drawing = 3.0 * fastest * most / now.thrust * (swing + timing) / lag
+        swerve = last**2 / 8.0 * (drawing + 3.0 * most * fastest**2 * (fastest + growth))
         grown = max(1.0, (target + (now.thrust - target) * math.exp(-last / a.thrust_lag_s)) / now.thrust)
         doubts = (grown * timing, grown * older, grown * swing, most * (tilt + path), most * (fastest + growth) * twist + swerve)
         return _Ahead(flat, across @ wanted, doubts)
