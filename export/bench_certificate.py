@@ -11,6 +11,7 @@ import argparse
 import json
 import resource
 import time
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.no_planted:
         result["planted"] = _planted(certificate, arguments.seed, faults)
     if arguments.mutants > 0:
-        result["mutants"], result["rejected"] = arguments.mutants, _mutants(certificate, arguments, faults)
+        result["mutants"], result["rejected"] = arguments.mutants, _mutants(certificate, files, arguments, faults)
     result["shield_us"] = _decisions(files, arguments.ticks, arguments.seed)
     print(f"shield: decision p50 {result['shield_us']['p50']:.0f} us, p99 {result['shield_us']['p99']:.0f} us on this machine")
     cost = result["cost"] = _cost(certificate)
@@ -117,8 +118,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _files(folder: Path) -> dict[str, bytes]:
+    """Of a certificate, and the manifest if it stands in a bundle."""
+    names = [*FILES, *(["manifest.toml"] if (folder / "manifest.toml").exists() else [])]
     try:
-        return {name: (folder / name).read_bytes() for name in FILES}
+        return {name: (folder / name).read_bytes() for name in names}
     except OSError as error:
         raise InputError(f"{error.filename}: {error.strerror}; make demo builds the bundle that is taken by default") from error
 
@@ -199,10 +202,14 @@ def _stops(certificate) -> list[dict[str, float]]:  # type: ignore[no-untyped-de
 
 def _check(files: dict[str, bytes]) -> str | None:
     """What the checker objects to; None if it passes."""
+    from tubepilot.runtime import manifest
     from tubepilot.runtime.certificate_check import recheck_files
+    from tubepilot.runtime.check_claims import check_manifest
 
     try:
         recheck_files(files)
+        if "manifest.toml" in files:
+            check_manifest(manifest.parse(files["manifest.toml"]), tomllib.loads(files["certificate.toml"].decode()))
     except CertificateError as error:
         return str(error).splitlines()[0]
     return None
@@ -226,13 +233,16 @@ def _planted(certificate, seed: int, faults: list[str]) -> dict[str, str]:  # ty
     return caught
 
 
-def _mutants(certificate, arguments: argparse.Namespace, faults: list[str]) -> int:  # type: ignore[no-untyped-def]
+def _mutants(  # type: ignore[no-untyped-def]
+    certificate, files: dict[str, bytes], arguments: argparse.Namespace, faults: list[str]
+) -> int:
     """How many changed certificates the checker refuses."""
     from tubepilot.train.invariance.planted import mutants
 
     rejected = 0
-    for name, files in tqdm(mutants(certificate, arguments.mutants, arguments.seed), total=arguments.mutants, desc="checker"):
-        if _check(files) is None:
+    changed = mutants(certificate, arguments.mutants, arguments.seed, files.get("manifest.toml"))
+    for name, content in tqdm(changed, total=arguments.mutants, desc="checker"):
+        if _check(content) is None:
             faults.append(f"the checker passes a changed certificate: {name}")
         else:
             rejected += 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import operator
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -22,48 +23,43 @@ Constants = dict[str, npt.NDArray[Any]]
 AXES = ("horizontal", "vertical")
 NOWHERE_M = 1e6
 """Room that no fence has."""
-EXACT: dict[str, list[Any]] = {
+EXACT: dict[str, Any] = {
     "ones": [[[1.0], [1.0]]], "jerk_row": [0.0, 0.0, 0.0, 1.0], "axis_0": [0], "axis_1": [1], "axis_2": [2], "axis_3": [3],
-    "all_options": [8, 2, 4], "halves": [4, 4], "plane": [2, 1],
+    "all_options": [8, 2, 4], "thirds": [4, 4, 4], "halves": [4, 4], "plane": [2, 1], "level": [[[1.0]], [[1.0]], [[0.0]]],
+    "row_2": 2, "row_3": 3, "least": 0.0, "tiny": 1e-9, "whole": 1.0,
 }  # fmt: skip
-SCALARS = {"row_2": 2, "row_3": 3, "least": 0.0}
 NEAR = 1e-12
 JUDGED = 8
 """Stages that the shield graph judges."""
 
 
-def check_shield(found: Constants, claim: Claimed, arrays: dict[str, Numbers], backup_rates: Ball) -> None:
-    """Compare every constant of the graph.
-
-    Args:
-        found: Constants of shield.onnx by name.
-        claim: The certificate's numbers.
-        arrays: Arrays of certificate.npz.
-        backup_rates: Largest roll-pitch rate that the backup's set-points lead to [rad/s].
+def check_shield(found: Constants, claim: Claimed) -> None:
+    """Compare every constant of the graph, `found` by its name, with what the certificate says.
 
     Raises:
         CertificateError: one does not hold.
     """
-    for name, wanted in {**EXACT, **SCALARS}.items():
-        _same(found, name, np.array(wanted))
-    _same(found, "gain", np.concatenate([claim.gain[[0, 0, 1]], np.zeros((3, 1))], axis=1)[:, None, None])
-    _same(found, "weight", np.array([0.0, 0.0, claim.gravity]).reshape(3, 1, 1))
+    gain = np.concatenate([claim.gain[[0, 0, 1]], np.zeros((3, 1))], axis=1)[:, None, None]
+    for name, value in {**EXACT, "gain": gain, "weight": [[[0.0]], [[0.0]], [[claim.e.gravity_m_s2]]]}.items():
+        own, wanted = found[name], np.array(value)
+        if own.shape != wanted.shape or not (own == wanted).all():
+            raise CertificateError(f"shield.onnx: constant {name} is {own.tolist()}, must be {wanted.tolist()}; certify again")
     one, nowhere = found["one"], found["nowhere"]
     if one.shape != () or not 0.0 < float(one) <= 1.0 - 1e-10:
         raise CertificateError(f"shield.onnx: constant one is {one.tolist()}, must be just below 1; certify again")
     if nowhere.shape != () or not nowhere >= NOWHERE_M:
         raise CertificateError(f"shield.onnx: constant nowhere is {nowhere.tolist()}, must be above {NOWHERE_M:g}; certify again")
-    _check_sets(found, arrays)
-    _check_box(found, claim, backup_rates)
+    _check_sets(found, claim.arrays)
+    _check_box(found, claim)
 
 
-def _same(found: Constants, name: str, wanted: npt.NDArray[Any]) -> None:
-    value = found[name]
-    if value.shape != wanted.shape or not (value == wanted).all():
-        raise CertificateError(f"shield.onnx: constant {name} is {value.tolist()}, must be {wanted.tolist()}; certify again")
+def _backup_rates(claim: Claimed) -> Ball:
+    """Largest roll-pitch rate that the backup's set-points, within their limits, lead to."""
+    law = claim.t.backup
+    return _length([abs(flint().arb(law.rate_gain[k])) * law.rate_limit_rad_s[k] + abs(law.rate_offset_rad_s[k]) for k in (0, 1)])
 
 
-def _check_sets(found: Constants, arrays: dict[str, Numbers]) -> None:
+def _check_sets(found: Constants, arrays: Mapping[str, Numbers]) -> None:
     """Facets bit for bit, their magnitudes not below them; each column the inverse offsets of a stage, or larger, with its tube."""
     for name in AXES:
         facets = arrays[f"{name}_facets"].T
@@ -82,7 +78,7 @@ def _check_sets(found: Constants, arrays: dict[str, Numbers]) -> None:
             raise CertificateError(f"shield.onnx: column {column} of offsets and tubes is that of no stage; certify again")
 
 
-def _is_stage(found: Constants, arrays: dict[str, Numbers], tubes: Numbers, column: int, stage: int) -> bool:
+def _is_stage(found: Constants, arrays: Mapping[str, Numbers], tubes: Numbers, column: int, stage: int) -> bool:
     """Whether a column of inverse offsets is at least one over the offsets of a stage, of both axes, and its tube that of this stage
     and of all that follow, or wider."""
     inside = all(
@@ -91,25 +87,25 @@ def _is_stage(found: Constants, arrays: dict[str, Numbers], tubes: Numbers, colu
     return inside and bool((found["tube"][:, 0, column] >= tubes[:, stage]).all())
 
 
-def _check_box(found: Constants, claim: Claimed, backup_rates: Ball) -> None:
+def _check_box(found: Constants, claim: Claimed) -> None:
     """Every radius of the admission box, and how far the backup's set-points can have acted."""
-    arb = flint().arb
-    slower = 1 - arb(claim.rate_lag) / arb(claim.thrust_lag)
+    arb, e = flint().arb, claim.e
+    slower = 1 - arb(e.rate_lag_s) / arb(e.thrust_lag_s)
     if found["slower"].shape != () or not abs(arb(float(found["slower"])) - slower) < NEAR:
         raise CertificateError(f"shield.onnx: constant slower is {found['slower'].tolist()}, must be {float(slower)}; certify again")
     shares, box = found["shares"], found["box"]
-    if shares.shape != (3, 1) or box.shape != (3, TERMS, 8):
+    if shares.shape != (3, 1) or box.shape != (3, len(TERMS), 12):
         raise CertificateError(f"shield.onnx: shares or box have the shapes {shares.shape}, {box.shape}; certify again")
-    pull = _length(claim.estimate) + _length([d * float(claim.widest[1, axis]) for axis, d in enumerate(claim.drag)])
-    if not pull < claim.gravity:
+    pull = _length(e.disturbance_estimate_m_s2) + _length([d * float(claim.widest[1, axis]) for axis, d in enumerate(e.drag_1_s)])
+    if not pull < e.gravity_m_s2:
         raise CertificateError("shield.onnx: disturbance and drag may exceed gravity; the admission box does not cover that")
     if shares[0, 0] != 0.0:
         raise CertificateError("shield.onnx: the backup's rates act before the tick; certify again")
-    last = (arb(claim.tick) * (1 + claim.missed)).max(arb(claim.window))
+    last = (arb(e.tick_s) * (1 + e.missed_ticks)).max(arb(claim.window))
     for n in (1, 2):
         if not _drawn(claim, arb(claim.window)) <= arb(float(shares[n, 0])) or not shares[n, 0] <= 1.0:
             raise CertificateError(f"shield.onnx: share {n} of the backup's rates is {shares[n, 0]}, too small; certify again")
-    needed = [_present(claim), _taken_over(claim, arb(claim.tick), last, backup_rates), _taken_over(claim, last, last, backup_rates)]
+    needed = [_present(claim), _taken_over(claim, arb(e.tick_s), last), _taken_over(claim, last, last)]
     for instant, columns in enumerate(needed):
         for radius, column in enumerate(columns):
             for term, value in enumerate(column):
@@ -121,15 +117,13 @@ def _check_box(found: Constants, claim: Claimed, backup_rates: Ball) -> None:
 
 
 Sum = list[Ball]
-"""What multiplies each of the terms 1, c, |j|, timing, older, swing, force, twist, |nu|, change, late."""
-TERMS = 11
-ONE, THRUST, JERK, TIMING, OLDER, SWING, FORCE, TWIST, FEEDBACK, CHANGE, LATE = range(TERMS)
+"""What multiplies each of the terms, which are 1, c, |j|, timing, older, swing, force, twist, |nu|, change, late."""
+TERMS = ("one", "thrust", "jerk", "timing", "older", "swing", "force", "twist", "feedback", "change", "late")
 
 
 def _sum(**factors: Ball) -> Sum:
-    """A sum by the names of its terms, in small letters."""
-    names = ("one", "thrust", "jerk", "timing", "older", "swing", "force", "twist", "feedback", "change", "late")
-    return [flint().arb(factors.get(name, 0)) for name in names]
+    """A sum by the names of its terms."""
+    return [flint().arb(factors.get(name, 0)) for name in TERMS]
 
 
 def _plus(*sums: Sum) -> Sum:
@@ -147,31 +141,35 @@ def _length(values: Any) -> Ball:
 
 def _drawn(claim: Claimed, time: Ball) -> Ball:
     """Share of the way to a set-point that the rates go in a time."""
-    return 1 - (-time / flint().arb(claim.rate_lag)).exp()
+    return 1 - (-time / flint().arb(claim.e.rate_lag_s)).exp()
 
 
 def _turned(claim: Claimed, time: Ball) -> Ball:
     """Integral of `_drawn`."""
-    return time - flint().arb(claim.rate_lag) * _drawn(claim, time)
+    return time - flint().arb(claim.e.rate_lag_s) * _drawn(claim, time)
 
 
 def _present(claim: Claimed) -> list[Sum]:
-    """The estimate's errors: an attitude error turns thrust vector and jerk, rate errors of two axes turn the thrust vector."""
-    theta, noise = flint().arb(claim.attitude_error), flint().arb(2).sqrt() * claim.rate_error
-    rows = [_sum(one=claim.position_error), _sum(one=claim.velocity_error), _sum(thrust=theta), _sum(thrust=noise, jerk=theta)]
-    return rows + rows
+    """The estimate's errors: an attitude error turns thrust vector and jerk, rate errors of two axes turn the thrust vector. What they
+    do to the thrust vector, and rate errors to the jerk, is across it."""
+    e = claim.e
+    theta, noise = flint().arb(e.attitude_error_rad), flint().arb(2).sqrt() * e.rate_error_rad_s
+    place, speed = _sum(one=e.position_error_m), _sum(one=e.velocity_error_m_s)
+    level = [place, speed, _sum(thrust=theta), _sum(thrust=noise, jerk=theta)]
+    return [*level, place, speed, _sum(), _sum(jerk=theta), _sum(), _sum(), _sum(thrust=theta), _sum(thrust=noise)]
 
 
-def _taken_over(claim: Claimed, time: Ball, last: Ball, backup_rates: Ball) -> list[Sum]:
-    """Radii of a state `time` after the tick: section 6 of the text, term by term."""
-    arb = flint().arb
-    tick, window, lag, zero = arb(claim.tick), arb(claim.window), arb(claim.rate_lag), arb(0)
-    theta, noise, residual = arb(claim.attitude_error), arb(2).sqrt() * claim.rate_error, arb(claim.rate_residual)
-    fast, slow = [arb(float(claim.widest[row, axis])) for row in (3, 4) for axis in (0, 1)], arb(claim.gravity)
-    slow = slow - float(claim.widest[2, 1]) - claim.estimate[1]  # the smallest thrust
+def _taken_over(claim: Claimed, time: Ball, last: Ball) -> list[Sum]:
+    """Radii of a state `time` after the tick: section 6 of the text, term by term; of those upwards what may point anywhere, and what
+    is across the thrust vector."""
+    arb, e = flint().arb, claim.e
+    tick, window, lag, zero = arb(e.tick_s), arb(claim.window), arb(e.rate_lag_s), arb(0)
+    theta, noise, residual = arb(e.attitude_error_rad), arb(2).sqrt() * e.rate_error_rad_s, arb(e.rate_residual_rad_s)
+    fast, slow = [arb(float(claim.widest[row, axis])) for row in (3, 4) for axis in (0, 1)], arb(e.gravity_m_s2)
+    slow = slow - float(claim.widest[2, 1]) - e.disturbance_estimate_m_s2[1]  # the smallest thrust
     backup_share, backup_turned = _drawn(claim, window), _turned(claim, window)
     per_change = backup_turned / backup_share
-    taken = backup_share * backup_rates
+    taken = backup_share * _backup_rates(claim)
     spun, fed = _length(fast[:2]) / slow + taken, _length(fast[2:]) / slow
     chord = (last - tick) * (last - tick) / 8
 
@@ -186,59 +184,69 @@ def _taken_over(claim: Claimed, time: Ball, last: Ball, backup_rates: Ball) -> l
     loose = noise * lag * _drawn(claim, time) + residual * _turned(claim, time)
     bent = chord / lag
     ours = _sum(
-        thrust=theta + loose + bent * (noise + residual), timing=half_turned + bent, older=older_turned, swing=bent, force=1
+        thrust=theta + loose + 2 * bent * (noise + residual), timing=half_turned + bent, older=older_turned, swing=bent, force=1
     )
     before_rates = (window - tick).max(zero)
     thrust_share = _drawn(claim, before_rates)
-    acceleration = _plus(ours, _sum(change=per_change, late=before_rates * thrust_share))
+    free = _sum(force=1, late=before_rates * thrust_share)
+    bound = _plus(ours, _sum(force=-1, change=per_change))
 
     # Velocity and position: their errors, w, the thrust vector's path against a straight one, chords again.
     crooked = time * time / (8 * lag)
+    pulled = _sum(thrust=1, one=2 * arb(e.gravity_m_s2))  # the largest acceleration
     own = [
         _plus(
-            _sum(one=claim.velocity_error),
-            _times(time, _sum(one=arb(claim.most_w[axis]), swing=crooked, timing=crooked + backup_turned)),
-            _times(chord, _sum(jerk=1, swing=1, timing=1)),
+            _sum(one=e.velocity_error_m_s),
+            _times(time, _sum(one=arb(claim.t.disturbance.acceleration_m_s2[axis]), swing=crooked, timing=crooked + backup_turned)),
+            _times(2 * chord, _plus(_sum(jerk=1, swing=1, timing=1), _times(arb(max(e.drag_1_s)), pulled))),
         )
         for axis in (0, 1)
     ]  # fmt: skip
-    place = _plus(_sum(one=claim.position_error), _times(chord, _sum(thrust=1, one=2 * arb(claim.gravity))))
+    place = _plus(_sum(one=e.position_error_m), _times(2 * chord, pulled))
 
     # The backup's feedback: at an estimate that errs, of a state that is off; turned with an attitude that errs.
     gain = [[abs(arb(float(value))) for value in row] for row in claim.gain]
     halves = []
     for axis in (0, 1):
         speed = _plus(own[axis], _times(time, ours))
-        where = _plus(_sum(one=claim.position_error), place, _times(time, speed))
-        fast_part = _times(gain[axis][1], _plus(_sum(one=claim.velocity_error), speed))
-        halves.append(_plus(_times(gain[axis][0], where), fast_part, _sum(one=claim.rounding)))
+        where = _plus(_sum(one=e.position_error_m), place, _times(time, speed))
+        fast_part = _times(gain[axis][1], _plus(_sum(one=e.velocity_error_m_s), speed))
+        halves.append(_plus(_times(gain[axis][0], where), fast_part, _sum(one=claim.t.proof.rounding_m_s3)))
     error = [_length(pair) for pair in zip(*halves, strict=True)]
     error = _plus(error, _times(gain[0][2].max(gain[1][2]), _plus(_sum(thrust=theta), ours)))
-    turned_by = [term - (theta if n == THRUST else zero) for n, term in enumerate(ours)]
+    turned_by = _plus(ours, _sum(thrust=-theta))
     error = _plus(_times(1 + theta, error), _sum(feedback=3 * theta), _times(fed, turned_by))
 
     # The jerk.
     bow = bent / lag
-    if claim.window > claim.tick:
-        exact = (1 - (-before_rates / arb(claim.thrust_lag)).exp()) / thrust_share
-        slope_error = abs(exact - lag / arb(claim.thrust_lag))
+    if claim.window > e.tick_s:
+        exact = (1 - (-before_rates / arb(e.thrust_lag_s)).exp()) / thrust_share
+        slope_error = abs(exact - lag / arb(e.thrust_lag_s))
     else:
         slope_error = zero
-    jerk = _plus(
+    bound_jerk = _plus(
         _sum(
-            thrust=noise * (1 - _drawn(claim, time)) + residual * (_drawn(claim, time) + bow),
-            jerk=theta + loose + bow + thrust_share * slope_error,
-            timing=half_share + bow + half_turned * spun,
-            older=older_share + older_turned * spun,
+            thrust=noise * (1 - _drawn(claim, time)) + residual * (_drawn(claim, time) + 2 * bow),
+            timing=half_share + bow,
+            older=older_share,
             swing=bow,
+        ),
+        _times(backup_share, error),
+    )
+    free_jerk = _plus(
+        _sum(
+            jerk=theta + loose + 2 * bow + thrust_share * slope_error,
+            timing=half_turned * spun,
+            older=older_turned * spun,
             twist=1 + backup_share,
             change=per_change * (spun + backup_share * fed + taken) + theta + loose,
             late=thrust_share * (1 + before_rates * spun),
         ),
-        _times(backup_share + thrust_share, error),
+        _times(thrust_share, error),
     )
-    columns: list[Sum] = []
-    for axis in (0, 1):
-        velocity = _plus(own[axis], _times(time, acceleration))
-        columns += [_plus(place, _times(time, velocity)), velocity, acceleration, jerk]
-    return columns
+
+    # Velocity and position take in what the thrust vector did before, at tilts that the graph does not know: whole, upwards too.
+    force = _plus(free, bound)
+    fast, rise = (_plus(speed, _times(time, force)) for speed in own)
+    far, high = (_plus(place, _times(time, speed)) for speed in (fast, rise))
+    return [far, fast, force, _plus(free_jerk, bound_jerk), high, rise, free, free_jerk, _sum(), _sum(), bound, bound_jerk]

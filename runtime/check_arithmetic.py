@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import functools
 import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,79 +25,50 @@ Ball = Any
 
 PIECES = 8
 """Pieces of a sub-step in which the disturbance integrals look for a constant sign."""
-RADIAL, TURNS, HEIGHTS = 24, 8, 32
-"""Cells of the thrust vector over the widest limits: horizontal length, its angle to u, height."""
-HALVINGS = 6
+TURNS = 8
+"""Cells of the angle between a horizontal direction and the thrust vector."""
+HALVINGS = 7
 """How often a cell of the thrust vector is cut in four before it counts as not covered."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """What the certificate says; pairs are (horizontal, vertical), units as in the certificate.
+    """What the certificate says; pairs are (horizontal, vertical).
 
     Attributes:
-        position_error, velocity_error, attitude_error: E of the predicted state.
-        acceleration, estimate: W, and the largest disturbance estimate.
-        rate_error: E of the body rates, per axis.
-        rate_residual, yaw_rate, thrust_scale: Other bounds of the vehicle.
-        tick, missed, window: Control period; ticks that may be missed; largest distance of a rate set-point from the instant
-            that it was computed for.
-        rate_lag, thrust_lag, drag, gravity: Plant.
-        limits: Of each stage, shape (stages, 6, 2): position, velocity, acceleration, jerk,
-            feedback, slope.
-        gain: Shape (2, 3).
-        rounding: Bound of the float32 rounding of the backup graph, as an error of nu.
-        bounds: Of the disturbances at each stage, shape (stages, 2, 2): horizontal and vertical, w and r.
-        step, substeps: Length of a stage, its pieces.
-        most_w: The largest bound of w, over the widest limits.
+        t: Numbers of certificate.toml, by the names of its tables and keys, which name the units.
+        arrays: Content of certificate.npz, shapes checked: `limits` of each stage (stages, 6, 2) of position, velocity, acceleration,
+            jerk, feedback, slope; `bounds` (stages, 2, 2) of the disturbances, w and r; `gain` (2, 3); facets and what belongs to them.
+        window: Largest distance of a rate set-point from the instant that it was computed for [s].
         following: Stage that a step leads into, from each: the next one or, from the last of a chain, itself.
     """
 
-    position_error: float
-    velocity_error: float
-    attitude_error: float
-    rate_error: float
-    acceleration: tuple[float, float]
-    estimate: tuple[float, float]
-    rate_residual: float
-    yaw_rate: float
-    thrust_scale: float
-    tick: float
-    missed: int
+    t: SimpleNamespace
+    arrays: Mapping[str, Numbers]
     window: float
-    rate_lag: float
-    thrust_lag: float
-    drag: tuple[float, float]
-    gravity: float
-    limits: Numbers
-    gain: Numbers
-    rounding: float
-    bounds: Numbers
-    step: float
-    substeps: int
     following: list[int]
-    most_w: tuple[float, float]
+
+    @property
+    def e(self) -> SimpleNamespace:
+        """The assumptions."""
+        assumed: SimpleNamespace = self.t.assumptions
+        return assumed
+
+    @property
+    def gain(self) -> Numbers:
+        """Of the backup policy, shape (2, 3): horizontal and vertical; position, velocity, acceleration."""
+        return self.arrays["gain"]
+
+    @property
+    def substeps(self) -> int:
+        """Pieces of a step."""
+        return int(self.t.proof.substeps)
 
     @property
     def widest(self) -> Numbers:
         """The largest limits of all stages, shape (6, 2)."""
-        largest: Numbers = self.limits.max(axis=0)
+        largest: Numbers = self.arrays["limits"].max(axis=0)
         return largest
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """Upper bounds found over all thrust vectors within the limits (`thrust_low` and `cosine`: lower bounds)."""
-
-    w: tuple[Ball, Ball]
-    r: tuple[Ball, Ball]
-    rates: Ball
-    cosine: Ball
-    thrust_low: Ball
-    thrust_high: Ball
-    setpoint_rates: Ball
-    setpoint_lead: Ball
-    share_of_errors: Ball
 
 
 def flint() -> Any:
@@ -110,56 +83,31 @@ def _largest(values: list[Ball]) -> Ball:
     return functools.reduce(lambda x, y: x.max(y), (value.upper() for value in values))
 
 
-def disturbances(claim: Claimed, limits: Numbers) -> Found:
-    """Bound w and r over every thrust vector that `limits` (6, 2) allow, at every instant between a sample and its last effect."""
+def thrusts(claim: Claimed) -> tuple[Ball, Ball, Ball]:
+    """Smallest and largest modelled thrust, and the smallest vertical part of b, over the widest limits."""
     arb = flint().arb
-    span = arb(claim.window).max(arb(claim.tick) * (1 + claim.missed))
-    reach = [arb(float(limits[2, i])) + arb(claim.estimate[i]) for i in (0, 1)]
-    moves = [span * arb(float(limits[3, i])) for i in (0, 1)]
-    turns = [(arb.pi() * k / (2 * TURNS)).cos() for k in range(TURNS + 1)]
-    found: dict[str, list[Ball]] = {}
-    for m in range(RADIAL):
-        radius = (reach[0] * m / RADIAL, reach[0] * (m + 1) / RADIAL)
-        for n in range(HEIGHTS):
-            height = tuple(claim.gravity + reach[1] * (2 * k - HEIGHTS) / HEIGHTS for k in (n, n + 1))
-            for name, value in _cell(claim, limits, radius, (height[0], height[1]), (moves[0], moves[1]), turns).items():
-                found.setdefault(name, []).append(value)
-    top = claim.gravity + reach[1]
-    bottom = claim.gravity - reach[1]
-    most = {name: _largest(values) for name, values in found.items()}
-    return Found(
-        w=(most["w0"], most["w1"]),
-        r=(most["r0"], most["r1"]),
-        rates=most["rates"],
-        cosine=bottom / _size(reach[0], bottom),
-        thrust_low=bottom,
-        thrust_high=_size(reach[0], top),
-        setpoint_rates=most["setpoint_rates"],
-        setpoint_lead=most["setpoint_lead"],
-        share_of_errors=most["share_of_errors"],
-    )
+    level, lift = (arb(float(claim.widest[2, k])) + arb(claim.e.disturbance_estimate_m_s2[k]) for k in (0, 1))
+    bottom = claim.e.gravity_m_s2 - lift
+    return bottom, _size(level, claim.e.gravity_m_s2 + lift), bottom / _size(level, bottom)
 
 
-def beyond(claim: Claimed, limits: Numbers, bounds: Numbers) -> tuple[str, Ball, float] | None:
-    """What w, r or the share of the errors can exceed its stated bound in: name, value and bound; None if nothing does.
+def beyond(claim: Claimed, limits: Numbers, stated: Mapping[str, Ball]) -> tuple[str, Ball, Ball] | None:
+    """What can exceed its stated bound over every thrust vector that `limits` (6, 2) allow, at every instant between a sample and its
+    last effect: name (see `_cell`), value and bound; None if nothing does.
 
-    Thrust vectors that `limits` (6, 2) allow are one cell at first; a cell whose values are too large is cut into four, up to
-    `HALVINGS` times. `bounds` (2, 2): horizontal and vertical, w and r.
+    The thrust vectors are one cell at first; a cell whose values are too large is cut into four, up to `HALVINGS` times.
     """
     arb = flint().arb
-    span = arb(claim.window).max(arb(claim.tick) * (1 + claim.missed))
-    lift = arb(float(limits[2, 1])) + arb(claim.estimate[1])
+    e, span = claim.e, arb(claim.window).max(arb(claim.e.tick_s) * (1 + claim.e.missed_ticks))
+    level, lift = (arb(float(limits[2, k])) + arb(e.disturbance_estimate_m_s2[k]) for k in (0, 1))
     moves = (span * arb(float(limits[3, 0])), span * arb(float(limits[3, 1])))
     turns = [(arb.pi() * k / (2 * TURNS)).cos() for k in range(TURNS + 1)]
-    stated = {f"{name}{axis}": float(bounds[axis, kind]) for kind, name in enumerate("wr") for axis in (0, 1)}
-    stated["share_of_errors"] = 0.5
-    cells = [((arb(0), arb(float(limits[2, 0])) + arb(claim.estimate[0])), (claim.gravity - lift, claim.gravity + lift))]
-    excess = None
+    cells, excess = [((arb(0), level), (e.gravity_m_s2 - lift, e.gravity_m_s2 + lift))], None
     for _ in range(HALVINGS + 1):
         left = []
         for radius, height in cells:
             found = _cell(claim, limits, radius, height, moves, turns)
-            over = [(name, found[name], value) for name, value in stated.items() if not found[name] <= arb(value)]
+            over = [(name, found[name], bound) for name, bound in stated.items() if not found[name] <= bound]
             if over:
                 excess = over[0]
                 left.append((radius, height))
@@ -190,23 +138,23 @@ def _cell(
 
     `far` and `near` below are the extremes over everything that the vector can be between a sample and its effect.
     """
-    arb = flint().arb
+    arb, e = flint().arb, claim.e
     zero = arb(0)
-    reach = arb(float(limits[2, 0])) + arb(claim.estimate[0])
-    lift = arb(float(limits[2, 1])) + arb(claim.estimate[1])
+    reach = arb(float(limits[2, 0])) + arb(e.disturbance_estimate_m_s2[0])
+    lift = arb(float(limits[2, 1])) + arb(e.disturbance_estimate_m_s2[1])
     inner = radius[0] - moves[0]
     near = inner if inner > 0 else zero
     far = _smaller(radius[1] + moves[0], reach)
-    low = (height[0] - moves[1]).max(claim.gravity - lift)
-    high = _smaller(height[1] + moves[1], claim.gravity + lift)
+    low = (height[0] - moves[1]).max(e.gravity_m_s2 - lift)
+    high = _smaller(height[1] + moves[1], e.gravity_m_s2 + lift)
     c_low, c_high = _size(near, low), _size(far, high)
     tilt = far / _size(far, low)  # largest |b_xy| ...
     upright = high / _size(near, high)  # ... and largest b_z
     jerk, feedback, slope = ([arb(float(x)) for x in limits[row]] for row in (3, 4, 5))
     j, nu = _size(*jerk), _size(*feedback)
-    theta, yaw, window, tick = (arb(x) for x in (claim.attitude_error, claim.yaw_rate, claim.window, claim.tick))
-    held = tick * (1 + claim.missed)
-    tau = arb(claim.rate_lag)
+    theta, yaw, window, tick = (arb(x) for x in (e.attitude_error_rad, e.yaw_rate_rad_s, claim.window, e.tick_s))
+    held = tick * (1 + e.missed_ticks)
+    tau = arb(e.rate_lag_s)
 
     def along(pair: list[Ball]) -> Ball:
         """Bound of |b . x| for a vector of these sizes, horizontally and vertically."""
@@ -218,15 +166,15 @@ def _cell(
 
     gamma, turn, nu_along, nu_across = along(jerk), across(jerk), along(feedback), across(feedback)
     spin = turn / c_low
-    bend = (gamma * 5 / 2 + nu_along + nu / 2) / arb(min(claim.thrust_lag, claim.rate_lag))
-    off = arb(claim.thrust_scale) * c_high + tick * tick / 8 * bend
-    w = [arb(claim.acceleration[0]) + tilt * off, arb(claim.acceleration[1]) + upright * off]
+    bend = (gamma * 5 / 2 + nu_along + nu / 2) / arb(min(e.thrust_lag_s, e.rate_lag_s))
+    off = arb(e.thrust_scale_error) * c_high + tick * tick / 8 * bend
+    w = [arb(e.acceleration_m_s2[0]) + tilt * off, arb(e.acceleration_m_s2[1]) + upright * off]
 
     def error(axis: int, time: Ball) -> Ball:
         """What position, velocity, rounding and time add to the feedback along an axis."""
         k_p, k_v, _ = (arb(abs(float(g))) for g in claim.gain[axis])
-        state = k_p * arb(claim.position_error) + k_v * arb(claim.velocity_error)
-        return state + arb(claim.rounding) + time * (slope[axis] + k_v * w[axis])
+        state = k_p * arb(e.position_error_m) + k_v * arb(e.velocity_error_m_s)
+        return state + arb(claim.t.proof.rounding_m_s3) + time * (slope[axis] + k_v * w[axis])
 
     k_a = [arb(abs(float(g))) for g in claim.gain[:, 2]]
     most, differ = _largest(k_a), abs(arb(float(claim.gain[0, 2])) - arb(float(claim.gain[1, 2])))
@@ -240,7 +188,7 @@ def _cell(
     asked = nu_across + theta * nu + wrong
     upright_least = low / _size(far, low)
     rotated = theta + window * (spin + yaw)
-    drift = ratio * asked + window * (yaw * nu_across + spin * nu_along) + c_high * arb(claim.rate_residual)
+    drift = ratio * asked + window * (yaw * nu_across + spin * nu_along) + c_high * arb(e.rate_residual_rad_s)
     seen = k_a[0] * c_high  # an error of the attitude turns the feedback less its part from the thrust vector
     drift += theta * (seen * seen + 2 * seen * nu_along + nu * nu).sqrt() + small * nu_across + tau * yaw * turn
     longest = (arb(4) / 3).sqrt() * j * j
@@ -265,24 +213,21 @@ def _cell(
     return {
         "w0": w[0], "w1": w[1], "r0": _largest(r_horizontal), "r1": total(upright, tilt, tilt * upright, side, vertical),
         "rates": spin, "setpoint_rates": asked / c_low,
-        "setpoint_lead": (arb(claim.thrust_lag) + tick) * _largest([nu_along + wrong_along, gamma]),
+        "setpoint_lead": (arb(e.thrust_lag_s) + tick) * _largest([nu_along + wrong_along, gamma]),
         "share_of_errors": wrong_along / nu,
     }  # fmt: skip
 
 
-def rounding(claim: Claimed, thrust_high: Ball, thrust_low: Ball, ratio: float, offset: float) -> Ball:
+def rounding(claim: Claimed) -> Ball:
     """Bound of the float32 rounding of the backup graph, as an error of nu (Euclidean).
 
     A value that passes n roundings is off by at most n u / (1 - n u) of the sum of the magnitudes in it, u = 2^-24 (Higham,
     section 3.1). At most 16 roundings lead to nu, 6 more to b . nu, 5 more to nu across b, 10 more to the rates.
-
-    Args:
-        claim: The certificate's numbers.
-        thrust_high, thrust_low: Range of the modelled thrust [m/s^2].
-        ratio: Largest rate gain of the backup policy over the smallest.
-        offset: Largest rate offset [rad/s].
     """
-    arb = flint().arb
+    arb, e, law = flint().arb, claim.e, claim.t.backup
+    thrust_low, thrust_high, _ = thrusts(claim)
+    gains, offset = [abs(arb(g)) for g in law.rate_gain[:2]], max(map(abs, law.rate_offset_rad_s))
+    ratio = gains[0].max(gains[1]) / gains[0].min(gains[1])
 
     def share(n: int) -> Ball:
         return arb(n) / (2**24 - n)
@@ -290,17 +235,17 @@ def rounding(claim: Claimed, thrust_high: Ball, thrust_low: Ball, ratio: float, 
     k = [arb(float(g)) for g in np.abs(claim.gain).max(axis=0)]
     widest = claim.widest
     size = k[0] * arb(float(widest[0].max())) + k[1] * arb(float(widest[1].max()))
-    size += k[2] * (arb(max(claim.estimate)) + arb(claim.gravity) + thrust_high)
+    size += k[2] * (arb(max(e.disturbance_estimate_m_s2)) + arb(e.gravity_m_s2) + thrust_high)
     root = arb(3).sqrt()
     nu = root * share(16) * size
     along = nu + share(22) * root * size
-    rates = (nu + along + share(37) * 4 * size) * arb(ratio) * thrust_high / thrust_low
-    rates += share(6) * arb(offset) * arb(ratio) * thrust_high
-    decay = (-arb(claim.tick) / arb(claim.rate_lag)).exp()
-    from_nu = arb(claim.tick) - arb(claim.rate_lag) * (1 - decay)
-    response = 1 / (1 - (-arb(claim.tick) / arb(claim.thrust_lag)).exp())
+    rates = (nu + along + share(37) * 4 * size) * ratio * thrust_high / thrust_low
+    rates += share(6) * arb(offset) * ratio * thrust_high
+    decay = (-arb(e.tick_s) / arb(e.rate_lag_s)).exp()
+    from_nu = arb(e.tick_s) - arb(e.rate_lag_s) * (1 - decay)
+    response = 1 / (1 - (-arb(e.tick_s) / arb(e.thrust_lag_s)).exp())
     jerk = _size(*(arb(float(x)) for x in widest[3]))
-    step = response * (from_nu * along + share(30) * (from_nu * root * size + arb(claim.tick) * jerk))
+    step = response * (from_nu * along + share(30) * (from_nu * root * size + arb(e.tick_s) * jerk))
     command = (step + share(6) * thrust_high) / (response * from_nu)
     slope = along + share(30) * root * size + share(8) * jerk / (1 - decay)
     return _largest([nu, rates, command, slope])
@@ -322,15 +267,15 @@ def tube_values(claim: Claimed, axis: int, facets: Numbers, offsets: Numbers, wi
     Within a sub-step an undisturbed output is nowhere above the larger of its ends by more than an eighth of the squared length
     times its largest second derivative; what disturbances add only grows.
     """
-    module = flint()
+    module, e = flint(), claim.e
     arb = module.arb
     k_p, k_v, k_a = (arb(float(g)) for g in claim.gain[axis])
     rows = [[arb(int(i == k)) for i in range(4)] for k in range(4)]
-    rows += [[k_p, k_v, k_a, arb(0)], [arb(0), k_p - k_v * arb(claim.drag[axis]), k_v, k_a]]
+    rows += [[k_p, k_v, k_a, arb(0)], [arb(0), k_p - k_v * arb(e.drag_1_s[axis]), k_v, k_a]]
     outputs, system = module.arb_mat(rows), _block(_system(claim, axis), 4, 0, 4)
     steps = list(range(claim.substeps + 1))
     reached = _reached(claim, axis, outputs, facets, offsets, [witnesses[:, k] for k in steps], steps)
-    length, box = arb(claim.step) / claim.substeps, _box(facets, offsets)
+    length, box = arb(claim.t.proof.step_s) / claim.substeps, _box(facets, offsets)
     bent = []
     for k in range(claim.substeps):
         during = (system * (length * k).union(length * (k + 1))).exp()
@@ -351,13 +296,13 @@ def tube_values(claim: Claimed, axis: int, facets: Numbers, offsets: Numbers, wi
 
 def _system(claim: Claimed, axis: int) -> Any:
     """State and integral of the inputs in one matrix: exp(t [[A, B], [0, 0]]) = [[e^(A t), integral of e^(A s) B], [0, 1]]."""
-    module = flint()
+    module, e = flint(), claim.e
     arb = module.arb
-    lag, zero = arb(claim.rate_lag), arb(0)
+    lag, zero = arb(e.rate_lag_s), arb(0)
     k_p, k_v, k_a = (arb(float(g)) for g in claim.gain[axis])
     return module.arb_mat([
         [zero, arb(1), zero, zero, zero, zero],
-        [zero, -arb(claim.drag[axis]), arb(1), zero, arb(1), zero],
+        [zero, -arb(e.drag_1_s[axis]), arb(1), zero, arb(1), zero],
         [zero, zero, zero, arb(1), zero, zero],
         [k_p / lag, k_v / lag, k_a / lag, -1 / lag, zero, 1 / lag],
         [zero] * 6,
@@ -380,12 +325,12 @@ def _reached(
     arb, matrix = module.arb, module.arb_mat
     zero = arb(0)
     system = _system(claim, axis)
-    piece = arb(claim.step) / (claim.substeps * PIECES)
+    piece = arb(claim.t.proof.step_s) / (claim.substeps * PIECES)
     shape, size = matrix(facets.tolist()), matrix(offsets.T.tolist())
-    sizes = matrix(claim.bounds[:, axis].T.tolist())
+    sizes = matrix(claim.arrays["bounds"][:, axis].T.tolist())
     box = _box(facets, offsets)
     added = [[zero, zero] for _ in range(rows.nrows())]
-    inputs = matrix([[zero, zero], [arb(1), zero], [zero, zero], [zero, 1 / arb(claim.rate_lag)]])
+    inputs = matrix([[zero, zero], [arb(1), zero], [zero, zero], [zero, 1 / arb(claim.e.rate_lag_s)]])
     result, before = [], (system * zero).exp()
     for step in range(claim.substeps + 1):
         if step in steps:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 from tubepilot.firmware_bridge.errors import CertificateError
@@ -24,41 +25,74 @@ STATEMENT = (
 )
 SIX = ("position_m", "velocity_m_s", "acceleration_m_s2", "jerk_m_s3", "feedback_m_s3", "slope_m_s4")
 LAGS = ("rate_lag_s", "thrust_lag_s", "tick_s", "gravity_m_s2")
-KEYS: Mapping[str, frozenset[str]] = {
-    "assumptions": frozenset((
-        *LAGS, "position_error_m", "velocity_error_m_s", "attitude_error_rad", "rate_error_rad_s", "acceleration_m_s2",
-        "disturbance_estimate_m_s2", "rate_residual_rad_s", "yaw_rate_rad_s", "thrust_scale_error", "delay_max_s", "missed_ticks",
-        "drag_1_s", "sources",
-    )),
-    "limits": frozenset(SIX),
-    "lasting_limits": frozenset(SIX),
-    "backup": frozenset((
-        *LAGS, "gain", "thrust_gain", "rate_gain", "rate_offset_rad_s", "rate_limit_rad_s", "thrust_min_m_s2", "thrust_max_m_s2",
-    )),
-    "proof": frozenset(("step_s", "substeps", "stages", "lasting", "rounding_m_s3", "facets", "largest_facet", "arrays_sha256")),
-    "set": frozenset(("speed_m_s", "tilt_deg", "anchor", "at_once_velocity_m_s", "at_once_tilt_deg", "at_once_anchor_m")),
-    "tube": frozenset((*SIX[:4], "smallest_tilt_cosine", "largest_rates_rad_s", "thrust_m_s2")),
-    "disturbance": frozenset(("acceleration_m_s2", "jerk_m_s3", "parts_m_s3")),
-    "graphs": frozenset(("backup_sha256", "shield_sha256")),
+FORMAT = 5
+LARGEST = 1e12
+"""No number of a certificate is beyond."""
+SIGNED = {"rate_gain", "rate_offset_rad_s", "at_once_anchor_m"}
+"""Numbers that may be negative."""
+NUMBERS: Mapping[str, Mapping[str, int]] = {
+    "assumptions": {
+        **dict.fromkeys((
+            *LAGS, "position_error_m", "velocity_error_m_s", "attitude_error_rad", "rate_error_rad_s", "rate_residual_rad_s",
+            "yaw_rate_rad_s", "thrust_scale_error", "delay_max_s", "missed_ticks",
+        ), 1), "acceleration_m_s2": 2, "disturbance_estimate_m_s2": 2, "drag_1_s": 2,
+    },
+    "limits": dict.fromkeys(SIX, 2),
+    "lasting_limits": dict.fromkeys(SIX, 2),
+    "backup": {
+        **dict.fromkeys((*LAGS, "thrust_gain", "thrust_min_m_s2", "thrust_max_m_s2"), 1), "rate_gain": 3, "rate_offset_rad_s": 3,
+        "rate_limit_rad_s": 3,
+    },
+    "proof": {"step_s": 1, "substeps": 1, "stages": 1, "rounding_m_s3": 1, "facets": 2, "largest_facet": 2},
+    "set": {"speed_m_s": 1, "tilt_deg": 1, "at_once_velocity_m_s": 2, "at_once_tilt_deg": 1, "at_once_anchor_m": 3},
+    "tube": {**dict.fromkeys(SIX[:4], 2), "smallest_tilt_cosine": 1, "largest_rates_rad_s": 1, "thrust_m_s2": 2},
+    "disturbance": {"acceleration_m_s2": 2, "jerk_m_s3": 2},
+    "graphs": {},
 }  # fmt: skip
-"""Tables of certificate.toml and their keys. Two of them are for people alone: `sources` (texts) and `parts_m_s3` (shares of r)."""
+"""How many numbers stand under each key of each table of certificate.toml."""
+OTHERS = {
+    "assumptions": {"sources"}, "backup": {"gain"}, "proof": {"lasting", "arrays_sha256"}, "set": {"anchor"},
+    "disturbance": {"parts_m_s3"}, "graphs": {"backup_sha256", "shield_sha256"},
+}  # fmt: skip
+"""What else stands there. For people alone: `sources` (texts) and `parts_m_s3` (shares of r)."""
+WHOLE = {"substeps", "stages", "facets"}
+"""Counts: whole numbers from 1 to 10000."""
 NEAR = 1e-9
 """Relative: what one writes and the other reads went through decimal digits and reciprocals."""
 
 
-def check_table(table: dict[str, Any]) -> None:
-    """The tables have exactly their keys, and the statement is the one that is proven.
+def check_table(table: dict[str, Any]) -> SimpleNamespace:
+    """The tables have exactly their keys, every number is one and in range, and the statement is the one that is proven.
+
+    Returns:
+        The numbers by table and key: a float, or a tuple of floats.
 
     Raises:
         CertificateError: something is missing, unknown or another.
     """
-    for part, keys in KEYS.items():
-        group = table[part]
-        if not isinstance(group, dict) or set(group) != keys:
-            odd = sorted(set(group) ^ keys) if isinstance(group, dict) else part
-            raise CertificateError(f"certificate.toml: [{part}] has keys missing or unknown: {odd}; certify again")
+    odd = sorted(set(table) ^ {*NUMBERS, "format", "statement"})
+    if odd or table["format"] != FORMAT:
+        raise CertificateError(f"certificate.toml: keys {odd} missing or unknown, or a format other than {FORMAT}; certify again")
     if table["statement"] != STATEMENT:
         raise CertificateError("certificate.toml: the statement is another than the one that this check shows; certify again")
+    result = SimpleNamespace()
+    for part, counts in NUMBERS.items():
+        group, keys = table[part], {*counts, *OTHERS.get(part, ())}
+        if not isinstance(group, dict) or set(group) != keys:
+            found = sorted(set(group) ^ keys) if isinstance(group, dict) else group
+            raise CertificateError(f"certificate.toml: [{part}] has keys missing or unknown: {found}; certify again")
+        numbers = {key: _numbers(f"[{part}] {key}", group[key], key, count) for key, count in counts.items()}
+        setattr(result, part, SimpleNamespace(**{key: v if len(v) > 1 else v[0] for key, v in numbers.items()}))
+    return result
+
+
+def _numbers(name: str, value: Any, key: str, count: int) -> tuple[float, ...]:
+    """So many numbers, finite and in range."""
+    values = value if isinstance(value, list) else [value]
+    good = len(values) == count and all(type(v) in (float, int) and abs(v) <= LARGEST and (v >= 0 or key in SIGNED) for v in values)
+    if not good or (key in WHOLE and not all(v % 1 == 0 and 1 <= v <= 10_000 for v in values)):
+        raise CertificateError(f"certificate.toml: {name} = {str(value)[:80]}: must be {count} numbers in range; certify again")
+    return tuple(float(v) for v in values)
 
 
 def check_vehicle(tick_hz: float, physics: PhysicsEntry, table: Mapping[str, Any], where: str) -> None:

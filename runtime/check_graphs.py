@@ -6,7 +6,7 @@ import importlib
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,155 +17,105 @@ from tubepilot.firmware_bridge.errors import CertificateError
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """A graph: nodes as "Op(inputs) -> output attribute=value", ports with their shapes, element type, constants.
+    """A graph. Its constants are what its nodes take in and neither a port nor another node gives.
 
     Attributes:
         name: File name, for messages.
-        nodes: One line per node, in order.
+        text: Nodes in order, as "Op(inputs) -> outputs attribute=value"; between them semicolons or line ends.
         inputs, outputs: Shape by name, in order.
         dtype: Of ports and constants.
-        constants: Names of all constants; those in `integers` are int64.
-        integers: See `constants`.
-        kinds: Element type of the ports that have another one.
+        integers: Names of constants and ports that are int64.
     """
 
     name: str
-    nodes: tuple[str, ...]
+    text: str
     inputs: dict[str, tuple[int, ...]]
     outputs: dict[str, tuple[int, ...]]
     dtype: str
-    constants: frozenset[str]
     integers: frozenset[str] = frozenset()
-    kinds: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def nodes(self) -> list[str]:
+        """Its nodes, one by one."""
+        return [node.strip() for node in self.text.strip().replace("\n", ";").split(";")]
+
+    @property
+    def constants(self) -> set[str]:
+        """Names of its constants."""
+        taken, given = set[str](), set(self.inputs)
+        for node in self.nodes:
+            inputs, rest = node.partition("(")[2].split(") -> ")
+            taken |= set(inputs.split(", "))
+            given |= {word.rstrip(",") for word in rest.split(" ") if "=" not in word}
+        return taken - given
+
+
+BACKUP_NODES = """
+    MatMul(rotation, select_up) -> up_column; Transpose(up_column) -> up perm=[1, 0]; Mul(up, thrust) -> force
+    Mul(force, acceleration_gain) -> from_force
+    MatMul(state, weights) -> from_state; Add(from_state, offset) -> from_constant; Add(from_constant, from_force) -> nu
+    MatMul(nu, up_column) -> along; Mul(along, up) -> along_vector; Sub(nu, along_vector) -> across
+    MatMul(across, rotation) -> across_body
+    MatMul(across_body, swap) -> turn; Div(turn, thrust) -> rates_wanted; Mul(rates_wanted, rate_inverse) -> rates_scaled
+    Add(rates_scaled, rate_shift) -> rates
+    Mul(along, from_nu) -> thrust_from_nu; Mul(slope, from_slope) -> thrust_from_slope
+    Add(thrust_from_nu, thrust_from_slope) -> thrust_step; Add(thrust, thrust_step) -> thrust_wanted
+    Mul(thrust_wanted, thrust_inverse) -> thrust_command
+    Concat(rates, thrust_command) -> free axis=1; Max(free, low) -> above; Min(above, high) -> setpoint
+    Mul(slope, decay) -> slope_kept; Mul(along, keep) -> slope_added; Add(slope_kept, slope_added) -> slope_next
+"""
+SHIELD_NODES = """
+    Sub(states, held) -> z; Mul(z, gain) -> z_gain; ReduceSum(z_gain, axis_3) -> nu keepdims=0
+    Gather(states, row_2) -> acceleration axis=3; Add(acceleration, weight) -> force; Gather(states, row_3) -> jerk axis=3
+    ReduceL2(force, axis_0) -> force_size keepdims=1; ReduceL2(jerk, axis_0) -> jerk_size keepdims=1
+    ReduceL2(nu, axis_0) -> nu_size keepdims=1
+    Div(force, force_size) -> up; Mul(up, nu) -> up_nu; ReduceSum(up_nu, axis_0) -> along keepdims=1
+    Mul(along, up) -> along_vector; Sub(nu, along_vector) -> across; Sub(across, wanted) -> off
+    Gather(shares, instants) -> share axis=0; Mul(off, share) -> change; ReduceL2(change, axis_0) -> change_size keepdims=1
+    Mul(up, jerk) -> up_jerk; ReduceSum(up_jerk, axis_0) -> along_jerk keepdims=1; Mul(along_jerk, slower) -> slowed
+    Sub(along, slowed) -> slope; Abs(slope) -> late; ReduceMax(late, axis_1) -> late_most keepdims=1
+    Concat(late_most, late_most) -> late_both axis=1
+    Concat(ones, force_size, jerk_size, doubts) -> of_instant axis=0; Expand(of_instant, all_options) -> of_option
+    Concat(of_option, nu_size, change_size, late_both) -> terms axis=0; Transpose(terms) -> terms_last perm=[1, 2, 0]
+    Gather(box, instants) -> coefficients axis=0; MatMul(terms_last, coefficients) -> sums
+    Split(sums, thirds) -> sums_level, sums_any, sums_across axis=2
+    Mul(up, level) -> lying; ReduceL2(lying, axis_0) -> sine keepdims=0; ReduceMax(sine, axis_0) -> steepest keepdims=1
+    Gather(sums_level, row_2) -> loose axis=2; Squeeze(force_size, axis_0) -> least_force; Sub(least_force, loose) -> surplus
+    Max(surplus, tiny) -> divisor; Div(loose, divisor) -> angle; ReduceMax(angle, axis_0) -> widest keepdims=1
+    Add(steepest, widest) -> leaning; Min(leaning, whole) -> upward; Unsqueeze(upward, axis_2) -> upward_column
+    Mul(sums_across, upward_column) -> sums_upward; Add(sums_any, sums_upward) -> sums_vertical
+    Concat(sums_level, sums_vertical) -> radii axis=2
+    Concat(radii, radii) -> radii_twice axis=0; Split(radii_twice, halves) -> radius_horizontal, radius_vertical axis=2
+    Unsqueeze(change, axis_3) -> change_column; Mul(change_column, jerk_row) -> moved; Add(z, moved) -> other
+    Concat(z, other) -> points axis=1; Split(points, plane) -> horizontal, vertical_plane axis=0
+    Squeeze(vertical_plane, axis_0) -> vertical
+    MatMul(horizontal, facets_horizontal) -> value_horizontal
+    ReduceL2(value_horizontal, axis_0) -> size_value_horizontal keepdims=0
+    MatMul(vertical, facets_vertical) -> value_vertical; Abs(value_vertical) -> size_value_vertical
+    MatMul(radius_horizontal, size_horizontal) -> slack_horizontal
+    Add(size_value_horizontal, slack_horizontal) -> used_horizontal
+    ReduceMax(used_horizontal, axis_0) -> worst_horizontal keepdims=0; Unsqueeze(worst_horizontal, axis_1) -> row_horizontal
+    Mul(row_horizontal, inverse_horizontal) -> share_horizontal
+    ReduceMax(share_horizontal, axis_2) -> most_horizontal keepdims=0
+    MatMul(radius_vertical, size_vertical) -> slack_vertical; Add(size_value_vertical, slack_vertical) -> used_vertical
+    ReduceMax(used_vertical, axis_0) -> worst_vertical keepdims=0; Unsqueeze(worst_vertical, axis_1) -> row_vertical
+    Mul(row_vertical, inverse_vertical) -> share_vertical; ReduceMax(share_vertical, axis_2) -> most_vertical keepdims=0
+    Max(most_horizontal, most_vertical) -> most; Sub(one, most) -> margins; ReduceMax(margins, axis_1) -> margin keepdims=0
+    Greater(margins, least) -> inside; Where(inside, tube, nowhere) -> rooms; ReduceMin(rooms, axis_2) -> room keepdims=0
+"""
 
 BACKUP = Expected(
-    name="backup.onnx",
-    nodes=(
-        "MatMul(rotation, select_up) -> up_column",
-        "Transpose(up_column) -> up perm=[1, 0]",
-        "Mul(up, thrust) -> force",
-        "Mul(force, acceleration_gain) -> from_force",
-        "MatMul(state, weights) -> from_state",
-        "Add(from_state, offset) -> from_constant",
-        "Add(from_constant, from_force) -> nu",
-        "MatMul(nu, up_column) -> along",
-        "Mul(along, up) -> along_vector",
-        "Sub(nu, along_vector) -> across",
-        "MatMul(across, rotation) -> across_body",
-        "MatMul(across_body, swap) -> turn",
-        "Div(turn, thrust) -> rates_wanted",
-        "Mul(rates_wanted, rate_inverse) -> rates_scaled",
-        "Add(rates_scaled, rate_shift) -> rates",
-        "Mul(along, from_nu) -> thrust_from_nu",
-        "Mul(slope, from_slope) -> thrust_from_slope",
-        "Add(thrust_from_nu, thrust_from_slope) -> thrust_step",
-        "Add(thrust, thrust_step) -> thrust_wanted",
-        "Mul(thrust_wanted, thrust_inverse) -> thrust_command",
-        "Concat(rates, thrust_command) -> free axis=1",
-        "Max(free, low) -> above",
-        "Min(above, high) -> setpoint",
-        "Mul(slope, decay) -> slope_kept",
-        "Mul(along, keep) -> slope_added",
-        "Add(slope_kept, slope_added) -> slope_next",
-    ),
-    inputs={"state": (1, 9), "rotation": (3, 3), "thrust": (1, 1), "slope": (1, 1)},
-    outputs={"setpoint": (1, 4), "slope_next": (1, 1)},
-    dtype="float32",
-    constants=frozenset((
-            "weights", "acceleration_gain", "offset", "select_up", "swap", "rate_inverse", "rate_shift",
-            "from_nu", "from_slope", "thrust_inverse", "decay", "keep", "low", "high",
-        )),
-)
-ADMISSION_NODES = (
-    "Sub(states, held) -> z",
-    "Mul(z, gain) -> z_gain",
-    "ReduceSum(z_gain, axis_3) -> nu keepdims=0",
-    "Gather(states, row_2) -> acceleration axis=3",
-    "Add(acceleration, weight) -> force",
-    "Gather(states, row_3) -> jerk axis=3",
-    "Mul(force, force) -> force_square",
-    "ReduceSum(force_square, axis_0) -> force_squared keepdims=1",
-    "Sqrt(force_squared) -> force_size",
-    "Mul(jerk, jerk) -> jerk_square",
-    "ReduceSum(jerk_square, axis_0) -> jerk_squared keepdims=1",
-    "Sqrt(jerk_squared) -> jerk_size",
-    "Mul(nu, nu) -> nu_square",
-    "ReduceSum(nu_square, axis_0) -> nu_squared keepdims=1",
-    "Sqrt(nu_squared) -> nu_size",
-    "Div(force, force_size) -> up",
-    "Mul(up, nu) -> up_nu",
-    "ReduceSum(up_nu, axis_0) -> along keepdims=1",
-    "Mul(along, up) -> along_vector",
-    "Sub(nu, along_vector) -> across",
-    "Sub(across, wanted) -> off",
-    "Gather(shares, instants) -> share axis=0",
-    "Mul(off, share) -> change",
-    "Mul(change, change) -> change_square",
-    "ReduceSum(change_square, axis_0) -> change_squared keepdims=1",
-    "Sqrt(change_squared) -> change_size",
-    "Mul(up, jerk) -> up_jerk",
-    "ReduceSum(up_jerk, axis_0) -> along_jerk keepdims=1",
-    "Mul(along_jerk, slower) -> slowed",
-    "Sub(along, slowed) -> slope",
-    "Abs(slope) -> late",
-    "ReduceMax(late, axis_1) -> late_most keepdims=1",
-    "Concat(late_most, late_most) -> late_both axis=1",
-    "Concat(ones, force_size, jerk_size, doubts) -> of_instant axis=0",
-    "Expand(of_instant, all_options) -> of_option",
-    "Concat(of_option, nu_size, change_size, late_both) -> terms axis=0",
-    "Transpose(terms) -> terms_last perm=[1, 2, 0]",
-    "Gather(box, instants) -> coefficients axis=0",
-    "MatMul(terms_last, coefficients) -> radii",
-    "Concat(radii, radii) -> radii_twice axis=0",
-    "Split(radii_twice, halves) -> radius_horizontal, radius_vertical axis=2",
-    "Unsqueeze(change, axis_3) -> change_column",
-    "Mul(change_column, jerk_row) -> moved",
-    "Add(z, moved) -> other",
-    "Concat(z, other) -> points axis=1",
-    "Split(points, plane) -> horizontal, vertical_plane axis=0",
-    "Squeeze(vertical_plane, axis_0) -> vertical",
-)
+    "backup.onnx", BACKUP_NODES, {"state": (1, 9), "rotation": (3, 3), "thrust": (1, 1), "slope": (1, 1)},
+    {"setpoint": (1, 4), "slope_next": (1, 1)}, "float32",
+)  # fmt: skip
 SHIELD = Expected(
-    name="shield.onnx",
-    nodes=(
-        *ADMISSION_NODES,
-        "MatMul(horizontal, facets_horizontal) -> value_horizontal",
-        "Mul(value_horizontal, value_horizontal) -> square",
-        "ReduceSum(square, axis_0) -> squared keepdims=0",
-        "Sqrt(squared) -> size_value_horizontal",
-        "MatMul(vertical, facets_vertical) -> value_vertical",
-        "Abs(value_vertical) -> size_value_vertical",
-        "MatMul(radius_horizontal, size_horizontal) -> slack_horizontal",
-        "Add(size_value_horizontal, slack_horizontal) -> used_horizontal",
-        "ReduceMax(used_horizontal, axis_0) -> worst_horizontal keepdims=0",
-        "Unsqueeze(worst_horizontal, axis_1) -> row_horizontal",
-        "Mul(row_horizontal, inverse_horizontal) -> share_horizontal",
-        "ReduceMax(share_horizontal, axis_2) -> most_horizontal keepdims=0",
-        "MatMul(radius_vertical, size_vertical) -> slack_vertical",
-        "Add(size_value_vertical, slack_vertical) -> used_vertical",
-        "ReduceMax(used_vertical, axis_0) -> worst_vertical keepdims=0",
-        "Unsqueeze(worst_vertical, axis_1) -> row_vertical",
-        "Mul(row_vertical, inverse_vertical) -> share_vertical",
-        "ReduceMax(share_vertical, axis_2) -> most_vertical keepdims=0",
-        "Max(most_horizontal, most_vertical) -> most",
-        "Sub(one, most) -> margins",
-        "ReduceMax(margins, axis_1) -> margin keepdims=0",
-        "Greater(margins, least) -> inside",
-        "Where(inside, tube, nowhere) -> rooms",
-        "ReduceMin(rooms, axis_2) -> room keepdims=0",
-    ),
-    inputs={"states": (3, 2, 1, 4), "held": (3, 1, 4, 4), "wanted": (3, 2, 1), "doubts": (5, 2, 1), "instants": (2,)},
-    outputs={"margin": (4,), "radii": (2, 4, 8), "room": (2, 4)},
-    dtype="float64",
-    constants=frozenset((
-            "gain", "weight", "shares", "slower", "box", "ones", "jerk_row", "one", "least", "nowhere", "row_2", "row_3", "axis_0",
-            "axis_1", "axis_2", "axis_3", "all_options", "halves", "plane", "facets_horizontal", "facets_vertical", "size_horizontal",
-            "size_vertical", "inverse_horizontal", "inverse_vertical", "tube",
-        )),
-    integers=frozenset(("row_2", "row_3", "axis_0", "axis_1", "axis_2", "axis_3", "all_options", "halves", "plane")),
-    kinds={"instants": "int64"},
-)
+    "shield.onnx", SHIELD_NODES,
+    {"states": (3, 2, 1, 4), "held": (3, 1, 4, 4), "wanted": (3, 2, 1), "doubts": (5, 2, 1), "instants": (2,)},
+    {"margin": (4,), "radii": (2, 4, 8), "room": (2, 4)}, "float64",
+    frozenset((
+        "instants", "row_2", "row_3", "axis_0", "axis_1", "axis_2", "axis_3", "all_options", "thirds", "halves", "plane",
+    )),
+)  # fmt: skip
 OPSET, IR_VERSION = 18, 9
 WORD = re.compile(r"[A-Za-z0-9_]+")
 FREE_TEXT = {"ModelProto": ("producer_name", "producer_version", "metadata_props")}
@@ -224,7 +174,7 @@ def check_graph(content: bytes, expected: Expected) -> dict[str, npt.NDArray[Any
         raise differs(f"{len(nodes)} nodes, must be {len(expected.nodes)}")
     for ports, shapes in ((graph.input, expected.inputs), (graph.output, expected.outputs)):
         if [_port(onnx, port) for port in ports] != [
-            (name, expected.kinds.get(name, expected.dtype), shape) for name, shape in shapes.items()
+            (name, "int64" if name in expected.integers else expected.dtype, shape) for name, shape in shapes.items()
         ]:
             raise differs(f"inputs or outputs are {[port.name for port in ports]} or have other shapes")
     constants: dict[str, npt.NDArray[Any]] = {}

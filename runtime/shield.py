@@ -154,7 +154,7 @@ class Shield:
                 self._keep(x, accepted)
                 named = broken.reason if reason is Reason.OK else reason
                 return Decision(accepted, Verdict.ACCEPT, named, margin, *seen)
-        return replace(self._fall_back(x, now, d, reason), seen=broken.seen, most=broken.most, ticks=broken.ticks)
+        return replace(self._fall_back(x, now, d, reason, broken.ticks > 0), seen=broken.seen, most=broken.most, ticks=broken.ticks)
 
     # --- ACCEPT: does every state that the candidate can lead to lie in S? -----------------------------------
 
@@ -208,26 +208,37 @@ class Shield:
 
     # --- BACKUP ----------------------------------------------------------------------------------------------
 
-    def _fall_back(self, x: list[float], now: Present, d: Triple, reason: Reason) -> Decision:
-        """The backup policy towards the anchor held last; from outside S it is sent all the same, but not for long."""
-        options = [self._held] if self._held is not None else self._set.anchors(now.flat, d, None)
-        held, margin, _ = self._best(now, options)
-        if margin <= 0.0:
-            # Another anchor only if it is better for sure: the one held stays covered though the margin, which takes off
-            # the estimate's errors, and the ticks between two steps of the proof may show it slightly outside.
+    def _fall_back(self, x: list[float], now: Present, d: Triple, reason: Reason, broken: bool) -> Decision:
+        """The backup policy towards the anchor held last; from outside S it is sent all the same, but not for long.
+
+        The anchor held stays covered though its margin, which takes off the estimate's errors, may show the state slightly outside, as
+        may the ticks between two steps of the proof. So it is given up only for one for which the set-point sent now is admitted
+        (`_move`), or when nothing is claimed any more: an assumption is broken, or the state looked outside for long.
+        """
+        held, margin, _ = self._best(now, [self._held] if self._held is not None else self._set.anchors(now.flat, d, None))
+        ticks = self._monitor.count(Reason.OUTSIDE_SET, margin <= 0.0)
+        if margin <= 0.0 and (broken or ticks > PATIENCE):
             other, other_margin, has_room = self._best(now, self._set.anchors(now.flat, d, self._held))
             if has_room:
-                held, margin = other, other_margin
-        outside = margin <= 0.0
-        if self._monitor.count(Reason.OUTSIDE_SET, outside) > OUTSIDE_TICKS:
+                held, margin, ticks = other, other_margin, self._monitor.count(Reason.OUTSIDE_SET, False)
+        if ticks > OUTSIDE_TICKS:
             return Decision(None, Verdict.VOID, Reason.OUTSIDE_SET, margin)
         setpoint, slope = self._backup.setpoint(now, held)
         if setpoint is None:
             return Decision(None, Verdict.VOID, Reason.NOT_FINITE, margin)
         self._held, self._next_slope = held, slope
         self._along = now.slope + (slope - now.slope) / self._slope_share
+        if margin <= 0.0:
+            self._move(now, d, setpoint)
         self._keep(x, setpoint)
-        return Decision(setpoint, Verdict.BACKUP, Reason.OUTSIDE_SET if outside else reason, margin)
+        return Decision(setpoint, Verdict.BACKUP, Reason.OUTSIDE_SET if margin <= 0.0 else reason, margin)
+
+    def _move(self, now: Present, d: Triple, setpoint: Setpoint) -> None:
+        """Hold another anchor from the next tick on if the set-point for the present one is admitted for it, like a planner's."""
+        roll, pitch, yaw = setpoint.rates_rad_s.tolist()
+        reason, other, _ = self._admit(now, d, (roll, pitch, yaw, setpoint.thrust_m_s2))
+        if reason is Reason.OK:
+            self._held, self._next_slope = other, None
 
     def _best(self, now: Present, options: list[Held]) -> tuple[Held, float, bool]:
         """The anchor with the largest margin for the present state among those with room to stop, else among all; its margin, and

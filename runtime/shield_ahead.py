@@ -24,7 +24,8 @@ class Ahead:
         wanted: What the set-point asks of the jerk across the thrust vector there [m/s^3].
         doubts: What the admission box depends on besides, in pairs: how much it asks differently than the set-point before
             [m/s^3]; how much those before it differed from each other [m/s^3]; how far the rates are from what the set-point
-            before asked for [m/s^3]; what the nominal state leaves out of the acceleration [m/s^2] and of the jerk [m/s^3].
+            before asked for [m/s^3], these three with the largest thrust until then; what the nominal state leaves out of the
+            acceleration [m/s^2] and of the jerk [m/s^3].
     """
 
     states: tuple[Flat, Flat]
@@ -183,6 +184,8 @@ class Prediction:
             asked.append(_across(direction, scale, wanted))
             left_out.append(self._left_out(instant.t_s, start, target, rates, timing, swing + timing))
         (first_a, first_j), (last_a, last_j) = left_out
+        most = max(states[1].thrust / start, 1.0)
+        timing, older, swing = most * timing, most * older, most * swing
         doubts = (timing, timing, older, older, swing, swing, first_a, last_a, first_j, last_j)
         return Ahead((states[0], states[1]), (asked[0], asked[1]), doubts)
 

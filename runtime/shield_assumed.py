@@ -35,7 +35,7 @@ class Assumed:
     rate_limit_rad_s: Triple
     thrust_min_m_s2: float
     thrust_max_m_s2: float
-    anchor: tuple[Triple, Triple]
+    anchors: tuple[tuple[Triple, Triple], tuple[Triple, Triple]]
 
     @property
     def admitted_rates_rad_s(self) -> Triple:
@@ -67,6 +67,11 @@ def _triple(value: Any) -> Triple:
     return first, second, third
 
 
+def _pair_of_triples(value: Any) -> tuple[Triple, Triple]:
+    horizontal, vertical = map(_triple, value)
+    return horizontal, vertical
+
+
 def assumed_from(certificate: bytes) -> Assumed:
     """Take the shield's numbers out of certificate.toml.
 
@@ -79,7 +84,7 @@ def assumed_from(certificate: bytes) -> Assumed:
     table = tomllib.loads(certificate.decode())
     try:
         e, backup = table["assumptions"], table["backup"]
-        horizontal, vertical = table["set"]["anchor"]
+        swift, calm = (_pair_of_triples(value) for value in table["set"]["anchor"])
         return Assumed(
             rate_error_rad_s=_number(e["rate_error_rad_s"]),
             acceleration_m_s2=_pair(e["acceleration_m_s2"]),
@@ -99,7 +104,7 @@ def assumed_from(certificate: bytes) -> Assumed:
             rate_limit_rad_s=_triple(backup["rate_limit_rad_s"]),
             thrust_min_m_s2=_number(backup["thrust_min_m_s2"]),
             thrust_max_m_s2=_number(backup["thrust_max_m_s2"]),
-            anchor=(_triple(horizontal), _triple(vertical)),
+            anchors=(swift, calm),
         )
     except KeyError as error:
         raise BundleError(f"certificate.toml lacks {error}; run `tubepilot certify` again") from error

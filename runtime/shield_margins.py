@@ -19,8 +19,9 @@ from .shield_assumed import Assumed, Triple
 from .shield_decision import Reason
 from .shield_states import Flat, dot
 
-ANCHORS = (0.7, 1.0, 1.3)
-"""Multiples of the best position from the anchor that are tried; the fourth candidate is the anchor held last."""
+ANCHORS = ((1, 0.7), (1, 1.0), (0, 1.0))
+"""Which best position from the anchor is tried, for fast flight (0) or for calm (1), and what multiple of it; the fourth candidate is
+the anchor held last."""
 OPTIONS = 4
 INPUTS = {"states", "held", "wanted", "doubts", "instants"}
 OUTPUTS = {"margin", "radii", "room"}
@@ -61,7 +62,7 @@ class CertifiedSet:
         self._states, self._held = self._in["states"].reshape(-1), self._in["held"].reshape(-1)
         self._wanted, self._doubts = self._in["wanted"].reshape(-1), self._in["doubts"].reshape(-1)
         self._instants, self._margin, self._room = self._in["instants"], self._out["margin"], self._out["room"]
-        self._map = assumed.anchor
+        self._maps = assumed.anchors
         self._limit = assumed.estimate_limit_m_s2
         self.clear = clear
         self._rooms: list[list[float]] = [[math.inf] * OPTIONS] * 2
@@ -79,11 +80,11 @@ class CertifiedSet:
         """Anchors to try from a state, with the present disturbance estimate to hold; the one held last comes along."""
         d = self.limited(disturbance)
         (px, py, pz), (vx, vy, vz), (ax, ay, az), (jx, jy, jz) = flat.position, flat.velocity, flat.acceleration, flat.jerk
-        horizontal, vertical = self._map
-        best_x = dot(horizontal, (vx, ax + d[0], jx))
-        best_y = dot(horizontal, (vy, ay + d[1], jy))
-        best_z = dot(vertical, (vz, az + d[2], jz))
-        result = [Held((px - share * best_x, py - share * best_y, pz - share * best_z), d) for share in ANCHORS]
+        x, y, z = (vx, ax + d[0], jx), (vy, ay + d[1], jy), (vz, az + d[2], jz)
+        best = [(dot(horizontal, x), dot(horizontal, y), dot(vertical, z)) for horizontal, vertical in self._maps]
+        result = [
+            Held((px - share * best[which][0], py - share * best[which][1], pz - share * best[which][2]), d) for which, share in ANCHORS
+        ]
         return [*result, Held(held.anchor, d) if held is not None else result[1]]
 
     def admitted(self, ahead: Ahead, options: Sequence[Held]) -> list[float]:

@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     for axis, name in enumerate(("horizontal", "vertical")):
         velocity = args.velocity_m_s[axis]
         centre = np.array([0.0, velocity, 0.0, 0.0])
-        centre[0] = float(stored.anchor[axis] @ centre[1:])
+        centre[0] = float(stored.anchor[-1, axis] @ centre[1:])
         radius = np.array([args.radius_m[axis], args.radius_m_s[axis], args.radius_m_s2[axis], 0.1])
         result = tube(stored, axis, centre, radius, args.horizon_s)
         seen = sample(stored, axis, centre, radius, args.horizon_s, samples, args.seed)

@@ -22,9 +22,13 @@ FOLDER = Path(str(tubepilot.runtime.shield.__file__)).parent
 
 EDGE = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt}
 TURNED = {ast.Lt: ast.Gt, ast.LtE: ast.GtE, ast.Gt: ast.Lt, ast.GtE: ast.LtE}
-NEGATED = {ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Is: ast.IsNot, ast.IsNot: ast.Is}
+NEGATED = {
+    ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In,
+}  # fmt: skip
+COMPARED = (*EDGE, *NEGATED)
+"""Every operator that a comparison can have: none is left out."""
 ARITHMETIC = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult}
-EXTREME = {"min": "max", "max": "min"}
+EXTREME = {"min": "max", "max": "min", "all": "any", "any": "all"}
 
 
 class Library:
@@ -91,6 +95,8 @@ def _changes(node: ast.AST) -> Iterator[Change]:
                     other = table[type(operator)]
                     what = f"{type(operator).__name__} -> {other.__name__}"
                     yield what, "ops", [*node.ops[:n], other(), *node.ops[n + 1 :]]
+    if isinstance(node, ast.If | ast.IfExp | ast.While) and not isinstance(node.test, ast.Compare | ast.BoolOp | ast.Constant):
+        yield "condition negated", "test", ast.copy_location(ast.UnaryOp(ast.Not(), node.test), node.test)
     if isinstance(node, ast.BoolOp):
         swapped = ast.Or if isinstance(node.op, ast.And) else ast.And
         yield f"-> {swapped.__name__}", "op", swapped()
@@ -122,6 +128,8 @@ def _description(node: ast.AST, lines: list[str], what: str) -> str:
     """The line, with the changed part in brackets, and the change."""
     line = lines[node.lineno - 1]  # type: ignore[attr-defined]
     start, end = node.col_offset, node.end_col_offset  # type: ignore[attr-defined]
+    if isinstance(node, ast.If | ast.While):
+        return f"{line.strip()}  {what}"
     if node.end_lineno != node.lineno:  # type: ignore[attr-defined]
         end = len(line)
     return f"{line[:start]}<{line[start:end]}>{line[end:]}".strip() + f"  {what}"
@@ -130,8 +138,9 @@ def _description(node: ast.AST, lines: list[str], what: str) -> str:
 def mutants(text: str, arithmetic: bool = True) -> Iterator[tuple[str, ast.Module]]:
     """Every mutation of a source as (description, tree); the tree is valid until the next one is asked for.
 
-    Each comparison at its edge and turned round, `and` and `or` swapped, `not` and minus dropped, min and max swapped, each
-    number with the other sign (0 becomes 1), True and False swapped; with `arithmetic`, plus and minus, times and over too.
+    Each comparison at its edge, turned round or negated, each other condition negated, `and` and `or`, min and max, all and any
+    swapped, `not` and minus dropped, each number with the other sign (0 becomes 1), True and False swapped; with `arithmetic`, plus
+    and minus, times and over too.
     """
     tree, lines = ast.parse(text), text.splitlines()
     for node in list(_judged(tree)):

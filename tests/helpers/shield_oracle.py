@@ -21,7 +21,7 @@ from tubepilot.runtime.shield import Assumed, Decision, Reason, Verdict
 from tubepilot.train.invariance.admission import FIRST, LAST, box
 from tubepilot.train.invariance.shield_graph import ROUNDING, Tables
 
-ANCHORS = (0.7, 1.0, 1.3)
+ANCHORS = (("calm", 0.7), ("calm", 1.0), ("swift", 1.0))
 BLENDS = ((1.0, 0.0), (0.5, 0.5), (0.1, 0.9), (0.0, 0.5))
 PATIENCE = BLIND_TICKS = 25
 
@@ -121,7 +121,7 @@ class OracleShield:
             return Decision(None, Verdict.VOID, broken, math.nan)
         if broken is not None and ticks >= 3:
             self._held = None if broken is Reason.DISTURBANCE else self._held
-            return self._fall_back(x, now, d, broken)
+            return self._fall_back(x, now, d, broken, True)
         reason, held, margin = self._admit(now, d, candidate)
         accepted, softened = candidate, False
         if candidate is not None and reason in (Reason.WOULD_LEAVE_SET, Reason.SETPOINT_LIMIT):
@@ -135,7 +135,7 @@ class OracleShield:
             self._held, self._next_slope = held, None
             self._keep(x, accepted)
             return Decision(accepted, Verdict.ACCEPT, Reason.SOFTENED if softened else (broken or Reason.OK), margin)
-        return self._fall_back(x, now, d, reason)
+        return self._fall_back(x, now, d, reason, broken is not None)
 
     # --- ACCEPT: does every state that the candidate can lead to lie in S? -----------------------------------
 
@@ -155,9 +155,7 @@ class OracleShield:
         holds = self._anchors(ahead[-1].flat, d)
         points = []
         for held in holds:
-            late = max(self._late(each.flat, held) for each in ahead)
-            for each, t in zip(ahead, times, strict=True):
-                points += [(one, held, radii) for one, radii in self._judged(each, t, held, late)]
+            points += [(one, held, radii) for one, radii in self._points(ahead, times, held)]
         worst = self._margins(points).reshape(-1, len(holds), 4).min(axis=2)  # stages, anchors: all states in one stage
         best = worst.max(axis=0)
         for n in np.argsort(-best, kind="stable"):
@@ -228,7 +226,8 @@ class OracleShield:
         path = last**2 / 8.0 * (fastest**2 + 2.0 * fastest * growth + a.yaw_rate_rad_s * fastest + growth / a.thrust_lag_s)
         twist = a.yaw_rate_rad_s * (t + 2.0 * window) + 2.0 * angle**2 + 2.0 * early
         swerve = last**2 / 8.0 * (3.0 * fastest * (swing + timing) / lag + 3.0 * most * fastest**2 * (fastest + growth))
-        doubts = (timing, older, swing, most * (tilt + path), most * (fastest + growth) * twist + swerve)
+        grown = max(1.0, (target + (now.thrust - target) * math.exp(-last / a.thrust_lag_s)) / now.thrust)
+        doubts = (grown * timing, grown * older, grown * swing, most * (tilt + path), most * (fastest + growth) * twist + swerve)
         return _Ahead(flat, across @ wanted, doubts)
 
     def _turn(self, now: _Flat, setpoint: Setpoint) -> Vector:
@@ -253,8 +252,18 @@ class OracleShield:
         nu, up = self._feedback(flat, held)
         return abs(float(up @ nu) - (1.0 - a.rate_lag_s / a.thrust_lag_s) * float(up @ flat.rows[3]))
 
+    def _points(self, ahead: Sequence[_Ahead], times: Sequence[float], held: _Held) -> list[tuple[_Flat, Vector]]:
+        """All states that are judged for an anchor, each with its radii, shape (4, 2): horizontal and vertical."""
+        late = max(self._late(each.flat, held) for each in ahead)
+        parts = [part for each, t in zip(ahead, times, strict=True) for part in self._judged(each, t, held, late)]
+        tilt = max(math.hypot(*self._feedback(each.flat, held)[1][:2]) for each in ahead)
+        off = max(radii[2, 0] / max(flat.thrust - radii[2, 0], 1e-9) for flat, radii in parts)
+        share = min(tilt + off, 1.0)
+        return [(flat, np.stack([radii[:, 0], radii[:, 1] + share * radii[:, 2]], axis=1)) for flat, radii in parts]
+
     def _judged(self, ahead: _Ahead, t: float, held: _Held, late: float) -> list[tuple[_Flat, Vector]]:
-        """A nominal state, and the same with the backup's rates acting as early as they can, each with its radii (4, 2)."""
+        """A nominal state, and the same with the backup's rates acting as early as they can, each with its radii, shape (4, 3):
+        horizontal, vertical whatever the direction of the thrust, and across it."""
         a, flat = self.assumed, ahead.flat
         nu, up = self._feedback(flat, held)
         change = (1.0 - math.exp(-a.window_s / a.rate_lag_s)) * (nu - up * float(up @ nu) - ahead.wanted)
@@ -263,24 +272,28 @@ class OracleShield:
         length = np.linalg.norm
         terms = np.array([1.0, flat.thrust, length(flat.rows[3]), *ahead.doubts, length(nu), length(change), late])
         instant = FIRST if t == a.tick_s else LAST
-        radii = (terms @ box(self.tables.admission)[instant]).reshape(2, 4).T
+        radii = (terms @ box(self.tables.admission)[instant]).reshape(3, 4).T
         return [(flat, radii), (_Flat(rows, flat.thrust, flat.slope, flat.rotation), radii)]
 
     def _still(self, now: _Flat) -> Vector:
         """Radii (4, 2) of the present state."""
         a = self.assumed
         position, velocity, attitude, _ = self.tables.admission.errors
-        jerk = math.sqrt(2.0) * now.thrust * a.rate_error_rad_s + float(np.linalg.norm(now.rows[3])) * attitude
-        column = np.array([position, velocity, now.thrust * attitude, jerk])
-        return np.stack([column, column], axis=1)
+        rates, turned = math.sqrt(2.0) * now.thrust * a.rate_error_rad_s, float(np.linalg.norm(now.rows[3])) * attitude
+        share = min(math.hypot(*now.rotation[:2, 2]) + attitude / (1.0 - attitude), 1.0)
+        level = np.array([position, velocity, now.thrust * attitude, rates + turned])
+        return np.stack([level, np.array([position, velocity, share * level[2], turned + share * rates])], axis=1)
 
     def _anchors(self, flat: _Flat, d: Vector) -> list[_Held]:
         """Anchors to try, each with the disturbance estimate to hold; the one held last comes along."""
         a = self.assumed
         held = np.clip(d, *self._estimate_box())
         rest = np.array([flat.rows[1], flat.rows[2] + held, flat.rows[3]])
-        best = np.array([a.anchor[0] @ rest[:, 0], a.anchor[0] @ rest[:, 1], a.anchor[1] @ rest[:, 2]])
-        result = [_Held(flat.rows[0] - factor * best, held) for factor in ANCHORS]
+        best = {
+            chain: np.array([level @ rest[:, 0], level @ rest[:, 1], upright @ rest[:, 2]])
+            for chain, (level, upright) in zip(("swift", "calm"), np.array(a.anchors), strict=True)
+        }
+        result = [_Held(flat.rows[0] - factor * best[chain], held) for chain, factor in ANCHORS]
         return [*result, _Held(self._held.anchor, held) if self._held is not None else result[1]]
 
     def _estimate_box(self) -> tuple[Vector, Vector]:
@@ -310,16 +323,16 @@ class OracleShield:
 
     # --- BACKUP ----------------------------------------------------------------------------------------------
 
-    def _fall_back(self, x: Vector, now: _Flat, d: Vector, reason: Reason) -> Decision:
+    def _fall_back(self, x: Vector, now: _Flat, d: Vector, reason: Reason, broken: bool) -> Decision:
         """The backup policy towards the anchor held last; from outside S it is sent all the same, but not for long."""
         held, margin, _ = self._best(now, [self._held] if self._held is not None else self._anchors(now, d))
-        if margin <= 0.0:
-            # Another anchor only if it is better for sure: the one held stays covered though the margin, which takes off
-            # the estimate's errors, and the ticks between two steps of the proof may show it slightly outside.
+        self._broken[Reason.OUTSIDE_SET] = self._broken[Reason.OUTSIDE_SET] + 1 if margin <= 0.0 else 0
+        if margin <= 0.0 and (broken or self._broken[Reason.OUTSIDE_SET] > PATIENCE):
+            # nothing is claimed any more: the anchor that is best for the present state
             other, better, has_room = self._best(now, self._anchors(now, d))
             if has_room:
                 held, margin = other, better
-        self._broken[Reason.OUTSIDE_SET] = self._broken[Reason.OUTSIDE_SET] + 1 if margin <= 0.0 else 0
+                self._broken[Reason.OUTSIDE_SET] = 0
         if self._broken[Reason.OUTSIDE_SET] > 2 * PATIENCE:
             return Decision(None, Verdict.VOID, Reason.OUTSIDE_SET, margin)
         setpoint, slope = self._policy(now, held)
@@ -327,6 +340,11 @@ class OracleShield:
             return Decision(None, Verdict.VOID, Reason.NOT_FINITE, margin)
         self._held, self._next_slope = held, slope
         self._along = now.slope + (slope - now.slope) / (1.0 - math.exp(-self.assumed.tick_s / self.assumed.rate_lag_s))
+        if margin <= 0.0:
+            # the anchor held stays covered; another one is from the next tick on if the set-point leads into its set, whatever acts
+            admitted, other_held, _ = self._admit(now, d, setpoint)
+            if admitted is Reason.OK:
+                self._held, self._next_slope = other_held, None
         self._keep(x, setpoint)
         return Decision(setpoint, Verdict.BACKUP, Reason.OUTSIDE_SET if margin <= 0.0 else reason, margin)
 

@@ -47,7 +47,7 @@ CERTIFICATE: dict[str, Any] = {
         "thrust_max_m_s2": THRUST_M_S2[1],
     },
     "tube": {"position_m": [8.0, 3.5]},
-    "set": {"anchor": [[-1.37, -2.29, 0.09], [-1.62, -1.31, 0.03]]},
+    "set": {"anchor": [[[-1.21, -0.83, 0.04], [-1.45, -0.52, 0.02]], [[-1.37, -2.29, 0.09], [-1.62, -1.31, 0.03]]]},
 }
 ANCHOR = np.array(CERTIFICATE["set"]["anchor"])
 LAW = BackupLaw(
@@ -94,7 +94,7 @@ def tables(delay_s: float = 0.005, missed: int = 1) -> Tables:
     admission = Admission(
         errors=errors, acceleration=tuple(e["acceleration_m_s2"]), rate_residual=e["rate_residual_rad_s"], tick=e["tick_s"],
         window=window, missed=missed, rate_lag=e["rate_lag_s"], thrust_lag=e["thrust_lag_s"], gain=LAW.gain, rounding=0.01, jerk=12.6,
-        feedback=12.0, least_thrust=7.0, backup_rates=2.1, gravity=e["gravity_m_s2"],
+        feedback=12.0, least_thrust=7.0, backup_rates=2.1, gravity=e["gravity_m_s2"], drag=max(e["drag_1_s"]),
     )  # fmt: skip
     offsets = tuple(np.repeat(OFFSETS[:, None], len(facets), axis=1) for facets in (HORIZONTAL, VERTICAL))
     tubes = np.repeat(np.array([CERTIFICATE["tube"]["position_m"], LAST_TUBE_M]).T, 4, axis=1)

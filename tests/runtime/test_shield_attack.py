@@ -127,10 +127,7 @@ class Case:
         oracle._sent = sent[1 : 1 + max(math.ceil((2.0 * a.window_s - a.tick_s) / a.tick_s - 1e-9), 1)]
         times = (a.tick_s, max((1 + a.missed_ticks) * a.tick_s, a.window_s))
         ahead = [oracle._ahead(now, sent[0], t, d) for t in times]
-        late = max(oracle._late(each.flat, self.held) for each in ahead)
-        self.points = [
-            pair for each, t in zip(ahead, times, strict=True) for pair in oracle._judged(each, t, self.held, late)
-        ]  # fmt: skip
+        self.points = oracle._points(ahead, times, self.held)
 
     def used(self, random: np.random.Generator, directions: int = 40) -> float:
         """Largest share of a radius that is used, over single rows and over random directions."""

@@ -43,7 +43,8 @@ def test_numbers_of_the_certificate(lib: Library) -> None:
         assert getattr(given, name) == getattr(wanted, name), name
     assert given.window_s == 0.0125
     assert given.missed_ticks == 1
-    assert given.anchor == ((-1.37, -2.29, 0.09), (-1.62, -1.31, 0.03))
+    swift, calm = ((-1.21, -0.83, 0.04), (-1.45, -0.52, 0.02)), ((-1.37, -2.29, 0.09), (-1.62, -1.31, 0.03))
+    assert given.anchors == (swift, calm)
     assert given.estimate_limit_m_s2 == (1.1 / math.sqrt(2.0), 1.1 / math.sqrt(2.0), 0.4)
 
 
@@ -59,7 +60,9 @@ def test_a_certificate_that_cannot_be_used_is_refused(lib: Library) -> None:
         {"drag_1_s": ("assumptions", [0.1, 0.1, 0.1])},
         {"drag_1_s": ("assumptions", 0.1)},
         {"rate_gain": ("backup", [1.0, 1.0])},
-        {"anchor": ("set", [[1.0, 2.0, 3.0]])},
+        {"anchor": ("set", [[[1.0, 2.0, 3.0]] * 2])},
+        {"anchor": ("set", [[[1.0, 2.0, 3.0]]] * 2)},
+        {"anchor": ("set", [[1.0, 2.0, 3.0]] * 2)},
     ):
         with pytest.raises(BundleError, match="cannot be used"):
             lib.assumed.assumed_from(certificate(**change))

@@ -14,10 +14,10 @@ from scipy.linalg import expm
 from tubepilot.export import bench_certificate
 from tubepilot.firmware_bridge.errors import CertificateError
 from tubepilot.runtime.certificate_check import recheck_files
-from tubepilot.train.invariance import planted
+from tubepilot.train.invariance import falsify_plant, planted, tampering
 from tubepilot.train.invariance import proof as proof_module
 from tubepilot.train.invariance.certificate import Certificate
-from tubepilot.train.invariance.design import at_once
+from tubepilot.train.invariance.design import DESIGNS, at_once
 from tubepilot.train.invariance.disturbance import bound
 from tubepilot.train.invariance.falsify import falsify
 from tubepilot.train.invariance.interval import Interval, Numbers
@@ -91,11 +91,20 @@ def test_both_chains_lead_to_rest_within_the_limits_of_neighbours() -> None:
     assert (horizontal.stage_tube[fast + 1 : calm + 1, 0] < 0.7 * horizontal.stage_tube[: fast + 1, 0].max()).all()
 
 
+def test_the_first_stage_of_each_chain_holds_what_the_design_asks_for() -> None:
+    certificate = proven()
+    firsts = (0, certificate.stages.lasting[0] + 1)
+    for stage, (starts, _) in zip(firsts, DESIGNS[0].chains(), strict=True):
+        for axis, own in enumerate(certificate.axes):
+            for start in starts:
+                assert (start.largest(own.facets, axis) < own.offsets[stage]).all()
+
+
 def test_following_ends_each_chain_in_itself() -> None:
     assert proof_module.following(6, (2, 5)).tolist() == [1, 2, 2, 4, 5, 5]
     assert proof_module.following(1, (0,)).tolist() == [0]
-    assert judged(30, (29,)).tolist() == [0, 4, 8, 12, 17, 21, 25, 29]
-    assert judged(90, (60, 89)).tolist() == [0, 15, 30, 45, 60, 61, 75, 89]
+    assert judged(30, (29,)).tolist() == [0, 1, 2, 5, 9, 15, 21, 29]
+    assert judged(90, (60, 89)).tolist() == [0, 4, 15, 34, 60, 61, 68, 89]
 
 
 def test_exponential_without_remainder_is_seen_by_ball_arithmetic(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -287,6 +296,13 @@ def test_the_shield_graph_gives_margin_box_and_room_of_numpy() -> None:
         for option in range(4):
             late = max(slope(feed["states"][:, n, 0], feed["held"][:, 0, option]) for n in (0, 1))
             worst = np.full(len(tables.offsets[0]), np.inf)
+            leaning = []
+            for instant in (0, 1):
+                force = feed["states"][:, instant, 0, 2] + gravity
+                c = float(np.linalg.norm(force))
+                off = radii[instant, option, 2]
+                leaning.append((float(np.hypot(*force[:2])) / c, off / (c - off) if off < c else np.inf))
+            tilt, angle = np.max(leaning, axis=0)
             for instant, kind in enumerate(feed["instants"]):
                 z = feed["states"][:, instant, 0] - feed["held"][:, 0, option]
                 force, jerk = feed["states"][:, instant, 0, 2] + gravity, feed["states"][:, instant, 0, 3]
@@ -295,7 +311,8 @@ def test_the_shield_graph_gives_margin_box_and_room_of_numpy() -> None:
                 change = table["shares"][kind, 0] * (nu - up * (up @ nu) - feed["wanted"][:, instant, 0])
                 sizes = [float(np.linalg.norm(vector)) for vector in (jerk, nu, change)]
                 terms = np.array([1.0, c, sizes[0], *feed["doubts"][:, instant, 0], *sizes[1:], late])
-                box = terms @ table["box"][kind]
+                sums = terms @ table["box"][kind]
+                box = np.concatenate([sums[:4], sums[4:8] + min(tilt + angle, 1.0) * sums[8:]])
                 np.testing.assert_allclose(radii[instant, option], box, rtol=1e-12)
                 for moved in (np.zeros(3), change):
                     point = z.copy()
@@ -360,6 +377,44 @@ def test_attacks_follow_other_tick_rates() -> None:
     assert (seen.rollouts, seen.escapes) == (40, 0)
 
 
+@pytest.mark.parametrize("rate_hz", [50.0, 60.0, 62.5, 71.3, 75.0, 83.0, 100.0, 250.0])
+def test_attacks_are_judged_exactly_when_the_proof_makes_a_step(rate_hz: float) -> None:
+    certificate = proven()
+    delay_s = 0.02 if rate_hz < 200.0 else 0.004
+    a = replace(certificate.assumptions, tick_s=1.0 / rate_hz, delay_max_s=delay_s)
+    other, steps = replace(certificate, assumptions=a), 25
+    ticks = falsify_plant.ticks_of(other, steps)
+    assert 0.0 <= ticks * a.tick_s - steps * certificate.step_s < a.tick_s - 1e-9
+    plan = falsify_plant._plan(other, ticks)
+    ends, lengths = plan.parts[..., 0], plan.parts[..., 1]
+    assert (lengths > 0.0).all()
+    assert (lengths <= falsify_plant.LONGEST_S + 1e-12).all()
+    np.testing.assert_allclose(lengths.sum(axis=1), a.tick_s, rtol=1e-12)
+    np.testing.assert_allclose(ends, np.cumsum(lengths, axis=1), rtol=1e-12)
+    judged_s = (np.arange(ticks)[:, None] * a.tick_s + ends)[plan.last]
+    np.testing.assert_allclose(judged_s, certificate.step_s * np.arange(1, steps + 1), rtol=0.0, atol=1e-9)
+    assert plan.stepped.sum() == steps
+    for first, last in zip(plan.first, plan.last, strict=True):
+        assert first.sum() == (np.argmax(last) + 1 if last.any() else last.size)
+    # the feedback of set-point k acts for a period, from `window` after its tick; older ones before, none is left out
+    acts_s = (plan.parts[0, :, 2:] * lengths[0][:, None]).sum(axis=0)
+    starts = [max(a.window_s - i * a.tick_s, 0.0) for i in range(acts_s.size)]
+    until = [a.tick_s, *starts[:-1]]
+    np.testing.assert_allclose(acts_s, [max(min(e, a.tick_s) - s, 0.0) for s, e in zip(starts, until, strict=True)], atol=1e-12)
+    assert falsify_plant._behind(a) == (np.ceil(delay_s * rate_hz), np.ceil(a.window_s * rate_hz - 1e-9))
+
+
+def test_attacks_between_ticks_and_with_delays_beyond_a_period_are_flown() -> None:
+    """Set-points that act less long, and at times that the proof of the certificate allows: nothing may leave the set."""
+    certificate = proven()
+    for changes in ({"tick_s": 1.0 / 60.0, "delay_max_s": 0.0, "missed_ticks": 0}, {"tick_s": 1.0 / 170.0, "delay_max_s": 0.015}):
+        other = replace(certificate, assumptions=replace(certificate.assumptions, **changes))
+        seen = falsify(other, 200, SEED, steps=4, ascents=0)
+        assert seen.escapes == 0
+        assert 0.99 < seen.largest_facet <= 1.0
+        assert (seen.tube_share > 0.5).all()
+
+
 def test_attacks_break_an_unsound_certificate() -> None:
     certificate = proven()
     stronger = replace(certificate.assumptions, acceleration_m_s2=(1.2, 0.75))
@@ -396,9 +451,21 @@ def test_velocity_and_tilt_at_once_lie_in_the_set_for_every_angle_between_them()
 
 
 def test_every_kind_of_changed_certificate_is_refused() -> None:
-    for name, files in planted.mutants(proven(), 27, SEED):
+    count = planted.EACH * len(planted.DRAWN)
+    drawn = [(name, files) for name, files in planted.mutants(proven(), count, SEED) if name not in tampering.EDITS]
+    assert len(drawn) == len(planted.DRAWN)
+    for name, files in drawn:  # those that are listed are tests of their own, in test_certificate_check
         assert bench_certificate._check(files), name
     assert bench_certificate._check(certificate_files()) is None
+
+
+def test_two_hundred_changes_take_in_every_kind() -> None:
+    names = planted.listed(200, np.random.default_rng(SEED), with_manifest=True)
+    assert {*tampering.EDITS, *tampering.MANIFEST} <= set(names)
+    assert names.count(None) == 4 * len(planted.DRAWN)
+    manifest = (Path(__file__).parents[2] / "bundles" / "demo" / "manifest.toml").read_bytes()
+    changed = dict(planted.mutants(proven(), 8, 9, manifest))
+    assert len({files["certificate.toml"] + files["manifest.toml"] for files in changed.values()}) == 8
 
 
 @pytest.mark.slow

@@ -2,10 +2,11 @@
 
 Docs: docs/certificate.md, section 6. Three instants are judged: the present (0), and the first (1) and the last (2) at which the
 backup policy can have taken over. At each, the radius of position, velocity, acceleration and jerk is a sum of `TERMS` times a
-constant. The terms: 1; c the nominal thrust; |j| the nominal jerk; `timing` by how much the set-point asks differently than the one
-before; `older` by how much those before it differ; `swing` how far the rates were from what the set-point before asked for; `force`
-and `twist` what the nominal state leaves out of acceleration and jerk; `feedback` |nu|; `change` by how much the backup's rates can
-move the jerk; `late` by how much its thrust slope can. The constants are rounded up.
+constant; what is across the thrust vector counts vertically only by the sine of the tilt, so its columns stand apart. The terms: 1; c
+the nominal thrust; |j| the nominal jerk; `timing` by how much the set-point asks differently than the one before; `older` by how much
+those before it differ; `swing` how far the rates were from what the set-point before asked for; `force` and `twist` what the nominal
+state leaves out of acceleration and jerk; `feedback` |nu|; `change` by how much the backup's rates can move the jerk; `late` by how
+much its thrust slope can. The constants are rounded up.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ class Admission:
         least_thrust: Smallest c in S [m/s^2].
         backup_rates: Largest roll-pitch rate that the backup's set-points lead to [rad/s].
         gravity: [m/s^2].
+        drag: The larger one [1/s].
     """
 
     errors: tuple[float, float, float, float]
@@ -59,6 +61,7 @@ class Admission:
     least_thrust: float
     backup_rates: float
     gravity: float
+    drag: float
 
     @classmethod
     def of(cls, certificate: Certificate) -> Admission:
@@ -80,7 +83,7 @@ class Admission:
             window=a.window_s, missed=a.missed_ticks, rate_lag=a.rate_lag_s, thrust_lag=a.thrust_lag_s, gain=law.gain,
             rounding=certificate.rounding_m_s3, jerk=math.hypot(*limits.jerk_m_s3), feedback=math.hypot(*limits.feedback_m_s3),
             least_thrust=a.gravity_m_s2 - limits.acceleration_m_s2[1] - a.disturbance_estimate_m_s2[1],
-            backup_rates=float(np.hypot(*rates)), gravity=a.gravity_m_s2,
+            backup_rates=float(np.hypot(*rates)), gravity=a.gravity_m_s2, drag=max(a.drag_1_s),
         )  # fmt: skip
 
     @property
@@ -114,21 +117,23 @@ def slower(numbers: Admission) -> float:
 
 
 def box(numbers: Admission) -> Numbers:
-    """Coefficients of `TERMS`, shape (3 instants, 11 terms, 8 radii): of the radii, the first four are horizontal."""
+    """Coefficients of `TERMS`, shape (3 instants, 11 terms, 12 sums): four horizontal radii; of the four vertical ones first what may
+    point anywhere or along the thrust vector, then what is across it and counts vertically by the sine of the tilt alone."""
     position, velocity, attitude, rates = numbers.errors
     one, thrust, turn, *_ = np.eye(len(TERMS))
-    table = np.zeros((3, len(TERMS), 8))
-    still = np.stack(
-        [position * one, velocity * one, attitude * thrust, math.sqrt(2.0) * rates * thrust + attitude * turn], axis=1
-    )
-    table[PRESENT] = np.concatenate([still, still], axis=1)
+    table = np.zeros((3, len(TERMS), 12))
+    noise, nothing = math.sqrt(2.0) * rates * thrust, 0.0 * one
+    table[PRESENT] = np.stack([
+        position * one, velocity * one, attitude * thrust, noise + attitude * turn,
+        position * one, velocity * one, nothing, attitude * turn, nothing, nothing, attitude * thrust, noise,
+    ], axis=1)  # fmt: skip
     for n, t in ((FIRST, numbers.tick), (LAST, numbers.last)):
         table[n] = np.concatenate(_rows(numbers, t), axis=1)
     return table * UPWARD
 
 
 def _rows(numbers: Admission, t: float) -> list[Numbers]:
-    """Radii at an instant, horizontal and vertical, each of shape (terms, 4)."""
+    """Sums at an instant: horizontal, vertical anywhere, vertical across the thrust vector; each of shape (terms, 4)."""
     position, velocity, attitude, rates = numbers.errors
     one, thrust, turn, timing, older, swing, force, twist, feedback, change, late = np.eye(len(TERMS))
     lag, window, tick, gap = numbers.rate_lag, numbers.window, numbers.tick, numbers.last - numbers.tick
@@ -140,19 +145,24 @@ def _rows(numbers: Admission, t: float) -> list[Numbers]:
     old = numbers.drawn(early + tick) - numbers.drawn(before)
     drawn, tilted = numbers.drawn(window), numbers.turned(window) / numbers.drawn(window)  # of the backup's rates
     slope_share = numbers.drawn(numbers.lead)
-    bend = gap * gap / 8.0 / lag**2  # a straight line between the instants, over the second derivative
+    bend = gap * gap / 8.0 / lag**2  # of a line between the instants; twice where its ends may differ
     asked, fed = drawn * numbers.backup_rates, numbers.feedback / numbers.least_thrust
     spun = numbers.jerk / numbers.least_thrust + asked  # the jerk under our set-point, less what the backup's takes away of it
     # the thrust vector
     noisy = noise * share * lag + residual * numbers.turned(t)
-    ours = attitude * thrust + noisy * thrust + half_turned * timing + delay * older + force
-    ours += bend * lag * (swing + timing + noise * thrust + residual * thrust)
-    acceleration = ours + tilted * change + numbers.lead * slope_share * late
+    ours = attitude * thrust + noisy * thrust + half_turned * timing + delay * older
+    ours += bend * lag * (swing + timing + 2.0 * (noise + residual) * thrust)
+    sideways = ours + tilted * change  # across the thrust vector
+    ours = ours + force
+    anywhere = force + numbers.lead * slope_share * late
+    acceleration = sideways + anywhere
     # velocity and position: thrust vectors off the straight line between its ends, and before
     line = t * t / 8.0 / lag * (swing + timing) + numbers.turned(window) * timing
     chord = gap * gap / 8.0
-    speeds = [velocity * one + t * (numbers.acceleration[axis] * one + line) + chord * (turn + swing + timing) for axis in (0, 1)]
-    places = position * one + chord * (thrust + 2.0 * numbers.gravity * one)
+    pulled = thrust + 2.0 * numbers.gravity * one  # the largest acceleration, as disturbance and drag stay below gravity
+    bow = turn + swing + timing + numbers.drag * pulled
+    speeds = [velocity * one + t * (numbers.acceleration[axis] * one + line) + 2.0 * chord * bow for axis in (0, 1)]
+    places = position * one + 2.0 * chord * pulled
     # what the backup's set-point can differ from the feedback at the nominal state
     k = np.abs(numbers.gain)
     wrong = [
@@ -162,17 +172,19 @@ def _rows(numbers: Admission, t: float) -> list[Numbers]:
     ]  # fmt: skip
     error = np.hypot(*wrong) + k[:, 2].max() * (attitude * thrust + ours)
     error = (1.0 + attitude) * error + 3.0 * attitude * feedback + fed * (ours - attitude * thrust)
-    # the jerk
-    jerk = noise * (1.0 - share) * thrust + residual * (share + bend) * thrust
-    jerk += (attitude + noisy + bend + slope_share * _slope_error(numbers)) * turn
-    jerk += (half + bend + half_turned * spun) * timing + (old + delay * spun) * older + bend * swing + (1.0 + drawn) * twist
+    # the jerk: what rates err by, or set-points that act at another time, is across the thrust vector
+    across = noise * (1.0 - share) * thrust + residual * (share + 2.0 * bend) * thrust
+    across += (half + bend) * timing + old * older + bend * swing + drawn * error
+    jerk = (attitude + noisy + 2.0 * bend + slope_share * _slope_error(numbers)) * turn
+    jerk += half_turned * spun * timing + delay * spun * older + (1.0 + drawn) * twist
     jerk += (tilted * (spun + drawn * fed + asked) + attitude + noisy) * change
-    jerk += slope_share * (1.0 + numbers.lead * spun) * late + (drawn + slope_share) * error
-    rows = []
-    for axis in (0, 1):
-        speed = speeds[axis] + t * acceleration
-        rows.append(np.stack([places + t * speed, speed, acceleration, jerk], axis=1))
-    return rows
+    jerk += slope_share * (1.0 + numbers.lead * spun) * late + slope_share * error
+    speed, rise = (own + t * acceleration for own in speeds)  # the tilt until then is not known: all of it counts upwards too
+    return [
+        np.stack([places + t * speed, speed, acceleration, across + jerk], axis=1),
+        np.stack([places + t * rise, rise, anywhere, jerk], axis=1),
+        np.stack([0.0 * one, 0.0 * one, sideways, across], axis=1),
+    ]
 
 
 def _slope_error(numbers: Admission) -> float:

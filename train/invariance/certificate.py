@@ -20,7 +20,7 @@ from .disturbance import Disturbance, Limits
 from .interval import Numbers
 from .proof import AxisProof
 
-FORMAT = 4
+FORMAT = 5
 STATEMENT = (
     "Let z = (position from the anchor, velocity, thrust vector minus hover plus held disturbance estimate, its derivative). "
     "S is the union of stages, which form chains. If z lies in a stage when the backup policy takes over, and the assumptions hold, "
@@ -71,7 +71,8 @@ class Certificate:
         disturbance: Bounds of w and r over the widest limits.
         stages: Limits and bounds of each stage.
         axes: Proof of the horizontal and of the vertical axis.
-        anchor: Linear map (velocity, acceleration, jerk) to the position from the anchor with the most margin, shape (2, 3).
+        anchor: Linear maps (velocity, acceleration, jerk) to the position from the anchor with the most margin: to the first stage
+            of the first chain, and to that of the last one (the last stage if there is one chain); shape (2 chains, 2 axes, 3).
         step_s, substeps: Step of the invariance, pieces of a step for the tube.
         rounding_m_s3: Bound of the float32 rounding of the backup graph, as an error of nu.
         speed_m_s: Largest horizontal speed in S at hover thrust, for some anchor, in every direction.

@@ -60,9 +60,12 @@ class Design:
         return [(self.starts, self.stages)] + ([(self.calm, self.calm_stages)] if self.calm else [])
 
 
-def _starts(tilt_deg: float, ahead_m: tuple[float, float, float], jerk_m_s3: tuple[float, float]) -> tuple[Start, ...]:
-    """Full speed with a tilt at once; half of it with the jerk of brisk flight; the jerk with which a tight turn begins. The anchor
-    lies ahead along horizontal velocity, acceleration and vertical velocity."""
+def _starts(
+    tilt_deg: float, ahead_m: tuple[float, float, float], jerk_m_s3: tuple[float, float], steep_m_s2: float = 0.0
+) -> tuple[Start, ...]:
+    """Full speed with a tilt at once; half of it with the jerk of brisk flight; the jerk with which a tight turn begins; and, if an
+    acceleration is given, a turn steeper than the tilt at half the speed. The anchor lies ahead along horizontal velocity, acceleration
+    and vertical velocity."""
     along_v, along_a, rise = ahead_m
     most = GRAVITY_M_S2 * float(np.tan(np.radians(tilt_deg)))
 
@@ -70,10 +73,12 @@ def _starts(tilt_deg: float, ahead_m: tuple[float, float, float], jerk_m_s3: tup
         shares = velocity[0] / AT_ONCE_M_S[0], velocity[1] / AT_ONCE_M_S[1], acceleration[0] / most
         return Start(velocity, acceleration, jerk, ((along_v * shares[0], rise * shares[1]), (along_a * shares[2], 0.0)))
 
+    steep = (start((2.5, 0.5), (steep_m_s2, 0.5), (3.0, 2.0)),) if steep_m_s2 > 0.0 else ()
     return (
         start(AT_ONCE_M_S, (most, 0.0), (0.0, 0.0)),
         start((2.5, 1.0), (2.5, 0.6), (5.5, 2.5)),
         start((0.5, 0.3), (2.0, 0.6), jerk_m_s3),
+        *steep,
     )
 
 
@@ -85,7 +90,7 @@ def _calm(speed_m_s: Pair, acceleration_m_s2: Pair, jerk_m_s3: Pair) -> tuple[St
 
 SLOW = _calm((2.0, 1.0), (2.5, 0.4), (8.0, 3.0))
 DESIGNS: tuple[Design, ...] = (
-    Design((0.649, 0.725, 0.765), (0.938, 0.901, 1.123), _starts(35.4, (3.63, 5.05, 2.77), (16.0, 4.5)), 60, SLOW),
+    Design((0.649, 0.725, 0.765), (0.938, 0.901, 1.123), _starts(35.2, (3.63, 5.05, 2.77), (17.0, 10.0), 7.5), 60, SLOW),
     Design((0.671, 0.696, 0.649), (0.815, 0.872, 0.888), _starts(35.0, (7.5, 6.42, 5.81), (8.0, 3.0)), 80, SLOW),
     Design((0.677, 0.569, 0.641), (0.508, 0.873, 0.86), _starts(30.0, (3.6, 6.0, 2.33), (5.5, 2.5))),
 )
@@ -145,6 +150,7 @@ def attempt(
     room = between(assumptions.rate_lag_s)[None, :, None]
     proofs = prove_stages(loops, limits, own / room, bounds, lasting, progress)
     speed, acceleration = _reach(proofs[HORIZONTAL])
+    calm = lasting[-2] + 1 if len(lasting) > 1 else -1
     return Certificate(
         assumptions=assumptions,
         limits=widest,
@@ -152,7 +158,7 @@ def attempt(
         disturbance=disturbance,
         stages=Stages(limits, bounds, lasting),
         axes=proofs,
-        anchor=np.array([anchor_map(proof.stage(-1)) for proof in proofs]),
+        anchor=np.array([[anchor_map(proof.stage(stage)) for proof in proofs] for stage in (0, calm)]),
         step_s=STEP_S,
         substeps=SUBSTEPS,
         rounding_m_s3=rounding,

@@ -21,7 +21,7 @@ from scipy.optimize import linprog
 from tubepilot.firmware_bridge.errors import InputError
 
 from .certificate import Certificate
-from .falsify_plant import Attack, Start, rollout, ticks_of_a_step
+from .falsify_plant import Attack, Start, rollout, ticks_of
 from .interval import Numbers
 
 STEPS = 38
@@ -80,7 +80,7 @@ def falsify(
     Raises:
         InputError: no rollouts asked for.
     """
-    fly, ticks = rollout(certificate), steps * ticks_of_a_step(certificate)
+    fly, ticks = rollout(certificate), ticks_of(certificate, steps)
     corners = _corners(certificate)
     random = np.random.default_rng(seed)
     largest, shares, escapes, flown = 0.0, np.zeros((2, 6)), 0, 0

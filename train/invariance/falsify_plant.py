@@ -6,18 +6,21 @@ ten times faster here than small matrices.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 
+from .assumptions import Assumptions
 from .certificate import Certificate
 from .proof import following
 
-SUBSTEPS = 4
-"""Integration steps per tick: 2.5 ms at 100 Hz, a twentieth of the fastest lag; lags are integrated exactly."""
+SUBSTEPS, LONGEST_S = 4, 0.0025
+"""Integration steps per tick at the least, and the longest [s]: a twentieth of the fastest lag; lags are integrated exactly."""
 CLOSE = 0.99
 """Part of the estimate error that an attack may use; the rest is for the prediction of the next sample."""
 
@@ -71,13 +74,72 @@ class Plant(NamedTuple):
 
 
 class Sent(NamedTuple):
-    """What acts: the roll-pitch rate set-point, the feedback along the thrust behind the newest thrust set-point and behind the
-    one before, and how many ticks in a row were missed."""
+    """What acts or will act, newest first: roll-pitch rate set-points; when each of them but the oldest begins to act, counted from the
+    tick [s]; the feedbacks along the thrust behind the thrust set-points; and how many ticks in a row were missed."""
 
-    rates: tuple[jax.Array, jax.Array]
-    along: jax.Array
-    before: jax.Array
+    rates: tuple[tuple[jax.Array, jax.Array], ...]
+    begins: tuple[jax.Array, ...]
+    alongs: tuple[jax.Array, ...]
     missed: jax.Array
+
+
+class Plan(NamedTuple):
+    """Integration steps of each tick, none of it dependent on the flight; N ticks of n steps.
+
+    Attributes:
+        parts: See `_parts`, shape (N, n, 2 + feedbacks).
+        first: Whether a step lies before the instant at which the proof makes a step in this tick, if it does, shape (N, n).
+        last: Whether it ends there, shape (N, n).
+        stepped: Whether the proof makes a step in this tick, shape (N,).
+    """
+
+    parts: npt.NDArray[np.float64]
+    first: npt.NDArray[np.bool_]
+    last: npt.NDArray[np.bool_]
+    stepped: npt.NDArray[np.bool_]
+
+
+def ticks_of(certificate: Certificate, steps: int) -> int:
+    """Ticks until so many steps of the proof are over, whether or not a step is a whole number of ticks."""
+    return math.ceil(steps * certificate.step_s / certificate.assumptions.tick_s - 1e-9)
+
+
+def _behind(a: Assumptions) -> tuple[int, int]:
+    """How many earlier rate set-points, and feedbacks behind thrust set-points, may act in a tick besides its own."""
+    return max(1, math.ceil(a.delay_max_s / a.tick_s - 1e-9)), max(1, math.ceil(a.window_s / a.tick_s - 1e-9))
+
+
+def _parts(a: Assumptions, ends_s: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Integration steps that end at these instants, counted from the tick [s]: the end and the length of each, and the shares of it in
+    which the feedbacks along the thrust act, newest first. That of set-point k acts from its instant s_k to the next one's."""
+    lengths = np.diff(ends_s, prepend=0.0)
+    begun = [np.clip((ends_s - (a.window_s - i * a.tick_s)) / lengths, 0.0, 1.0) for i in range(_behind(a)[1])]
+    shares = np.diff([np.zeros_like(ends_s), *begun, np.ones_like(ends_s)], axis=0)
+    return np.stack([ends_s, lengths, *shares], axis=-1)
+
+
+def _plan(certificate: Certificate, ticks: int) -> Plan:
+    """Every instant at which the proof makes a step is the end of an integration step, at any tick rate."""
+    a = certificate.assumptions
+    count = max(SUBSTEPS, math.ceil(a.tick_s / LONGEST_S - 1e-9))
+    even = np.arange(1, count + 1) * a.tick_s / count
+    instants = certificate.step_s * np.arange(1, int(ticks * a.tick_s / certificate.step_s + 1e-9) + 1)
+    numbers = np.ceil(instants / a.tick_s - 1e-9).astype(int) - 1  # of the ticks in which they lie
+    within = dict(zip(numbers.tolist(), (instants - numbers * a.tick_s).tolist(), strict=True))
+    near = {n: int(np.abs(even - s).argmin()) for n, s in within.items()}
+    whole = all(abs(even[near[n]] - s) < 1e-9 for n, s in within.items())
+    rows, last = [], np.zeros((ticks, count if whole else count + 1), bool)
+    for n in range(ticks):
+        extra = within.get(n, 0.5 * even[0])
+        if not whole and n in within and abs(even[near[n]] - extra) < 1e-9:
+            extra = 0.5 * even[0]
+        ends = even if whole else np.sort(np.append(even, extra))
+        rows.append(_parts(a, ends))
+        if n in within:
+            last[n, int(np.abs(ends - within[n]).argmin())] = True
+    stepped = last.any(axis=1)
+    first = ~stepped[:, None] | (np.cumsum(last[:, ::-1], axis=1)[:, ::-1] > 0)
+    return Plan(np.array(rows), first, last, stepped)
 
 
 def _turned(q, x, y, z):  # type: ignore[no-untyped-def]
@@ -108,11 +170,6 @@ def _dot(a: Three, b: Three) -> jax.Array:
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
-def ticks_of_a_step(certificate: Certificate) -> int:
-    """Ticks between two steps of the proof."""
-    return max(1, round(certificate.step_s / certificate.assumptions.tick_s))
-
-
 def rollout(
     certificate: Certificate, trace: bool = False
 ) -> Callable[[Start, Attack], tuple[jax.Array, jax.Array, jax.Array]]:
@@ -123,12 +180,11 @@ def rollout(
         trace: Give states instead of facets.
 
     Returns:
-        Function to the largest share of an offset after each step of the certificate, shape (N / ticks per step,), or the state
-        in the coordinates of the proof, shape (N / ticks per step, 4, 3); and the largest share of each output at any time, shape
-        (2, 6), of the tube T and of the tube of the stage. N must be a multiple of the ticks per step.
+        Function to the largest share of an offset after each step of the certificate, or the state in the coordinates of the proof
+        there, shape (4, 3); and the largest share of each output at any time, shape (2, 6), of the tube T and of the tube of the
+        stage.
     """
     a, law = certificate.assumptions, certificate.law
-    stride = ticks_of_a_step(certificate)
     gains = [tuple(float(g) for g in law.gain[axis]) for axis in (0, 0, 1)]
     drag = (a.drag_1_s[0], a.drag_1_s[0], a.drag_1_s[1])
     wind = (a.acceleration_m_s2[0], a.acceleration_m_s2[0], a.acceleration_m_s2[1])
@@ -136,7 +192,10 @@ def rollout(
     offsets = [jnp.asarray(axis.offsets) for axis in certificate.axes]
     stage_tubes = jnp.asarray(np.concatenate([axis.stage_tube for axis in certificate.axes], axis=1))
     next_stage = jnp.asarray(following(certificate.axes[0].offsets.shape[0], certificate.stages.lasting))
-    ahead_steps = int(np.ceil(SUBSTEPS * a.window_s / a.tick_s))
+    behind, feedbacks = _behind(a)
+    steps_ahead = max(SUBSTEPS, math.ceil(a.window_s / LONGEST_S - 1e-9))
+    ahead = _parts(a, np.arange(1, steps_ahead + 1) * a.window_s / steps_ahead)
+    ahead_plan = (jnp.asarray(ahead), jnp.ones(steps_ahead, bool), jnp.zeros(steps_ahead, bool))
     weight = (0.0, 0.0, a.gravity_m_s2)
 
     def coordinates(x: Plant, held: Three) -> list[Three]:
@@ -148,7 +207,7 @@ def rollout(
         )
         return [x.p, x.v, acceleration, jerk]  # type: ignore[list-item]
 
-    def largest_facet(z: list[Three], stage: jax.Array) -> jax.Array:
+    def largest_facet(z: jax.Array, stage: jax.Array) -> jax.Array:
         east, north, rise = (
             sum(column * row[axis] for column, row in zip(facets[0 if axis < 2 else 1], z, strict=True)) for axis in range(3)
         )
@@ -179,26 +238,26 @@ def rollout(
         along = _dot(up, nu)  # type: ignore[arg-type]
         return (-_dot(left, nu) / state.c, _dot(forward, nu) / state.c), along  # type: ignore[arg-type]
 
-    def fly(state: Plant, held: Three, rates, switch_s, alongs, x: Attack, steps: int, span_s: float, watch: bool):  # type: ignore[no-untyped-def]
-        """From the earliest instant at which the tick's set-point can act, for `span_s`; also the largest outputs.
+    def fly(state: Plant, held: Three, sent: Sent, x: Attack, plan, watch: bool):  # type: ignore[no-untyped-def]
+        """From the tick, the earliest instant at which its set-point can act, through the steps of a plan (parts, first, last): the
+        state at the end, the coordinates at the instant of the proof's step, and the largest outputs before it and after it."""
 
-        The rate set-point changes from the first to the second of `rates` at `switch_s`; the modelled thrust follows `alongs`:
-        of the set-point before the last one until window less tick, of the last one until window, and of this tick's one.
-        """
-        dt = span_s / steps
-        decay = float(np.exp(-dt / a.rate_lag_s))
-        ends = (np.arange(steps) + 1) * dt
-        second = np.clip((ends - (a.window_s - a.tick_s)) / dt, 0.0, 1.0)  # parts of each step
-        third = np.clip((ends - a.window_s) / dt, 0.0, 1.0)
-        parts = jnp.asarray(np.stack([ends, 1.0 - second, second - third, third], axis=1))
-
-        def substep(carry: tuple[Plant, jax.Array], part: jax.Array):  # type: ignore[no-untyped-def]
-            now, share = carry
-            along = part[1] * alongs[0] + part[2] * alongs[1] + part[3] * alongs[2]
-            new = jnp.clip((part[0] - switch_s) / dt, 0.0, 1.0)  # part of the step after the switch
+        def substep(carry, row):  # type: ignore[no-untyped-def]
+            now, early, late, kept = carry
+            part, first, last = row
+            end_s, dt = part[0], part[1]
+            decay = jnp.exp(-dt / a.rate_lag_s)
+            along = sum(part[2 + i] * value for i, value in enumerate(sent.alongs))
+            asked, newer = sent.rates[-1], end_s + dt
+            shares = []
+            for begin in sent.begins:  # an older set-point that comes after a newer one does not act
+                newer = jnp.minimum(begin, newer)
+                shares.append(jnp.clip((end_s - newer) / dt, 0.0, 1.0))  # part of the step after it began to act
+            for share, rate in zip(reversed(shares), reversed(sent.rates[:-1]), strict=True):
+                asked = tuple(old + share * (new - old) for old, new in zip(asked, rate, strict=True))  # type: ignore[assignment]
             angles, w = [], []
             for n, rate in enumerate(now.w):
-                wanted = rates[0][n] + new * (rates[1][n] - rates[0][n]) + a.rate_residual_rad_s * x.rates[n]
+                wanted = asked[n] + a.rate_residual_rad_s * x.rates[n]
                 w.append(wanted + (rate - wanted) * decay)
                 angles.append(dt * wanted + (rate - wanted) * (1 - decay) * a.rate_lag_s)
             # Barriers: the compiler would else compute each chain of scalars again for everything that depends on it.
@@ -215,53 +274,60 @@ def rollout(
                 p.append(now.p[i] + 0.5 * dt * (now.v[i] + v[i]))
             now = jax.lax.optimization_barrier(Plant(tuple(p), tuple(v), q, tuple(w), c, slope))  # type: ignore[arg-type]
             if watch:
-                share = jnp.maximum(share, sizes(coordinates(now, held)))
-            return (now, share), None
+                z = coordinates(now, held)
+                size = sizes(z)
+                early, late = jnp.maximum(early, jnp.where(first, size, 0.0)), jnp.maximum(late, jnp.where(first, 0.0, size))
+                kept = jnp.where(last, jnp.stack([jnp.stack(row) for row in z]), kept)
+            return (now, early, late, kept), None
 
-        (end, share), _ = jax.lax.scan(substep, (state, jnp.zeros(12)), parts)
+        begin = (state, jnp.zeros(12), jnp.zeros(12), jnp.zeros((4, 3)))
+        (end, early, late, kept), _ = jax.lax.scan(substep, begin, plan)
         scale = 1.5 - 0.5 * sum(value * value for value in end.q)  # to length 1
-        return end._replace(q=tuple(scale * value for value in end.q)), share
+        return end._replace(q=tuple(scale * value for value in end.q)), kept, early, late
 
-    def tick(state: Plant, sent: Sent, held: Three, x: Attack):  # type: ignore[no-untyped-def]
+    def with_new(sent: Sent, rates, begin, along) -> Sent:  # type: ignore[no-untyped-def]
+        """With the set-point of this tick."""
+        return sent._replace(rates=(rates, *sent.rates), begins=(begin, *sent.begins), alongs=(along, *sent.alongs))
+
+    def tick(state: Plant, sent: Sent, held: Three, x: Attack, plan):  # type: ignore[no-untyped-def]
         missing = (x.miss > 0.0) & (sent.missed < a.missed_ticks)
-        switch_s = 0.5 * (1.0 - x.early) * a.delay_max_s
+        begin = 0.5 * (1.0 - x.early) * a.delay_max_s
 
         def wanted(guess, _):  # type: ignore[no-untyped-def]
-            pair, alongs = (sent.rates, guess[0]), (sent.before, sent.along, sent.along)
-            predicted, _ = fly(state, held, pair, switch_s, alongs, x, ahead_steps, a.window_s, False)
+            predicted, *_ = fly(state, held, with_new(sent, guess[0], begin, sent.alongs[0]), x, ahead_plan, False)
             return policy(predicted, held, x), None
 
         # the set-point is computed for the state to which it leads itself
-        (rates, along), _ = jax.lax.scan(wanted, (sent.rates, sent.along), None, length=2)
-        rates = tuple(jnp.where(missing, old, new) for old, new in zip(sent.rates, rates, strict=True))
-        along = jnp.where(missing, sent.along, along)
-        alongs = (sent.before, sent.along, along)
-        end, share = fly(state, held, (sent.rates, rates), switch_s, alongs, x, SUBSTEPS, a.tick_s, True)
-        return end, Sent(rates, along, sent.along, jnp.where(missing, sent.missed + 1, 0)), share  # type: ignore[arg-type]
-
-    def step(carry: tuple[Plant, Sent, jax.Array, jax.Array], x: Attack):  # type: ignore[no-untyped-def]
-        """The ticks from one stage to the next."""
-        state, sent, held_row, stage = carry
-        held = (held_row[0], held_row[1], held_row[2])
-
-        def one(inner, x_one):  # type: ignore[no-untyped-def]
-            end, following, share = tick(inner[0], inner[1], held, x_one)
-            return (end, following, jnp.maximum(inner[2], share)), None
-
-        (state, sent, share), _ = jax.lax.scan(one, (state, sent, jnp.zeros(12)), x)
-        z = coordinates(state, held)
-        after = next_stage[stage].astype(jnp.int32)
-        seen = jnp.stack([jnp.stack(row) for row in z]) if trace else largest_facet(z, after)
-        return (state, sent, held_row, after), (seen, share, share / stage_tubes[stage])
+        (rates, along), _ = jax.lax.scan(wanted, (sent.rates[0], sent.alongs[0]), None, length=2)
+        rates = tuple(jnp.where(missing, old, new) for old, new in zip(sent.rates[0], rates, strict=True))
+        now = with_new(sent, rates, begin, jnp.where(missing, sent.alongs[0], along))
+        end, kept, early, late = fly(state, held, now, x, plan, True)
+        then = Sent(
+            now.rates[:behind], tuple(begin - a.tick_s for begin in now.begins[: behind - 1]), now.alongs[:feedbacks],
+            jnp.where(missing, sent.missed + 1, 0),
+        )  # fmt: skip
+        return end, then, kept, early, late
 
     def run(start: Start, attack: Attack) -> tuple[jax.Array, jax.Array, jax.Array]:
         state, held = plant(start), (start.held[0], start.held[1], start.held[2])
         rates, along = policy(state, held, jax.tree.map(lambda x: x[0], attack))
-        first = Sent(rates, along, along, jnp.asarray(a.missed_ticks))  # nothing is missed right at the start
-        grouped = jax.tree.map(lambda x: x.reshape(-1, stride, *x.shape[1:]), attack)
-        stage = start.stage.astype(jnp.int32)
-        _, (values, reached, shares) = jax.lax.scan(step, (state, first, start.held, stage), grouped)
-        return values, (reached.max(axis=0) / stage_tubes.max(axis=0)).reshape(2, 6), shares.max(axis=0).reshape(2, 6)
+        # nothing is missed or late right at the start
+        sent = Sent((rates,) * behind, (jnp.zeros(()),) * (behind - 1), (along,) * feedbacks, jnp.asarray(a.missed_ticks))
+        plan = _plan(certificate, attack.miss.shape[0])
+
+        def step(carry, row):  # type: ignore[no-untyped-def]
+            state, sent, stage, share, own = carry
+            x, parts, first, last, stepped = row
+            after = jnp.where(stepped, next_stage[stage], stage).astype(jnp.int32)
+            state, sent, kept, early, late = tick(state, sent, held, x, (parts, first, last))
+            own = jnp.maximum(own, jnp.maximum(early / stage_tubes[stage], late / stage_tubes[after]))
+            return (state, sent, after, jnp.maximum(share, jnp.maximum(early, late)), own), (kept, after)
+
+        begin = (state, sent, start.stage.astype(jnp.int32), jnp.zeros(12), jnp.zeros(12))
+        (*_, share, own), (kept, stages) = jax.lax.scan(step, begin, (attack, *map(jnp.asarray, plan)))
+        places = np.flatnonzero(plan.stepped)
+        seen = kept[places] if trace else jax.lax.map(lambda row: largest_facet(*row), (kept[places], stages[places]))
+        return seen, (share / stage_tubes.max(axis=0)).reshape(2, 6), own.reshape(2, 6)
 
     def plant(start: Start) -> Plant:
         """The vehicle in a state of the coordinates of the proof, with the heading asked for."""

@@ -1,13 +1,11 @@
 """Certificates that are wrong on purpose, for `tubepilot bench certificate`: each must be refused by the checker.
 
 `planted` makes whole certificates whose proof used the wrong numbers, with every hash right; `mutants` changes one thing of a
-certificate in the direction in which its claims stop being true.
+certificate in the direction in which its claims stop being true, or says it in another form (`tampering`).
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -18,11 +16,13 @@ import onnx
 import tomli_w
 from onnx import numpy_helper
 
+from . import tampering
 from .certificate import Certificate, files_of
 from .design import prove_stages, stage_bounds
 from .interval import Numbers
 from .loop import AxisLoop
 from .shield_graph import graphs_of
+from .tampering import Arrays, Table, constant, edited
 
 REMAINDER_SHARE, WIND_SHARE, WEIGHT_CHANGE = 0.9, 0.5, 1e-3
 
@@ -64,26 +64,15 @@ def _proven_with(certificate: Certificate, wrong: Numbers) -> tuple[Certificate,
     return made, files_of(made, graphs_of(made))
 
 
-def _weight_changed(files: Mapping[str, bytes], name: str, constant: str, place: int, factor: float) -> dict[str, bytes]:
+def _weight_changed(files: Mapping[str, bytes], name: str, which: str, place: int, factor: float) -> dict[str, bytes]:
     """One number of a graph's constant times a factor; `place` counts those that are not zero."""
-    model = onnx.load_model_from_string(files[name])
-    for tensor in model.graph.initializer:
-        if tensor.name == constant:
-            value = numpy_helper.to_array(tensor).copy()
-            spots = np.flatnonzero(value)
-            value.reshape(-1)[spots[place % spots.size]] *= factor
-            tensor.CopyFrom(numpy_helper.from_array(value, constant))
-    return _hashed({**files, name: model.SerializeToString()})
 
+    def change(value: Any) -> Any:
+        spots = np.flatnonzero(value)
+        value.reshape(-1)[spots[place % spots.size]] *= factor
+        return value
 
-def _hashed(files: Mapping[str, bytes], change: Callable[[dict[str, Any]], None] = lambda table: None) -> dict[str, bytes]:
-    """Files with their table changed and all hashes made right: only the mathematics can object."""
-    table = tomllib.loads(files["certificate.toml"].decode())
-    change(table)
-    table["proof"]["arrays_sha256"] = hashlib.sha256(files["certificate.npz"]).hexdigest()
-    for name in ("backup", "shield"):
-        table["graphs"][f"{name}_sha256"] = hashlib.sha256(files[f"{name}.onnx"]).hexdigest()
-    return {**files, "certificate.toml": tomli_w.dumps(table).encode()}
+    return edited(files, lambda table, arrays, backup, shield: constant(backup if name == "backup.onnx" else shield, which, change))
 
 
 LARGER = ("position_error_m", "velocity_error_m_s", "attitude_error_rad", "acceleration_m_s2", "rate_residual_rad_s", "delay_max_s")
@@ -93,54 +82,68 @@ SMALLER = (
 )  # fmt: skip
 
 
-def mutants(certificate: Certificate, count: int, seed: int) -> Iterator[tuple[str, dict[str, bytes]]]:
+def mutants(certificate: Certificate, count: int, seed: int, manifest: bytes | None = None) -> Iterator[tuple[str, dict[str, bytes]]]:
     """Certificates with one thing changed so that what they claim is no longer shown.
 
     Args:
         certificate: A proven one.
-        count: How many.
+        count: How many; 200 take each listed change once, and 40 that are drawn.
         seed: Of what is changed.
+        manifest: Of the bundle that it stands in, which must not say anything else; None: none is changed.
 
     Yields:
         What was changed, and the files: assumptions larger, bounds smaller, facets looser, witnesses and tubes altered, constants
-        and nodes of both graphs altered (hashes right), or a bit of a file flipped (hashes as they were).
+        and nodes of both graphs altered, words, arrays and graphs of another form, the manifest's numbers (hashes right), or a bit
+        of a file flipped (hashes as they were).
     """
     random = np.random.default_rng(seed)
-    files = files_of(certificate, graphs_of(certificate))
-    kinds = (
-        _assumption, _bound_smaller, _stage, _facet, _witness, _tube, _backup_weight, _shield_weight, _shield_node, _bit,
-    )  # fmt: skip
-    for n in range(count):
-        yield kinds[n % len(kinds)](files, random)
+    files = files_of(certificate, graphs_of(certificate)) | ({} if manifest is None else {"manifest.toml": manifest})
+    drawn = 0
+    for name in listed(count, random, manifest is not None):
+        if name is None:
+            yield DRAWN[drawn % len(DRAWN)](files, random)
+            drawn += 1
+        elif name in tampering.EDITS:
+            yield name, edited(files, tampering.EDITS[name])
+        else:
+            table = tomllib.loads(files["manifest.toml"].decode())
+            tampering.MANIFEST[name](table)
+            yield f"manifest.toml: {name}", {**files, "manifest.toml": tomli_w.dumps(table).encode()}
+
+
+def listed(count: int, random: np.random.Generator, with_manifest: bool) -> list[str | None]:
+    """Names of the listed changes, each before any comes again; None, every fifth time, where one is drawn instead."""
+    names = [str(name) for name in random.permutation([*tampering.EDITS, *(tampering.MANIFEST if with_manifest else ())])]
+    return [None if n % EACH == EACH - 1 else names[(n - n // EACH) % len(names)] for n in range(count)]
 
 
 Mutant = tuple[str, dict[str, bytes]]
 
 
+def _table(files: dict[str, bytes], change: Callable[[Table], None]) -> dict[str, bytes]:
+    """Files with their table changed."""
+    return edited(files, lambda table, arrays, backup, shield: change(table))
+
+
 def _assumption(files: dict[str, bytes], random: np.random.Generator) -> Mutant:
     name, factor = str(random.choice(LARGER)), float(random.uniform(2.0, 6.0))
-    return f"assumptions.{name} x {factor:.2f}", _hashed(files, lambda table: _scale(table["assumptions"], name, factor))
+    return f"assumptions.{name} x {factor:.2f}", _table(files, lambda table: _scale(table["assumptions"], name, factor))
 
 
 def _bound_smaller(files: dict[str, bytes], random: np.random.Generator) -> Mutant:
     part, name = SMALLER[int(random.integers(len(SMALLER)))]
     factor = float(random.uniform(0.7, 0.95))
-    return f"{part}.{name} x {factor:.3f}", _hashed(files, lambda table: _scale(table[part], name, factor))
+    return f"{part}.{name} x {factor:.3f}", _table(files, lambda table: _scale(table[part], name, factor))
 
 
-def _scale(table: dict[str, Any], name: str, factor: float) -> None:
+def _scale(table: Table, name: str, factor: float) -> None:
     value = table[name]
     table[name] = [factor * x for x in value] if isinstance(value, list) else factor * value
 
 
-def _arrays(files: Mapping[str, bytes], name: str, change: Callable[[Numbers], None]) -> dict[str, bytes]:
+def _array(files: dict[str, bytes], name: str, change: Callable[[Numbers], None]) -> dict[str, bytes]:
     """Files with one array changed."""
-    with np.load(io.BytesIO(files["certificate.npz"]), allow_pickle=False) as source:
-        arrays = {key: source[key].copy() for key in source.files}
-    change(arrays[name])
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-    return {**files, "certificate.npz": buffer.getvalue()}
+    return edited(files, lambda table, arrays, backup, shield: change(arrays[name]))
 
 
 def _axis(random: np.random.Generator) -> str:
@@ -162,34 +165,28 @@ def _stage(files: dict[str, bytes], random: np.random.Generator) -> Mutant:
         def less(bounds: Numbers) -> None:
             bounds[stage, axis, kind] *= factor
 
-        return f"stage {stage} bound {'wr'[kind]} x {factor:.3f}", _hashed(_arrays(files, "bounds", less))
+        return f"stage {stage} bound {'wr'[kind]} x {factor:.3f}", _array(files, "bounds", less)
 
     def tighter(offsets: Numbers) -> None:
         offsets[stage] *= factor
 
     name = ("horizontal", "vertical")[axis]
-    return f"stage {stage} {name} offsets x {factor:.3f}", _hashed(_arrays(files, f"{name}_offsets", tighter))
+    return f"stage {stage} {name} offsets x {factor:.3f}", _array(files, f"{name}_offsets", tighter)
 
 
 def _facet(files: dict[str, bytes], random: np.random.Generator) -> Mutant:
     """A facet loosened in the arrays and in the shield graph alike."""
-    axis, place, factor = _axis(random), float(random.random()), float(random.uniform(0.9, 0.98))
-    row = -1
+    axis, place, factor, rows = _axis(random), float(random.random()), float(random.uniform(0.9, 0.98)), []
 
-    def loosen(facets: Numbers) -> None:
-        nonlocal row
-        row = int(place * facets.shape[0])
-        facets[row] *= factor
+    def loosen(table: Table, arrays: Arrays, backup: onnx.ModelProto, shield: onnx.ModelProto) -> None:
+        facets = arrays[f"{axis}_facets"]
+        rows.append(int(place * facets.shape[0]))
+        facets[rows[0]] *= factor
+        constant(shield, f"facets_{axis}", lambda old: np.ascontiguousarray(facets.T))
+        constant(shield, f"size_{axis}", lambda old: np.nextafter(np.abs(facets.T), np.inf))
 
-    changed = _arrays(files, f"{axis}_facets", loosen)
-    model = onnx.load_model_from_string(files["shield.onnx"])
-    for tensor in model.graph.initializer:
-        if tensor.name in (f"facets_{axis}", f"size_{axis}"):
-            value = numpy_helper.to_array(tensor).copy()
-            column = value[:, row] * factor
-            value[:, row] = np.nextafter(column, np.inf) if tensor.name.startswith("size") else column
-            tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
-    return f"{axis} facet {row} x {factor:.3f}", _hashed({**changed, "shield.onnx": model.SerializeToString()})
+    changed = edited(files, loosen)
+    return f"{axis} facet {rows[0]} x {factor:.3f}", changed
 
 
 def _witness(files: dict[str, bytes], random: np.random.Generator) -> Mutant:
@@ -199,7 +196,7 @@ def _witness(files: dict[str, bytes], random: np.random.Generator) -> Mutant:
         row = int(place * witness.shape[0])
         witness[row, np.argmax(np.abs(witness[row]))] *= factor
 
-    return f"a {axis} multiplier x {factor:.2f}", _hashed(_arrays(files, f"{axis}_facet_multipliers", spoil))
+    return f"a {axis} multiplier x {factor:.2f}", _array(files, f"{axis}_facet_multipliers", spoil)
 
 
 def _tube(files: dict[str, bytes], random: np.random.Generator) -> Mutant:
@@ -208,16 +205,16 @@ def _tube(files: dict[str, bytes], random: np.random.Generator) -> Mutant:
     def shrink(tube: Numbers) -> None:
         tube[row] *= factor
 
-    return f"{axis} tube {row} x {factor:.3f}", _hashed(_arrays(files, f"{axis}_tube", shrink))
+    return f"{axis} tube {row} x {factor:.3f}", _array(files, f"{axis}_tube", shrink)
 
 
 def _constant(files: dict[str, bytes], name: str, random: np.random.Generator) -> Mutant:
     model = onnx.load_model_from_string(files[name])
     kept = [t.name for t in model.graph.initializer if numpy_helper.to_array(t).dtype.kind == "f" and t.name not in FREE]
-    constant, place = str(random.choice(kept)), int(random.integers(10_000))
+    which, place = str(random.choice(kept)), int(random.integers(10_000))
     factor = 1.0 + float(random.choice([-1, 1])) * float(random.uniform(1e-3, 0.1))
-    factor = COVERING.get(constant.split("_")[0], factor)
-    return f"{name} {constant} x {factor:.4f}", _weight_changed(files, name, constant, place, factor)
+    factor = COVERING.get(which.split("_")[0], factor)
+    return f"{name} {which} x {factor:.4f}", _weight_changed(files, name, which, place, factor)
 
 
 COVERING = {"size": 0.9, "inverse": 0.1, "tube": 0.1, "box": 0.9, "shares": 0.9, "one": 1.001}
@@ -231,12 +228,16 @@ OTHER = {"Sub": "Add", "Add": "Sub", "Mul": "Div", "Max": "Min", "ReduceMax": "R
 
 def _shield_node(files: dict[str, bytes], random: np.random.Generator) -> Mutant:
     """A node of the shield graph that does something else."""
-    model = onnx.load_model_from_string(files["shield.onnx"])
-    nodes = [node for node in model.graph.node if node.op_type in OTHER]
-    node = nodes[int(random.integers(len(nodes)))]
-    what = f"shield.onnx {node.op_type} -> {OTHER[node.op_type]} at {node.output[0]}"
-    node.op_type = OTHER[node.op_type]
-    return what, _hashed({**files, "shield.onnx": model.SerializeToString()})
+    place, what = float(random.random()), []
+
+    def change(table: Table, arrays: Arrays, backup: onnx.ModelProto, shield: onnx.ModelProto) -> None:
+        nodes = [node for node in shield.graph.node if node.op_type in OTHER]
+        node = nodes[int(place * len(nodes))]
+        what.append(f"shield.onnx {node.op_type} -> {OTHER[node.op_type]} at {node.output[0]}")
+        node.op_type = OTHER[node.op_type]
+
+    changed = edited(files, change)
+    return what[0], changed
 
 
 def _backup_weight(files: dict[str, bytes], random: np.random.Generator) -> Mutant:
@@ -254,3 +255,10 @@ def _bit(files: dict[str, bytes], random: np.random.Generator) -> Mutant:
     place, bit = int(random.integers(len(content))), int(random.integers(8))
     content[place] ^= 1 << bit
     return f"{name} byte {place} bit {bit}", {**files, name: bytes(content)}
+
+
+EACH = 5
+"""Every so many changes one is drawn."""
+DRAWN = (
+    _assumption, _bound_smaller, _stage, _facet, _witness, _tube, _backup_weight, _shield_weight, _shield_node, _bit,
+)  # fmt: skip

@@ -4,6 +4,9 @@ Docs: docs/certificate.md, section 6. Its constants are the tables of the certif
 the stages, and the coefficients of the admission box. Four anchors are judged at once, each at two instants and, at each of these,
 as if the rates asked for act throughout and as if the backup's had replaced them as early as they can.
 
+What an error moves across the thrust vector counts vertically by the sine of its tilt alone, that of the nominal state and, added,
+the largest angle by which the thrust vector can be off.
+
 For a facet f of the horizontal sets, the largest |f . (z u)| over all horizontal directions u is the Euclidean norm of the two
 numbers f Z, with Z the (4, 2) matrix of horizontal states; errors of radius e add |f| . e. The margin to a stage is one minus the
 largest over all facets of both axes and all states, each as a share of its offset there. float64 throughout: its rounding is below
@@ -30,6 +33,8 @@ OPTIONS = 4
 JUDGED = 8
 """Stages that are judged."""
 ROUNDING = 1e-9
+TINY = 1e-9
+"""Thrust below which the direction counts as unknown [m/s^2]."""
 NOWHERE_M = 1e9
 """Room of an anchor for which the state does not lie in S."""
 Constant = npt.NDArray[np.float64] | npt.NDArray[np.int64]
@@ -46,7 +51,7 @@ class Tables:
         gain: Of the backup policy, shape (2, 3).
         gravity: [m/s^2].
         admission: See there.
-        anchor: Linear map (velocity, acceleration, jerk) to the position from the anchor with the most margin, shape (2, 3).
+        anchor: See `Certificate`.
     """
 
     facets: tuple[Numbers, Numbers]
@@ -70,12 +75,14 @@ class Tables:
 
 
 def judged(stages: int, lasting: Sequence[int]) -> npt.NDArray[np.int64]:
-    """Numbers of the stages that the graph judges, shape (JUDGED,): evenly spread over each chain, its first and its last stage among
-    them; three of the last chain if there are two."""
+    """Numbers of the stages that the graph judges, shape (JUDGED,): of each chain its first and its last one, in which the backup
+    stays, and some between, closer at first, where the sets differ most. Three of the last chain if there are two."""
     ends = [*lasting[:-1], stages - 1][-2:]
     counts = [JUDGED - 3, 3] if len(ends) == 2 else [JUDGED]
     starts = [0, ends[0] + 1]
-    spread = [np.linspace(first, last, count) for first, last, count in zip(starts, ends, counts, strict=False)]
+    spread = [
+        first + (last - first) * np.linspace(0.0, 1.0, count) ** 2 for first, last, count in zip(starts, ends, counts, strict=False)
+    ]
     return np.concatenate(spread).round().astype(np.int64)
 
 
@@ -89,13 +96,17 @@ def constants(tables: Tables) -> dict[str, Constant]:
         "shares": shares(tables.admission).reshape(3, 1),
         "slower": np.array(slower(tables.admission)),
         "box": box(tables.admission),
+        "level": np.array([1.0, 1.0, 0.0]).reshape(3, 1, 1),
+        "tiny": np.array(TINY),
+        "whole": np.array(1.0),
         "ones": np.ones((1, 2, 1)),
         "jerk_row": np.array([0.0, 0.0, 0.0, 1.0]),
         "one": np.array(1.0 - ROUNDING),
         "least": np.array(0.0),
         "nowhere": np.array(NOWHERE_M),
         "row_2": np.array(2), "row_3": np.array(3), "axis_0": np.array([0]), "axis_1": np.array([1]), "axis_2": np.array([2]),
-        "axis_3": np.array([3]), "all_options": np.array([8, 2, OPTIONS]), "halves": np.array([4, 4]), "plane": np.array([2, 1]),
+        "axis_3": np.array([3]), "all_options": np.array([8, 2, OPTIONS]), "thirds": np.array([4, 4, 4]), "halves": np.array([4, 4]),
+        "plane": np.array([2, 1]),
     }  # fmt: skip
     for name, facets, offsets in zip(("horizontal", "vertical"), tables.facets, tables.offsets, strict=True):
         result[f"facets_{name}"] = np.ascontiguousarray(facets.T)
@@ -121,9 +132,7 @@ def nodes() -> list[onnx.NodeProto]:
     add("Add", "acceleration weight", "force")
     add("Gather", "states row_3", "jerk", axis=3)
     for name in ("force", "jerk", "nu"):
-        add("Mul", f"{name} {name}", f"{name}_square")
-        add("ReduceSum", f"{name}_square axis_0", f"{name}_squared", keepdims=1)
-        add("Sqrt", f"{name}_squared", f"{name}_size")
+        add("ReduceL2", f"{name} axis_0", f"{name}_size", keepdims=1)
     add("Div", "force force_size", "up")
     add("Mul", "up nu", "up_nu")
     add("ReduceSum", "up_nu axis_0", "along", keepdims=1)
@@ -133,9 +142,7 @@ def nodes() -> list[onnx.NodeProto]:
     add("Sub", "across wanted", "off")
     add("Gather", "shares instants", "share", axis=0)
     add("Mul", "off share", "change")
-    add("Mul", "change change", "change_square")
-    add("ReduceSum", "change_square axis_0", "change_squared", keepdims=1)
-    add("Sqrt", "change_squared", "change_size")
+    add("ReduceL2", "change axis_0", "change_size", keepdims=1)
     add("Mul", "up jerk", "up_jerk")
     add("ReduceSum", "up_jerk axis_0", "along_jerk", keepdims=1)
     add("Mul", "along_jerk slower", "slowed")
@@ -149,7 +156,24 @@ def nodes() -> list[onnx.NodeProto]:
     add("Concat", "of_option nu_size change_size late_both", "terms", axis=0)
     add("Transpose", "terms", "terms_last", perm=[1, 2, 0])
     add("Gather", "box instants", "coefficients", axis=0)
-    add("MatMul", "terms_last coefficients", "radii")
+    add("MatMul", "terms_last coefficients", "sums")
+    add("Split", "sums thirds", "sums_level sums_any sums_across", axis=2)
+    # the sine of the tilt, and by how much the direction can be off
+    add("Mul", "up level", "lying")
+    add("ReduceL2", "lying axis_0", "sine", keepdims=0)
+    add("ReduceMax", "sine axis_0", "steepest", keepdims=1)
+    add("Gather", "sums_level row_2", "loose", axis=2)
+    add("Squeeze", "force_size axis_0", "least_force")
+    add("Sub", "least_force loose", "surplus")
+    add("Max", "surplus tiny", "divisor")
+    add("Div", "loose divisor", "angle")
+    add("ReduceMax", "angle axis_0", "widest", keepdims=1)
+    add("Add", "steepest widest", "leaning")
+    add("Min", "leaning whole", "upward")
+    add("Unsqueeze", "upward axis_2", "upward_column")
+    add("Mul", "sums_across upward_column", "sums_upward")
+    add("Add", "sums_any sums_upward", "sums_vertical")
+    add("Concat", "sums_level sums_vertical", "radii", axis=2)
     add("Concat", "radii radii", "radii_twice", axis=0)
     add("Split", "radii_twice halves", "radius_horizontal radius_vertical", axis=2)
     # the states as if the backup's rates had acted, beside those as if they had not
@@ -161,9 +185,7 @@ def nodes() -> list[onnx.NodeProto]:
     add("Squeeze", "vertical_plane axis_0", "vertical")
     # every facet, at the state of each anchor where it is largest, as a share of its offset in each stage
     add("MatMul", "horizontal facets_horizontal", "value_horizontal")
-    add("Mul", "value_horizontal value_horizontal", "square")
-    add("ReduceSum", "square axis_0", "squared", keepdims=0)
-    add("Sqrt", "squared", "size_value_horizontal")
+    add("ReduceL2", "value_horizontal axis_0", "size_value_horizontal", keepdims=0)
     add("MatMul", "vertical facets_vertical", "value_vertical")
     add("Abs", "value_vertical", "size_value_vertical")
     for name in ("horizontal", "vertical"):
