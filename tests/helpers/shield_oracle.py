@@ -80,6 +80,7 @@ class OracleShield:
         self._last_ns = 0
         self._thrust: float | None = None
         self._along = 0.0
+        self.upward = 1.0  # less: the admission box is made too small upwards
 
     def engage(self, predicted: Sequence[float]) -> None:
         """Start to judge."""
@@ -259,7 +260,7 @@ class OracleShield:
         parts = [part for each, t in zip(ahead, times, strict=True) for part in self._judged(each, t, held, late)]
         tilt = max(math.hypot(*self._feedback(each.flat, held)[1][:2]) for each in ahead)
         off = max(radii[2, 0] / max(flat.thrust - radii[2, 0], 1e-9) for flat, radii in parts)
-        share = min(tilt + off, 1.0)
+        share = self.upward * min(tilt + off, 1.0)
         return [(flat, np.stack([radii[:, 0], radii[:, 1] + share * radii[:, 2]], axis=1)) for flat, radii in parts]
 
     def _judged(self, ahead: _Ahead, t: float, held: _Held, late: float) -> list[tuple[_Flat, Vector]]:

@@ -37,11 +37,12 @@ class Case:
         smaller: Which of the estimate's errors the box is made for a third of; None: for all as they are.
         calm: Whether it is made for half the wind.
         claimed_s: Delay that it is made for; None: as it is.
+        upward: Part of what is across the thrust vector that it counts upwards.
     """
 
     def __init__(
         self, random: np.random.Generator, delay_s: float, missed: int, smaller: int | None = None, calm: bool = False,
-        claimed_s: float | None = None,
+        claimed_s: float | None = None, upward: float = 1.0,
     ) -> None:
         timing = {"delay_max_s": ("assumptions", delay_s), "missed_ticks": ("assumptions", missed)}
         self.a = a = assumed_from(certificate(**timing))
@@ -53,6 +54,7 @@ class Case:
         box = replace(box, errors=errors_of_box, acceleration=(wind_h, wind_v))
         timing = {**timing, "delay_max_s": ("assumptions", claimed)}
         self.oracle = OracleShield(graphs()[0], replace(self.tables, admission=box), assumed_from(certificate(**timing)))
+        self.oracle.upward = upward
         position, velocity, attitude, rate = self.tables.admission.errors
         late, tick, window = 2.0 * a.window_s - a.tick_s, a.tick_s, a.window_s
         size = float(random.choice([0.1, 0.5, 1.4]))
@@ -163,3 +165,8 @@ def test_a_box_for_half_the_wind_or_delay_is_caught() -> None:
     random = np.random.default_rng(9)
     assert max(Case(random, 0.004, 0, calm=True).used(random) for _ in range(40)) > 1.0
     assert max(Case(random, 0.02, 1, claimed_s=0.0).used(random) for _ in range(60)) > 1.0
+
+
+def test_a_box_that_counts_half_of_the_tilt_is_caught() -> None:
+    random = np.random.default_rng(8)
+    assert max(Case(random, 0.004, 0, upward=0.5).used(random) for _ in range(40)) > 1.0
