@@ -95,10 +95,19 @@ for _i, _b, _a in np.ndindex(VECTORS, 3, 3):
 SUM_PRODUCTS = np.vstack([SUM_TURNED, np.eye(COLUMNS)])
 """Products (52) to the row after the step."""
 
-TILE_AXES = selection(COLUMNS, range(*AXES.indices(COLUMNS)))
-TILE_VELOCITY = selection(COLUMNS, [0, 1, 2] * 3)
-SUM_WORLD = np.kron(np.eye(3), np.ones((3, 1)))
-"""World axes in the body (9) times velocity in the body, tiled (9), summed by this: velocity in the world."""
+def _to_world() -> tuple[Matrix, Matrix]:
+    """Velocity in the world as weights of squares: of sums and differences of world axes and velocity, both in the body.
+
+    4 a v = (2 a + v / 2)^2 - (2 a - v / 2)^2: one product and a square instead of two products and their product. The factors make
+    both parts alike at 4 m/s.
+    """
+    axes, tiled = selection(COLUMNS, range(*AXES.indices(COLUMNS))), selection(COLUMNS, [0, 1, 2] * 3)
+    total = 0.25 * np.kron(np.eye(3), np.ones((3, 1)))
+    return np.hstack([2.0 * axes + 0.5 * tiled, 2.0 * axes - 0.5 * tiled]), np.vstack([total, -total])
+
+
+SPIN, SUM_SQUARES = _to_world()
+"""A row (16) to sums and differences (18), and the squares of these (18) to the velocity in the world (3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,13 +206,19 @@ class ModelGraph:
 
     @staticmethod
     def _centred(w2: Matrix, b2: Matrix) -> tuple[Matrix, Matrix]:
-        """Each member's output minus the mean of members, from the hidden layer: one matrix and bias."""
+        """How the members' outputs differ, from the hidden layer: one matrix and bias, one column less per output than members.
+
+        The squares of the columns sum up to those of the differences from the mean (an orthonormal basis of these: Helmert's).
+        """
         members, width, outputs = w2.shape
         block = np.zeros((members * width, members * outputs))
         for m in range(members):
             block[m * width : (m + 1) * width, m * outputs : (m + 1) * outputs] = w2[m]
-        centre = np.kron(np.eye(members) - 1.0 / members, np.eye(outputs))
-        return block @ centre, b2.reshape(-1) @ centre
+        basis = np.zeros((members, members - 1))
+        for k in range(1, members):
+            basis[:k, k - 1], basis[k, k - 1] = 1.0, -k
+        apart = np.kron(basis / np.sqrt(np.sum(basis**2, axis=0)), np.eye(outputs))
+        return block @ apart, b2.reshape(-1) @ apart
 
     def start(self, state: Tensor, rows: int) -> Tensor:
         """The initial state (1, 14) as `rows` equal rows (rows, 16)."""
@@ -279,16 +294,20 @@ class ModelGraph:
         return Step(product @ SUM_PRODUCTS, hidden, square, product)
 
     def disagreement(self, hidden: Tensor) -> Tensor:
-        """Difference of every member's outputs from their mean, shape (rows, members * 6), in output units; one column of zeros if
-        there is one member."""
-        if self.members == 1:
-            return hidden @ np.zeros((hidden.shape[1], 1))
+        """How the outputs of several members differ, shape (rows, (members - 1) * 6), in output units; the sum of squares, over
+        `outputs`, is `train.dynamics.disagreement`."""
         return hidden @ self.spread + self.spread_bias[None]
+
+    @property
+    def outputs(self) -> int:
+        """Outputs of all members."""
+        return self.members * RESIDUAL_SIZE
 
 
 def world_velocity(rows: Tensor) -> Tensor:
-    """World axes times velocity, both in the body, shape (n, 9): `@ SUM_WORLD` is the velocity in the world."""
-    return (rows @ TILE_AXES) * (rows @ TILE_VELOCITY)
+    """Velocity in the world (n, 3) of rows (n, 16)."""
+    spun = rows @ SPIN
+    return (spun * spun) @ SUM_SQUARES
 
 
 def time_major(graph: Graph, plans: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from tubepilot.firmware_bridge.types import GRAVITY_M_S2
 from tubepilot.train.task import Network, ObservationScale
 
 from .graph import Tensor
-from .model_graph import COLUMNS, RATES, SUM_WORLD, THRUST
+from .model_graph import COLUMNS, RATES, SUM_SQUARES, THRUST
 
 UP, HEADING = (5, 8, 11), 6
 """Columns of a row: third column of R(q), and the first entry of its second row."""
@@ -52,9 +52,9 @@ class ObservingNetwork:
         self.bias = self.weights.b1 - GRAVITY_M_S2 * first[13]
 
     @property
-    def from_spinning(self) -> np.ndarray:
-        """First layer from `model_graph.world_velocity` (9)."""
-        return SUM_WORLD @ self.from_velocity
+    def from_squares(self) -> np.ndarray:
+        """First layer from the squares of `row @ model_graph.SPIN` (18)."""
+        return SUM_SQUARES @ self.from_velocity
 
     def given(self, reference: Tensor, disturbance: Tensor) -> Tensor:
         """The first layer's share of the rows of a reference (n, 9) and of the disturbance (1, 3), shape (n, width)."""

@@ -8,7 +8,7 @@ from tubepilot.train.planner import PlannerModel
 
 from .emit import Port
 from .graph import Graph
-from .model_graph import SUM_WORLD, ModelGraph, selection, world_velocity
+from .model_graph import ModelGraph, selection, world_velocity
 from .observing_network import ObservingNetwork
 from .planner_graphs import PORTS as PLANNER_PORTS
 
@@ -29,7 +29,7 @@ def policy_graph(model: PlannerModel, dt_plan_s: float) -> Graph:
     policy = ObservingNetwork(model.policy, model.observation_scale)
     row = ModelGraph(model.world, model.action_scale, dt_plan_s).start(state, 1)
     error = state @ selection(14, [0, 1, 2]) + reference @ -selection(9, [0, 1, 2])
-    layers = policy.layers(row, world_velocity(row) @ SUM_WORLD, error, policy.given(reference, disturbance))
+    layers = policy.layers(row, world_velocity(row), error, policy.given(reference, disturbance))
     action = graph.tensor("Tanh", policy.output(layers.second))
     half = np.diag(np.asarray(model.action_scale.half, np.float64))
     centre = np.asarray(model.action_scale.centre, np.float64)[None]

@@ -14,7 +14,7 @@ from tubepilot.train.planner import PlannerModel
 from tubepilot.train.planner_settings import PlannerSettings
 
 from .graph import Graph, Tensor
-from .model_graph import COLUMNS, SUM_WORLD, TILE_AXES, TILE_VELOCITY, ModelGraph, selection
+from .model_graph import COLUMNS, SPIN, SUM_SQUARES, ModelGraph, selection
 from .observing_network import ObservingNetwork
 from .task_graph import Prepared, ReturnGraph, TaskInputs, Trajectory, task_inputs
 
@@ -66,9 +66,9 @@ class Carried:
 class Pilot:
     """The policy along rollouts: it reads rows of the model and carries the position error along.
 
-    World velocity (9) and minus the way of the reference in a step (3) stand in one product of twelve columns, so that the
-    trapezoid of both is two nodes: with `ahead` = error + half a step of velocity - way of the reference,
-    error' = half a step of velocity' + ahead, ahead' = a step of velocity' + ahead - way of the reference'.
+    World velocity and minus the way w of the reference in a step are weights of the same squares, 24 columns, with
+    2 w = (w + 1/2)^2 - (w - 1/2)^2, so that the trapezoid of both is two nodes: with `ahead` = error + half a step of velocity - way
+    of the reference, error' = half a step of velocity' + ahead, ahead' = a step of velocity' + ahead - way of the reference'.
     """
 
     def __init__(self, model: PlannerModel, task: TaskInputs, settings: PlannerSettings) -> None:
@@ -76,16 +76,16 @@ class Pilot:
         self.graph = graph
         self.policy = policy = ObservingNetwork(model.policy, model.observation_scale)
         self.given = self._rows(policy.given(task.reference, task.disturbance))
-        way = np.hstack([np.zeros((3, 9)), np.eye(3)])
+        nothing, both = np.zeros((3, SPIN.shape[1])), np.hstack([np.eye(3), np.eye(3)])
+        way = np.hstack([nothing, both])
+        sign = np.concatenate([nothing[0], np.full(3, 0.5), np.full(3, -0.5)])[None]
         steps = np.eye(horizon + 1) - np.eye(horizon + 1, k=1)
         steps[-1] = 0.0
-        self.minus_way = self._rows(steps @ (task.reference @ np.vstack([way, np.zeros((6, 12))])))
-        nothing = np.zeros((COLUMNS, 3))
-        self.axes, self.velocity = np.hstack([TILE_AXES, nothing]), np.hstack([TILE_VELOCITY, nothing])
-        self.one = np.concatenate([np.zeros(9), np.ones(3)])[None]
-        self.half = np.vstack([0.5 * dt_s * SUM_WORLD, np.zeros((3, 3))])
-        self.full = np.vstack([dt_s * SUM_WORLD, np.eye(3)])
-        self.first_layer = np.vstack([policy.from_row, policy.from_spinning, np.zeros((3, policy.bias.size)), policy.from_position])
+        self.minus_way = self._rows(steps @ (task.reference @ np.vstack([way, np.zeros((6, way.shape[1]))])) + sign)
+        self.spin = np.hstack([SPIN, np.zeros((COLUMNS, 6))])
+        self.half = np.vstack([0.5 * dt_s * SUM_SQUARES, np.zeros((6, 3))])
+        self.full = np.vstack([dt_s * SUM_SQUARES, 0.5 * np.eye(3), -0.5 * np.eye(3)])
+        self.first_layer = np.vstack([policy.from_row, policy.from_squares, np.zeros((6, policy.bias.size)), policy.from_position])
         place = task.state @ selection(14, [0, 1, 2])
         self.first_error = place + np.eye(1, horizon + 1) @ (task.reference @ -selection(9, [0, 1, 2]))
 
@@ -106,21 +106,22 @@ class Pilot:
             noise: Added to the actions, shape (rows, 4).
             h: Number of the step.
         """
-        products = (row @ self.axes + self.minus_way[h]) * (row @ self.velocity + self.one)
+        spun = row @ self.spin + self.minus_way[h]
+        squares = spun * spun
         if carried.ahead is None:
             error = carried.error
-            ahead = products @ (self.full - self.half) + error
+            ahead = squares @ (self.full - self.half) + error
         else:
-            error = products @ self.half + carried.ahead
-            ahead = products @ self.full + carried.ahead
-        action = self._action(row, products, error, h) + noise
+            error = squares @ self.half + carried.ahead
+            ahead = squares @ self.full + carried.ahead
+        action = self._action(row, squares, error, h) + noise
         return self.graph.tensor("Clip", action, low=-1.0, high=1.0), Carried(error, ahead)
 
-    def _action(self, row: Tensor, products: Tensor, error: Tensor, h: int) -> Tensor:
+    def _action(self, row: Tensor, squares: Tensor, error: Tensor, h: int) -> Tensor:
         """The policy's actions before noise, in [-1, 1], shape (rows, 4)."""
         graph, policy = self.graph, self.policy
         clipped = graph.tensor("Clip", error, low=-policy.clip_m, high=policy.clip_m)
-        seen = graph.tensor("Concat", row, products, clipped, axis=1)
+        seen = graph.tensor("Concat", row, squares, clipped, axis=1)
         return graph.tensor("Tanh", policy.after_first(seen @ self.first_layer + self.given[h]))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from .constraint_graph import ConstraintInputs, violation_cost
 from .graph import Tensor
-from .model_graph import SUM_WORLD, TILE_AXES, TILE_VELOCITY
+from .model_graph import SPIN, SUM_SQUARES
 from .task_graph import Prepared, ReturnGraph, Seen, Trajectory, by_candidate
 
 
@@ -68,8 +68,7 @@ def slopes(
 
 def _through_rotation(seen: Seen, velocity: Tensor, row: Tensor) -> Tensor:
     """Gradient by the rows from those by the velocity in the world and by the rows directly."""
-    spinning = velocity @ SUM_WORLD.T
-    return (spinning * seen.tiled) @ TILE_AXES.T + ((spinning * seen.axes) @ TILE_VELOCITY.T + row)
+    return ((velocity @ (2.0 * SUM_SQUARES.T)) * seen.spun) @ SPIN.T + row
 
 
 def _of_actions(returned: ReturnGraph, prepared: Prepared, actions: Tensor) -> Tensor:
@@ -83,5 +82,5 @@ def _of_actions(returned: ReturnGraph, prepared: Prepared, actions: Tensor) -> T
 
 def _of_disagreement(returned: ReturnGraph, trajectory: Trajectory) -> Tensor:
     members = returned.dynamics.disagreement(trajectory.hidden)
-    weight = -2.0 * returned.settings.dt_plan_s * returned.disagreement / members.shape[1]
+    weight = -2.0 * returned.settings.dt_plan_s * returned.disagreement / returned.dynamics.outputs
     return members @ (weight * returned.dynamics.spread.T)

@@ -25,10 +25,9 @@ from .model_graph import (
     LINEAR,
     PRODUCTS,
     RATES,
+    SPIN,
     SUM_PRODUCTS,
-    SUM_WORLD,
-    TILE_AXES,
-    TILE_VELOCITY,
+    SUM_SQUARES,
     TURN,
     ModelGraph,
     selection,
@@ -111,13 +110,12 @@ class Seen:
 
     Attributes:
         rows: After the steps, k = 16.
-        axes, tiled: World axes, and velocity once per axis, both in the body, k = 9.
+        spun: Sums and differences whose squares give the velocity in the world, k = 18; see `model_graph.SPIN`.
         velocity, position: In the world, k = 3 [m/s, m].
     """
 
     rows: Tensor
-    axes: Tensor
-    tiled: Tensor
+    spun: Tensor
     velocity: Tensor
     position: Tensor
 
@@ -235,9 +233,9 @@ class ReturnGraph:
     def see(self, prepared: Prepared, trajectory: Trajectory) -> Seen:
         """Velocities and positions in the world."""
         rows = trajectory.rows
-        axes, tiled = rows @ TILE_AXES, rows @ TILE_VELOCITY
-        velocity = (axes * tiled) @ SUM_WORLD
-        return Seen(rows, axes, tiled, velocity, self._positions(prepared.place, velocity))
+        spun = rows @ SPIN
+        velocity = (spun * spun) @ SUM_SQUARES
+        return Seen(rows, spun, velocity, self._positions(prepared.place, velocity))
 
     @property
     def trapezoid(self) -> Matrix:
@@ -281,16 +279,20 @@ class ReturnGraph:
         cost = (residual * residual) @ np.full((STATE_COSTS, 1), -settings.dt_plan_s)
         if constraints is not None:
             cost = violation_cost(constraints, settings, seen.position, seen.velocity) + cost
-        members = self.dynamics.disagreement(trajectory.hidden)
-        spread = (members * members) @ np.full((members.shape[1], 1), 1.0 / members.shape[1])
-        if self.penalised:
-            cost = spread * np.float64(-settings.dt_plan_s * self.disagreement) + cost
+        spread = None
+        if self.dynamics.members > 1:
+            members = self.dynamics.disagreement(trajectory.hidden)
+            squares, mean = members * members, np.full((members.shape[1], 1), 1.0 / self.dynamics.outputs)
+            spread = sum_steps(squares @ mean, horizon, 1.0 / horizon)
+            if self.penalised:
+                cost = squares @ (-settings.dt_plan_s * self.disagreement * mean) + cost
 
         effort = plans @ self.from_plan + prepared.effort
         effort = (effort * effort) @ np.full((horizon * 8, 1), -settings.dt_plan_s)
         value = self.value.output(self.terminal(prepared, seen).second)
         alone = graph.tensor("Reshape", effort - value, shape=[1, candidates])
-        return Scores(sum_steps(cost, horizon, 1.0) + alone, sum_steps(spread, horizon, 1.0 / horizon))
+        returns = sum_steps(cost, horizon, 1.0) + alone
+        return Scores(returns, returns * np.float64(0.0) if spread is None else spread)
 
     @property
     def penalised(self) -> bool:

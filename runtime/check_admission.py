@@ -219,6 +219,9 @@ def _taken_over(claim: Claimed, time: Ball, last: Ball) -> list[Sum]:
 
     # The jerk.
     bow = bent / lag
+    # Between the instants, what a set-point has done that acts as late as it may has a corner below the straight line.
+    silent = (window - 2 * tick).max(zero)
+    corner = silent / (last - tick) * _drawn(claim, last - tick - silent) if silent > 0 else zero
     if claim.window > e.tick_s:
         exact = (1 - (-before_rates / arb(e.thrust_lag_s)).exp()) / thrust_share
         slope_error = abs(exact - lag / arb(e.thrust_lag_s))
@@ -227,7 +230,7 @@ def _taken_over(claim: Claimed, time: Ball, last: Ball) -> list[Sum]:
     bound_jerk = _plus(
         _sum(
             thrust=noise * (1 - _drawn(claim, time)) + residual * (_drawn(claim, time) + 2 * bow),
-            timing=half_share + bow,
+            timing=half_share + bow + corner,
             older=older_share,
             swing=bow,
         ),

@@ -27,7 +27,7 @@ PIECES = 8
 """Pieces of a sub-step in which the disturbance integrals look for a constant sign."""
 TURNS = 8
 """Cells of the angle between a horizontal direction and the thrust vector."""
-HALVINGS = 7
+HALVINGS = 6
 """How often a cell of the thrust vector is cut in four before it counts as not covered."""
 
 

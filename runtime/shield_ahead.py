@@ -144,7 +144,6 @@ class Prediction:
         target, start = a.thrust_gain * command[3], flat.thrust or math.nan
         timing, older = norm(new), sum(norm(less(one, other)) for one, other in itertools.pairwise(before))
         swing = norm(less(old, turn))
-        grown = max((target + (start - target) * self._instants[1].thrust_left) / start, 1.0)
         rates = max(norm(turn), norm(wanted), *map(norm, before)) / start + self._errors_rad_s
         states, asked, left_out = [], [], []
         for instant in self._instants:
@@ -183,9 +182,10 @@ class Prediction:
                 )
             )
             asked.append(_across(direction, scale, wanted))
-            left_out.append(self._left_out(instant.t_s, start, target, rates, timing, grown * (swing + timing)))
+            left_out.append(self._left_out(instant.t_s, start, target, rates, timing, swing + timing))
         (first_a, first_j), (last_a, last_j) = left_out
-        timing, older, swing = grown * timing, grown * older, grown * swing
+        most = max(states[1].thrust / start, 1.0)
+        timing, older, swing = most * timing, most * older, most * swing
         doubts = (timing, timing, older, older, swing, swing, first_a, last_a, first_j, last_j)
         return Ahead((states[0], states[1]), (asked[0], asked[1]), doubts)
 
@@ -208,7 +208,7 @@ class Prediction:
         tilt = yaw * rates * span_s * span_s + turned * turned * turned + 2.0 * early * turned
         path = bend_s2 * (rates * rates + 2.0 * rates * growth + yaw * rates + growth / a.thrust_lag_s)
         twist = yaw * (t_s + 2.0 * a.window_s) + 2.0 * turned * turned + 2.0 * early
-        swerve = bend_s2 * (3.0 * rates * swing / a.rate_lag_s + 3.0 * most * rates * rates * (rates + growth))
+        swerve = bend_s2 * (3.0 * rates * most / start * swing / a.rate_lag_s + 3.0 * most * rates * rates * (rates + growth))
         return most * (tilt + path), most * (rates + growth) * twist + swerve
 
 

@@ -99,7 +99,7 @@ class Tick:
             self._guard(Stage.PLAN, lambda: self._plan(work, instant, guidance), None)
         else:
             work.candidate = guidance.fixed
-        self._guard(Stage.SHIELD, lambda: self._decide(work, guidance), None)
+        self._guard(Stage.SHIELD, lambda: self._decide(work, instant, guidance), None)
         self._guard(Stage.SEND, lambda: self._send(work, guidance), None)
         sent_ns = work.sent_ns or self._clock_ns()
         overrun = instant.skipped > 0 or sent_ns > instant.nominal_ns + round(1e9 * self.settings.send_by_s)
@@ -212,8 +212,12 @@ class Tick:
             self._rows[:, 6:9] += guidance.pace_change_1_s * self._rows[:, 3:6]
             self._rows[:, 3:6] *= pace
 
-    def _decide(self, work: Work, guidance: Guidance) -> None:
-        """Let the shield decide; without it, the candidate, or level flight if there is none."""
+    def _decide(self, work: Work, instant: Instant, guidance: Guidance) -> None:
+        """Let the shield decide; without it, the candidate, or level flight if there is none.
+
+        It is told the nominal instant: gaps between these are whole periods, so that it counts the ticks that were skipped, never
+        one that was merely late.
+        """
         disturbance = self.observer.disturbance_m_s2
         ahead = None
         if work.predicted is not None:
@@ -225,7 +229,7 @@ class Tick:
             self.shield.engage(ahead)
             self.engaged = True
         if self.engaged and guidance.reference is not None:
-            now_ns = self._clock_ns()
+            now_ns = instant.nominal_ns
             if self.decisions is not None:
                 work.record = self.decisions[0].decision() if work.record is None else work.record
                 work.record["engaged"], work.record["judged"], work.record["decide_ns"] = newly, True, now_ns

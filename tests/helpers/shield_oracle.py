@@ -219,7 +219,6 @@ class OracleShield:
         length = lambda vector: float(np.linalg.norm(vector))  # noqa: E731
         timing, older = length(wanted - before[0]), sum(length(x - y) for x, y in itertools.pairwise(before))
         swing, last = length(before[0] - turn), max((1 + a.missed_ticks) * a.tick_s, window)
-        grown = max(1.0, (target + (now.thrust - target) * math.exp(-last / a.thrust_lag_s)) / now.thrust)
         fastest = max(map(length, (turn, wanted, *before))) / now.thrust
         fastest += math.sqrt(2.0) * a.rate_error_rad_s + a.rate_residual_rad_s
         most, growth = max(now.thrust, target), abs(target - now.thrust) / a.thrust_lag_s / min(now.thrust, target)
@@ -227,7 +226,9 @@ class OracleShield:
         tilt = a.yaw_rate_rad_s * fastest * (t + window) ** 2 + angle**3 + 2.0 * early * angle
         path = last**2 / 8.0 * (fastest**2 + 2.0 * fastest * growth + a.yaw_rate_rad_s * fastest + growth / a.thrust_lag_s)
         twist = a.yaw_rate_rad_s * (t + 2.0 * window) + 2.0 * angle**2 + 2.0 * early
-        swerve = last**2 / 8.0 * (3.0 * fastest * grown * (swing + timing) / lag + 3.0 * most * fastest**2 * (fastest + growth))
+        drawing = 3.0 * fastest * most / now.thrust * (swing + timing) / lag
+        swerve = last**2 / 8.0 * (drawing + 3.0 * most * fastest**2 * (fastest + growth))
+        grown = max(1.0, (target + (now.thrust - target) * math.exp(-last / a.thrust_lag_s)) / now.thrust)
         doubts = (grown * timing, grown * older, grown * swing, most * (tilt + path), most * (fastest + growth) * twist + swerve)
         return _Ahead(flat, across @ wanted, doubts)
 

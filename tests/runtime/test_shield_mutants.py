@@ -37,7 +37,7 @@ EQUIVALENT = {
     "options = self._set.anchors(ahead.states[<1>], d, self._held)  1 -> -1": PAIR,
     "ANCHORS = ((<1>, 0.7), (1, 1.0), (0, 1.0))  1 -> -1": PAIR,
     "ANCHORS = ((1, 0.7), (<1>, 1.0), (0, 1.0))  1 -> -1": PAIR,
-    "grown = max((target + (start - target) * self._instants[<1>].thrust_left) / start, 1.0)  1 -> -1": PAIR,
+    "most = max(states[<1>].thrust / start, 1.0)  1 -> -1": PAIR,
     "vertical=_ramp(a.drag_1_s[<1>], t_s),  1 -> -1": PAIR,
     "return Ahead((states[0], states[<1>]), (asked[0], asked[1]), doubts)  1 -> -1": PAIR,
     "return Ahead((states[0], states[1]), (asked[0], asked[<1>]), doubts)  1 -> -1": PAIR,

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
+from helpers import mutants
+from helpers.shield_checks import roomy
 
 from tubepilot.firmware_bridge.types import GRAVITY_M_S2, FlightMode, Setpoint, Vector, VehicleState
 from tubepilot.runtime.flight_log import TICK_DTYPE
@@ -16,6 +18,7 @@ from tubepilot.runtime.observer import DisturbanceObserver
 from tubepilot.runtime.phases import Phase
 from tubepilot.runtime.predictor import PhysicsParameters, Predictor
 from tubepilot.runtime.reference import FigureEight, Hover
+from tubepilot.runtime.shield_monitor import Monitor
 from tubepilot.runtime.state_check import Fault, StateLimits, check
 from tubepilot.runtime.tick import Tick, level
 from tubepilot.runtime.tick_types import SHIELD_OFF, Guidance, Instant, Outcome, SetpointLimits, Stage, TickSettings
@@ -40,6 +43,7 @@ class World:
     record_fails: bool = False
     sent: list[Setpoint] = field(default_factory=list)
     seen: list[tuple[Sequence[float] | None, Setpoint | None]] = field(default_factory=list)
+    told_ns: list[int] = field(default_factory=list)
     deadlines: list[int] = field(default_factory=list)
     inputs: list[tuple[Vector, Vector, Vector]] = field(default_factory=list)
     records: list[np.ndarray] = field(default_factory=list)
@@ -122,6 +126,7 @@ class Shield:
         self, predicted: Sequence[float] | None, disturbance: Sequence[float], candidate: Setpoint | None, now_ns: int
     ) -> Decision:
         self.world.seen.append((predicted, candidate))
+        self.world.told_ns.append(now_ns)
         if self.world.decide_fails:
             raise RuntimeError("graph failed")
         if self.world.void:
@@ -225,6 +230,25 @@ def test_a_plan_after_the_second_deadline_gives_way_to_the_backup(
 def test_skipped_ticks_count_as_an_overrun() -> None:
     world = World(state_now=_hovering(0))
     assert _go(world, _tick(world), HOVER, skipped=1).overrun
+
+
+def test_a_late_tick_is_no_skipped_one_for_the_shield() -> None:
+    """Set-points late by up to most of a period, and one tick that is skipped: the watch counts the one alone."""
+    world = World(state_now=_hovering(0))
+    tick, start_ns = _tick(world), world.now_ns
+    for number, late in ((0, 0.0), (1, 0.6), (2, 0.0), (3, 0.9), (5, 0.6), (6, 0.0)):
+        nominal_ns = start_ns + number * PERIOD_NS
+        world.now_ns = nominal_ns + round(late * PERIOD_NS)
+        world.state_now = _hovering(nominal_ns - 4_000_000)
+        tick.run(Instant(nominal_ns, world.now_ns - nominal_ns, int(number == 5)), HOVER)
+    assumed = roomy(mutants.real()).assumed
+    watch = Monitor(assumed)
+    counted = []
+    for told_ns in world.told_ns:
+        assert not watch.is_late(told_ns)
+        counted.append(watch.skipped)
+    assert assumed.tick_s == pytest.approx(1e-9 * PERIOD_NS)
+    assert counted == [0, 0, 0, 0, 1, 0]
 
 
 FAULTS = {

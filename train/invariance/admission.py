@@ -146,6 +146,8 @@ def _rows(numbers: Admission, t: float) -> list[Numbers]:
     drawn, tilted = numbers.drawn(window), numbers.turned(window) / numbers.drawn(window)  # of the backup's rates
     slope_share = numbers.drawn(numbers.lead)
     bend = gap * gap / 8.0 / lag**2  # of a line between the instants; twice where its ends may differ
+    corner = max(window - 2.0 * tick, 0.0)  # from the first instant to where a set-point that is as late as it may be begins to act
+    corner = corner / gap * numbers.drawn(gap - corner) if corner > 0.0 else 0.0  # how far the line lies above the share of it there
     asked, fed = drawn * numbers.backup_rates, numbers.feedback / numbers.least_thrust
     spun = numbers.jerk / numbers.least_thrust + asked  # the jerk under our set-point, less what the backup's takes away of it
     # the thrust vector
@@ -174,7 +176,7 @@ def _rows(numbers: Admission, t: float) -> list[Numbers]:
     error = (1.0 + attitude) * error + 3.0 * attitude * feedback + fed * (ours - attitude * thrust)
     # the jerk: what rates err by, or set-points that act at another time, is across the thrust vector
     across = noise * (1.0 - share) * thrust + residual * (share + 2.0 * bend) * thrust
-    across += (half + bend) * timing + old * older + bend * swing + drawn * error
+    across += (half + bend + corner) * timing + old * older + bend * swing + drawn * error
     jerk = (attitude + noisy + 2.0 * bend + slope_share * _slope_error(numbers)) * turn
     jerk += half_turned * spun * timing + delay * spun * older + (1.0 + drawn) * twist
     jerk += (tilted * (spun + drawn * fed + asked) + attitude + noisy) * change

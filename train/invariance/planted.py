@@ -132,7 +132,7 @@ def _assumption(files: dict[str, bytes], random: np.random.Generator) -> Mutant:
 
 def _bound_smaller(files: dict[str, bytes], random: np.random.Generator) -> Mutant:
     part, name = SMALLER[int(random.integers(len(SMALLER)))]
-    factor = float(random.uniform(0.7, 0.95))
+    factor = float(random.uniform(0.7, 0.95)) * (R_SLACK if (part, name) == ("disturbance", "jerk_m_s3") else 1.0)
     return f"{part}.{name} x {factor:.3f}", _table(files, lambda table: _scale(table[part], name, factor))
 
 
@@ -150,7 +150,7 @@ def _axis(random: np.random.Generator) -> str:
     return str(random.choice(["horizontal", "vertical"]))
 
 
-R_SLACK = 0.93
+R_SLACK = 0.9
 """What the checker finds for r over what the prover states, at the least [1]: a smaller cut of r is still a true bound."""
 
 
