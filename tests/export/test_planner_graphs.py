@@ -136,6 +136,23 @@ def test_exported_graphs_stay_within_the_parity_bounds(
     assert "refine.refined" in parity.table(results)
 
 
+def test_one_member_agrees_with_itself() -> None:
+    """Without a second member there is nothing to disagree with: 0, and the return is that of JAX."""
+    alone = random_model(0, members=1, width=8, policy_width=16)
+    flat = inverse_curvature(alone, SETTINGS)
+    graphs = {
+        "rollout": rollout_graph(alone, SETTINGS),
+        "refine": refine_graph(alone, SETTINGS, flat),
+        "rank": rank_graph(alone, SETTINGS),
+        "policy": policy_graph(alone, SETTINGS.dt_plan_s),
+    }
+    made = {name: to_model(graph, name, (*PORTS, *POLICY_PORTS), {}) for name, graph in graphs.items()}
+    results = parity.check_parity(made, alone, SETTINGS, flat, samples.draw(SETTINGS, 8, 2), progress=False)
+    worst = {(r.graph, r.output): r.ulps_max for r in results}
+    assert worst["rank", "disagreement"] == 0.0
+    assert 0.0 < worst["rank", "returns"] < 100.0
+
+
 def test_a_graph_of_another_model_raises_parity_error(
     drawn: dict[str, npt.NDArray[np.float64]], truth: dict[str, Any]
 ) -> None:
