@@ -180,10 +180,18 @@ def converted(case: Case, kept: Path | None = None) -> tuple[Decision, str]:
     return decide, f"rollout, refine and rank converted one by one: {nodes['rollout']}, {nodes['refine']}, {nodes['rank']} nodes"
 
 
-def mppi(case: Case, seed: int) -> tuple[Decision, int]:
-    """MPPI with TD-MPC2's settings on the same model, as an ONNX graph, and its number of nodes; noise not counted."""
+def mppi(case: Case, seed: int, *, same_horizon: bool = False) -> tuple[Decision, int]:
+    """MPPI with TD-MPC2's settings on the same model, as an ONNX graph, and its number of nodes; noise not counted.
+
+    Args:
+        case: Model, settings and inputs.
+        seed: Of the noise.
+        same_horizon: As many steps as the case has, instead of TD-MPC2's 3.
+    """
     settings = mppi_settings(dt_plan_s=case.settings.dt_plan_s, tick_hz=1.0 / (case.settings.shift_knots * case.settings.dt_plan_s))
-    settings = replace(settings, problem=replace(settings.problem, candidates=1, disagreement=case.settings.disagreement))
+    horizon = case.settings.horizon if same_horizon else settings.problem.horizon
+    problem = replace(settings.problem, candidates=1, horizon=horizon, disagreement=case.settings.disagreement)
+    settings = replace(settings, problem=problem)
     model = emit.to_model(mppi_graph(case.model, settings), "mppi", (*PORTS, *MPPI_PORTS), {})
     session = open_session(model.SerializeToString(), "mppi.onnx")
     given, made = buffers(session, "mppi.onnx")

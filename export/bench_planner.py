@@ -1,9 +1,10 @@
 """Time one decision of the planner beside what one would use instead, in one run, on one pinned core.
 
 The decision is a whole tick (rollout, K refinement steps, ranking) on random weights: its time does not depend on them. Beside
-it: the same decision through jax2onnx, jitted JAX, MPPI with TD-MPC2's settings on the same model (as an ONNX graph), nonlinear
-MPC by CasADi, and the time that the matrix products alone take on this core. Contenders take turns, so that all see the same
-load; `cpu_ms` holds processor time, which another process on the core does not lengthen.
+it: the same decision through jax2onnx, jitted JAX, MPPI with TD-MPC2's settings on the same model (as an ONNX graph; over its 3
+steps, and over as many as ours), nonlinear MPC by CasADi, and the time that the matrix products alone take on this core.
+Contenders take turns, so that all see the same load; `cpu_ms` holds processor time, which another process on the core does not
+lengthen.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ from .bench_nmpc import nmpc
 from .random_model import random_model
 
 PERCENTILES = {"p50": 50.0, "p99": 99.0, "p999": 99.9, "max": 100.0}
-PEERS = ("converted", "mppi", "jax", "nmpc")
-BUDGET_MS = {"ours": 6.0, "converted": 6.0, "mppi": 20.0, "jax": 6.0, "nmpc": 6.0}
+PEERS = ("converted", "mppi", "mppi_same_horizon", "jax", "nmpc")
+BUDGET_MS = {"ours": 6.0, "converted": 6.0, "mppi": 20.0, "mppi_same_horizon": 20.0, "jax": 6.0, "nmpc": 6.0}
 """Time of each contender per turn [ms]: slow ones are called less often."""
 
 
@@ -70,6 +71,7 @@ def contenders(case: Case, seed: int, names: tuple[str, ...], kept: Path | None 
     }
     makers: dict[str, Callable[[], tuple[Decision, Any]]] = {
         "converted": lambda: converted(case, kept), "mppi": lambda: mppi(case, seed),
+        "mppi_same_horizon": lambda: mppi(case, seed, same_horizon=True),
         "jax": lambda: (jitted(case), "jax"), "nmpc": lambda: nmpc(case, seed),
     }  # fmt: skip
     plan = ours().copy()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tubepilot.firmware_bridge.errors import BundleError, CertificateError
-from tubepilot.runtime import certificate_check, manifest
+from tubepilot.runtime import certificate_check, check_claims, manifest
 from tubepilot.runtime.bundle import read_bundle
 from tubepilot.runtime.keys import KEY_BYTES
 from tubepilot.runtime.on_board import load_on_board
@@ -32,7 +32,7 @@ def test_it_loads_as_for_a_flight() -> None:
 def test_its_formats_are_those_of_this_version() -> None:
     bundle = read_bundle(BUNDLE, KEYS)
     table = tomllib.loads(bundle.files["certificate.toml"].decode())
-    assert (table["format"], certificate_check.FORMAT) == (FORMAT, FORMAT), AGAIN
+    assert (table["format"], check_claims.FORMAT) == (FORMAT, FORMAT), AGAIN
     own = read(bundle.files)
     assert graphs_of(own)["shield"] == bundle.files["shield.onnx"], AGAIN
 
@@ -45,7 +45,7 @@ def test_its_certificate_is_proven_again() -> None:
 
 def test_another_format_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = read_bundle(BUNDLE, KEYS)
-    monkeypatch.setattr(certificate_check, "FORMAT", FORMAT + 1)
+    monkeypatch.setattr(check_claims, "FORMAT", FORMAT + 1)
     with pytest.raises(CertificateError, match=f"format other than {FORMAT + 1}"):
         certificate_check.recheck(bundle)
     monkeypatch.setattr(manifest, "FORMAT", manifest.FORMAT + 1)

@@ -10,6 +10,8 @@ import numpy as np
 from helpers.random_model import random_model
 
 from tubepilot.export import samples
+from tubepilot.export.bench_decision import make_case, mppi
+from tubepilot.export.bench_planner import settings
 from tubepilot.export.mppi_graph import mppi_graph
 from tubepilot.train import planner
 from tubepilot.train.sampling_planners import mppi_settings, plan_by_sampling
@@ -49,3 +51,12 @@ def test_mppi_graph_is_the_same_algebra_as_jax() -> None:
     np.testing.assert_allclose(result["mean_after"].reshape(horizon, 4), wanted.mean, atol=1e-10)
     np.testing.assert_allclose(result["std_after"].reshape(horizon, 4), wanted.std, atol=1e-10)
     np.testing.assert_allclose(result["plan"], wanted.plan, atol=1e-10)
+
+
+def test_the_contenders_of_the_bench_plan_over_three_steps_and_over_ours() -> None:
+    case = make_case(random_model(0, members=2, width=4, policy_width=8), replace(settings(), horizon=4), 0)
+    for same_horizon, steps in ((False, 3), (True, 4)):
+        decide, _ = mppi(case, 0, same_horizon=same_horizon)
+        plan = np.asarray(decide())
+        assert plan.shape == (steps, 4)
+        assert np.all(np.isfinite(plan))

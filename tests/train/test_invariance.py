@@ -405,14 +405,13 @@ def test_attacks_are_judged_exactly_when_the_proof_makes_a_step(rate_hz: float) 
 
 
 def test_attacks_between_ticks_and_with_delays_beyond_a_period_are_flown() -> None:
-    """Set-points that act less long, and at times that the proof of the certificate allows: nothing may leave the set."""
+    """170 Hz: a step is 6.8 ticks, and delays last up to 2.6; set-points act less long than is assumed, so that nothing may leave."""
     certificate = proven()
-    for changes in ({"tick_s": 1.0 / 60.0, "delay_max_s": 0.0, "missed_ticks": 0}, {"tick_s": 1.0 / 170.0, "delay_max_s": 0.015}):
-        other = replace(certificate, assumptions=replace(certificate.assumptions, **changes))
-        seen = falsify(other, 200, SEED, steps=4, ascents=0)
-        assert seen.escapes == 0
-        assert 0.99 < seen.largest_facet <= 1.0
-        assert (seen.tube_share > 0.5).all()
+    faster = replace(certificate.assumptions, tick_s=1.0 / 170.0, delay_max_s=0.015)
+    seen = falsify(replace(certificate, assumptions=faster), 200, SEED, steps=4, ascents=0)
+    assert seen.escapes == 0
+    assert 0.99 < seen.largest_facet <= 1.0
+    assert (seen.tube_share > 0.5).all()
 
 
 def test_attacks_break_an_unsound_certificate() -> None:
