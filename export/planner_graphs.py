@@ -21,7 +21,7 @@ from .emit import Port
 from .graph import Graph, Tensor
 from .model_graph import candidate_major
 from .rollout_graph import rollout_graph as rollout_graph
-from .task_graph import Prepared, ReturnGraph, Scores, Trajectory, by_candidate, named, task_inputs
+from .task_graph import Prepared, ReturnGraph, Scores, Trajectory, by_candidate, task_inputs
 
 WORLD = "ENU turned to reference yaw 0, position relative to reference row 0"
 PRODUCT = "velocity and world axes seen from the body, tiled, then rates and thrust; row h * N + n"
@@ -54,7 +54,6 @@ PORTS = (
     Port("pull_velocity", "s/m", WORLD, "the same by the velocities"),
     Port("pull_position", "1/m", WORLD, "the same by the positions"),
     Port("lean", "1", "none", "share of reference and previous action in the gradient of the return by a plan's actions"),
-    Port("pace", "1", WORLD, "share of the present velocity in what the certificate bounds; columns x, y, z of candidate n"),
     Port("hidden_after", "1", "none", "hidden, of the refined plans"),
     Port("square_after", "1", "body FLU", "square, of the refined plans"),
     Port("product_after", "m/s, 1, rad/s, m/s^2", "body FLU", "product, of the refined plans"),
@@ -64,7 +63,8 @@ PORTS = (
     Port("disagreement", "1", "none", "its ensemble disagreement, mean over the horizon"),
 )
 TRAJECTORY = tuple(field.name for field in fields(Trajectory))
-"""Names of the inputs and outputs that carry a trajectory."""
+PREPARED = tuple(field.name for field in fields(Prepared))
+"""Names of the inputs and outputs that carry a trajectory, and what all graphs of a tick share."""
 NO_CONSTRAINTS = ConstraintSize()
 
 
@@ -94,7 +94,7 @@ def _by_candidate(actions: Tensor, settings: PlannerSettings) -> tuple[Tensor, T
 def _shared(graph: Graph, returned: ReturnGraph) -> Prepared:
     """Inputs that `rollout` made."""
     shapes = returned.prepared_shapes(returned.settings.candidates)
-    return Prepared(**{name: graph.input(name, shape) for name, shape in shapes.items()})
+    return Prepared(**{name: graph.input(name, shapes[name]) for name in PREPARED})
 
 
 def _known(graph: Graph, returned: ReturnGraph) -> Trajectory:
@@ -119,8 +119,8 @@ def score_graph(
     plans, flat = _by_candidate(actions, settings)
     _put_out(graph, returned.score(prepared, flat, trajectory, limits), plans)
     for carried in (prepared, trajectory):
-        for name, tensor in named(carried).items():
-            graph.output(name, tensor)
+        for field in fields(carried):
+            graph.output(field.name, getattr(carried, field.name))
     return graph
 
 

@@ -6,7 +6,7 @@ The candidates are blended step by step while the policy flies, and follow their
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from tubepilot.train.planner_settings import PlannerSettings
 from .graph import Graph, Tensor
 from .model_graph import COLUMNS, SPIN, SUM_SQUARES, ModelGraph, selection
 from .observing_network import ObservingNetwork
-from .task_graph import Prepared, ReturnGraph, TaskInputs, Trajectory, named, task_inputs
+from .task_graph import Prepared, ReturnGraph, TaskInputs, Trajectory, task_inputs
 
 
 def rollout_graph(model: PlannerModel, settings: PlannerSettings) -> Graph:
@@ -34,8 +34,8 @@ def rollout_graph(model: PlannerModel, settings: PlannerSettings) -> Graph:
     trajectory, actions = _fly(Pilot(model, task, settings), returned.dynamics, prepared, noise, mix, kept)
     graph.output("plans", actions)
     for carried in (prepared, trajectory):
-        for name, tensor in named(carried).items():
-            graph.output(name, tensor)
+        for field in fields(carried):
+            graph.output(field.name, getattr(carried, field.name))
     return graph
 
 

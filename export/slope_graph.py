@@ -52,8 +52,6 @@ def slopes(
         cost = violation_cost(constraints, returned.settings, seen.position, seen.velocity)
         of_position, of_velocity = cost.graph.gradients(cost, [seen.position, seen.velocity], np.ones(cost.shape))
         pull_position, pull_velocity = pull_position + of_position, pull_velocity + of_velocity
-    if returned.envelope is not None and prepared.pace is not None:
-        pull_velocity = pull_velocity + returned.envelope.slope(seen.velocity, prepared.pace)
     position = seen.position @ (twice * returned.from_position @ returned.from_position.T) + pull_position
     velocity = seen.velocity @ (twice * returned.from_velocity @ returned.from_velocity.T) + pull_velocity
     row = seen.rows @ (twice * returned.from_row @ returned.from_row.T) + prepared.pull_row

@@ -6,7 +6,7 @@ Rows are time-major throughout: row h * N + n is step h of candidate n.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,6 @@ from tubepilot.train.planner import PlannerModel, weighted
 from tubepilot.train.planner_settings import PlannerSettings
 
 from .constraint_graph import ConstraintInputs, violation_cost
-from .envelope_graph import EnvelopeGraph
 from .gather_matrices import FACTORS, Gather
 from .graph import Graph, Tensor
 from .model_graph import (
@@ -69,7 +68,6 @@ class Prepared:
         ahead: Share of last reference and disturbance in the first layer of the value network, shape (1, width).
         pull_row, pull_velocity, pull_position: Share of `path` in the gradient of J, shapes (H * N, 16), (H * N, 3), (H * N, 3).
         lean: Share of `effort` in the gradient of J, shape (H * N, 4).
-        pace: Share of the present velocity in what the envelope bounds; None without an envelope.
     """
 
     start: Tensor
@@ -85,7 +83,6 @@ class Prepared:
     pull_velocity: Tensor
     pull_position: Tensor
     lean: Tensor
-    pace: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +142,6 @@ class ReturnGraph:
         self.gather = Gather.of(self.dynamics)
         self.value = ObservingNetwork(model.value, model.observation_scale)
         self.settings = settings
-        bounded = model.envelope is not None and settings.envelope > 0.0 and settings.horizon > 1
-        self.envelope = EnvelopeGraph(model.envelope, settings.horizon, settings.dt_plan_s, settings.envelope) if bounded else None
         cost = type(model.cost)(*(np.asarray(a, np.float64) for a in model.cost))
         for name, weight in cost._asdict().items():
             if not np.all(np.isfinite(weight)) or np.any(weight < 0):
@@ -204,19 +199,17 @@ class ReturnGraph:
             self.value.given(last, task.disturbance),
             *pulls,
             np.kron(np.eye(horizon), np.ones((candidates, 1))) @ lean,
-            None if self.envelope is None else self.envelope.given(task.state, candidates),
         )
 
     def prepared_shapes(self, candidates: int) -> dict[str, tuple[int, int]]:
-        """Shapes of the fields of `Prepared`, without those that are None."""
+        """Shapes of the fields of `Prepared`."""
         horizon, width = self.settings.horizon, self.value.bias.size
         rows = horizon * candidates
-        bounded = {} if self.envelope is None else {"pace": self.envelope.shape(candidates)}
         return {
             "start": (candidates, COLUMNS), "turning": (COLUMNS, LINEAR), "turning_back": (FACTORS, COLUMNS),
             "held": (1, self.dynamics.hidden_bias.size), "place": (1, 3), "path": (rows, STATE_COSTS), "effort": (1, 8 * horizon),
             "goal": (1, 3), "ahead": (1, width), "pull_row": (rows, COLUMNS), "pull_velocity": (rows, 3),
-            "pull_position": (rows, 3), "lean": (rows, ACTIONS), **bounded,
+            "pull_position": (rows, 3), "lean": (rows, ACTIONS),
         }  # fmt: skip
 
     def trajectory_shapes(self, candidates: int) -> dict[str, tuple[int, int]]:
@@ -299,8 +292,6 @@ class ReturnGraph:
         value = self.value.output(self.terminal(prepared, seen).second)
         alone = graph.tensor("Reshape", effort - value, shape=[1, candidates])
         returns = sum_steps(cost, horizon, 1.0) + alone
-        if self.envelope is not None and prepared.pace is not None:
-            returns = returns + self.envelope.returned(seen.velocity, prepared.pace)
         return Scores(returns, returns * np.float64(0.0) if spread is None else spread)
 
     @property
@@ -316,12 +307,6 @@ class ReturnGraph:
         else:
             error = last_step(seen.position, horizon) + (prepared.goal - prepared.place)
         return self.value.layers(last_step(seen.rows, horizon), last_step(seen.velocity, horizon), error, prepared.ahead)
-
-
-def named(carried: Prepared | Trajectory) -> dict[str, Tensor]:
-    """What graphs hand on, by name; fields that are None left out."""
-    given = ((field.name, getattr(carried, field.name)) for field in fields(carried))
-    return {name: tensor for name, tensor in given if tensor is not None}
 
 
 def by_candidate(matrix: Matrix, candidates: int) -> Matrix:

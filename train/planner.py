@@ -22,7 +22,6 @@ from tubepilot.firmware_bridge.types import GRAVITY_M_S2
 
 from .constraints import Constraints, violations, widened
 from .dynamics import WorldModel, disagreement, step
-from .envelope import Envelope, excess
 from .planner_settings import PlannerSettings, StepRule
 from .task import (
     ActionScale,
@@ -44,7 +43,6 @@ class PlannerModel(NamedTuple):
         action_scale, observation_scale, cost: See `task`.
         policy: Network from the observation to the action before its tanh.
         value: Network from the observation to the predicted cost to go, dimensionless, positive is bad.
-        envelope: What the certificate allows plans to do at once; None for no bounds.
     """
 
     world: WorldModel
@@ -53,7 +51,6 @@ class PlannerModel(NamedTuple):
     cost: CostWeights
     policy: Network
     value: Network
-    envelope: Envelope | None = None
 
 
 class Problem(NamedTuple):
@@ -153,15 +150,15 @@ def plan_return(
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Return J of one plan, and its disagreement averaged over the horizon.
 
-    J = -( sum_h dt_plan * (stage cost_h + weights . violations_h + weight * excess_h + lambda * disagreement_h) + V(observation_H) ),
-    stage cost and V as `weighted`.
+    J = -( sum_h dt_plan * (stage cost_h + weights . violations_h + lambda * disagreement_h) + V(observation_H) ), stage cost and V
+    as `weighted`.
     """
     model = weighted(model, settings)
     weight = model.cost.disagreement if settings.disagreement is None else settings.disagreement
     avoided = None if problem.constraints is None else widened(problem.constraints, settings.shell_m)
     before = jnp.concatenate([problem.previous_action[None], plan[:-1]])
 
-    def body(state: Array, inputs: tuple[Array, Array, Array]) -> tuple[Array, tuple[Array, Array, Array]]:
+    def body(state: Array, inputs: tuple[Array, Array, Array]) -> tuple[Array, tuple[Array, Array]]:
         reference, action, previous = inputs
         held = setpoint(model.action_scale, action)
         state, members = step(model.world, state, held, problem.disturbance, settings.dt_plan_s)
@@ -171,14 +168,11 @@ def plan_return(
         if avoided is not None:
             cost = cost + jnp.array([settings.obstacle, settings.fence, settings.speed]) @ violations(avoided, state)
         spread = disagreement(model.world.residual, members)
-        return state, (cost, spread if settings.disagreement_gradient else jax.lax.stop_gradient(spread), state[3:6])
+        return state, (cost, spread if settings.disagreement_gradient else jax.lax.stop_gradient(spread))
 
-    last, (costs, spread, velocities) = jax.lax.scan(body, problem.state, (problem.reference[1:], plan, before))
+    last, (costs, spread) = jax.lax.scan(body, problem.state, (problem.reference[1:], plan, before))
     observation = observe(model.observation_scale, last, problem.reference[-1], problem.disturbance)
     value = network(model.value, observation)[0]
-    if model.envelope is not None:
-        knots = jnp.concatenate([problem.state[None, 3:6], velocities])
-        value = value + settings.dt_plan_s * settings.envelope * jnp.sum(excess(model.envelope, knots, settings.dt_plan_s))
     return -(settings.dt_plan_s * jnp.sum(costs + weight * spread) + value), jnp.mean(spread)
 
 

@@ -53,7 +53,6 @@ class PlannerSettings:
         position, value: Factors of the cost's position weights and of the terminal value. The value is the policy's own cost; a
             plan that looks far ahead and holds the path more firmly than the policy needs less of it.
         obstacle, fence, speed: Weights of the three `constraints.violations`, each per second of flight.
-        envelope: Weight of `envelope.excess`, per second of flight.
         shell_m: Safety shell about obstacles and inside the fence that the plan keeps out of [m].
     """
 
@@ -78,7 +77,6 @@ class PlannerSettings:
     obstacle: float = 300.0
     fence: float = 300.0
     speed: float = 30.0
-    envelope: float = 100.0
     shell_m: float = 0.1
 
     def __post_init__(self) -> None:
@@ -103,7 +101,6 @@ class PlannerSettings:
             "obstacle": (0.0, 1e6),
             "fence": (0.0, 1e6),
             "speed": (0.0, 1e6),
-            "envelope": (0.0, 1e6),
             "shell_m": (0.0, 10.0),
         }
         for name, (low, high) in limits.items():
