@@ -23,7 +23,7 @@ from tubepilot.firmware_bridge.types import GRAVITY_M_S2, Vector
 
 VELOCITY_1_S, ACCELERATION_1_S = 6.0, 15.0
 """How fast the point takes up the velocity that it should have, and the acceleration [1/s]."""
-BRAKE_SHARE, TURN_SHARE = 0.75, 0.7
+BRAKE_SHARE, TURN_SHARE = 0.75, 0.9
 """Deceleration towards the reference, of the largest acceleration: the rest is for what the reference does itself."""
 JUMP_M, JUMP_M_S = 0.05, 0.3
 """A reference that is off by more from where its velocity led has jumped."""
@@ -42,7 +42,7 @@ class Bounds:
     jerk_m_s3: tuple[float, float]
 
 
-SPEED_SHARE, ACCELERATION_SHARE, JERK_SHARE = (0.9, 0.8), (0.8, 0.4), (0.55, 0.5)
+SPEED_SHARE, ACCELERATION_SHARE, JERK_SHARE = (0.95, 0.8), (0.85, 0.4), (0.55, 0.5)
 """Of the certified bounds, horizontally and vertically, that the point takes up: the rest is for the planner's corrections, wind and errors."""
 
 
