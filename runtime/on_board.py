@@ -9,7 +9,8 @@ from pathlib import Path
 from tubepilot.firmware_bridge.types import GRAVITY_M_S2
 
 from .bundle import read_bundle
-from .governor import Bounds, Governor, bounds_of
+from .governor import Governor
+from .governor_motion import Bounds, bounds_of
 from .manifest import Manifest, Plain
 from .planner import Planner
 from .predictor import PhysicsParameters

@@ -112,7 +112,8 @@ class Tick:
         tick_us = 1e-3 * (sent_ns - start_ns)
         self._replaced = work.decision is not None and work.sent is not work.candidate
         error_m = self._error_m(work, guidance)
-        if error_m is not None and work.decision is not None and work.sent is work.candidate:
+        chasing = self._governor is not None and self._governor.active
+        if error_m is not None and work.decision is not None and work.sent is work.candidate and not chasing:
             self.trim.update(error_m.tolist(), self.settings.period_s)
         work.status = self._guard(Stage.STATE, self.vehicle.status, None)
         self._guard(Stage.RECORD, lambda: self._record(work, instant, guidance, overrun, tick_us), None)
@@ -191,9 +192,7 @@ class Tick:
         self._lay_out(guidance.reference, 1e-9 * (work.act_ns - instant.nominal_ns), guidance)
         np.copyto(self._asked, self._rows[1:])
         if self._governor is not None:
-            if self._replaced:
-                self._governor.start_at(work.predicted)
-            self._governor.govern(self._asked, 1e-9 * work.act_ns)
+            self._governor.govern(self._asked, 1e-9 * work.act_ns, work.predicted, self._replaced)
         self._asked[:, 0:3] += self.trim.offset_m
         deadline_ns = instant.nominal_ns + round(1e9 * self.settings.plan_by_s)
         start_ns = self._clock_ns()
