@@ -16,8 +16,8 @@ from tubepilot.firmware_bridge.types import GRAVITY_M_S2
 POSITION_1_S, VELOCITY_1_S, ACCELERATION_1_S = 4.0, 6.0, 15.0
 """How fast the point takes up position (at most), velocity and acceleration when it is near them [1/s]."""
 BRAKE_SHARE, PACE_SHARE, TURN_SHARE = 0.75, 0.6, 0.8
-"""Deceleration towards the reference, of the largest acceleration; jerk counted on for beginning it, and for taking up a velocity, of the
-largest. With more of both a point that goes from speeding up straight to braking overshoots, by up to 0.4 m."""
+"""Deceleration towards the reference, of the largest acceleration; jerk counted on for beginning it, and for taking up a velocity, of
+the largest. With more of both a point that goes from speeding up straight to braking overshoots, by up to 0.4 m."""
 TINY = 1e-9
 STEP_S = 0.04
 """Longest step of the point's motion."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import astuple
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -187,3 +189,12 @@ def test_bounds_are_shares_of_the_certificate() -> None:
     for change in (("[limits]", "[bounds]"), ("35.0", "-1.0"), ("[17.5, 10.3]", "17.5"), ("[4.0, 2.0]", "[0.0, 2.0]"), ("10.3", "nan")):
         with pytest.raises(BundleError, match="certify again"):
             bounds_of(text.replace(*change).encode())
+
+
+def test_the_shipped_certificate_gives_bounds_within_its_own_set() -> None:
+    """Chased: below what it promises at once; followed: a figure-eight at 4 m/s, which the shield admits."""
+    followed, chased = bounds_of((Path(__file__).parents[2] / "bundles/demo/certificate.toml").read_bytes())
+    assert chased.speed_m_s < (4.0, 2.0)
+    assert chased.acceleration_m_s2[0] < GRAVITY_M_S2 * math.tan(math.radians(35.0))
+    assert followed.speed_m_s > (4.2, 2.0)
+    assert all(a < b for one, other in zip(astuple(chased), astuple(followed), strict=True) for a, b in zip(one, other, strict=True))
