@@ -29,6 +29,10 @@ ASSUMED = Assumptions(
     thrust_lag_s=0.0705,
     drag_1_s=(0.2563, 0.1845),
     gravity_m_s2=9.80665,
+    command_delay_s=0.0,
+    thrust_scale_m_s2=19.1667,
+    rate_lags_s=(0.0452, 0.0452, 0.054),
+    drags_1_s=(0.2563, 0.2563, 0.1845),
     sources={"all": "a simulated small quadrotor"},
 )
 LAW = BackupLaw(
