@@ -174,8 +174,8 @@ def check_manifest(manifest: Manifest, table: Mapping[str, Any]) -> None:
     Raises:
         CertificateError: a number differs.
     """
-    own = Identified(manifest.tick_hz, manifest.command_delay_s, manifest.thrust_scale_m_s2, manifest.physics)
-    check_vehicle(own, table, NAME)
+    identified = Identified(manifest.tick_hz, manifest.command_delay_s, manifest.thrust_scale_m_s2, manifest.physics)
+    check_vehicle(identified, table, NAME)
     for name, carried, own in (
         ("assumptions", manifest.assumptions, table["assumptions"]),
         ("certified_limits", manifest.certified_limits, table.get("lasting_limits")),
