@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from helpers.small_bundle import make_bundle, random_checkpoint, vehicle_tables, write_certificate
 
-from tubepilot.export.bundle import noise_table
+from tubepilot.export.bundle import noise_table, self_test_arrays
 from tubepilot.export.certificate import read_certificate
 from tubepilot.export.cli_export import planner_settings, signing_key
+from tubepilot.export.samples import draw
 from tubepilot.firmware_bridge.errors import CertificateError, InputError
 from tubepilot.runtime import cli, keys
 from tubepilot.runtime.bundle import read_bundle
@@ -124,3 +125,14 @@ def test_export_refuses_what_is_missing_before_any_work(
     assert "checkpoint.npz is missing" in capsys.readouterr().err
     assert cli.main([*arguments, str(tmp_path / "bundle"), "--samples", "1"]) == 1
     assert "--samples is 1" in capsys.readouterr().err
+
+
+def test_the_self_test_notices_a_shield_that_computes_in_float32() -> None:
+    """Its margins count to 1e-9; an onnxruntime that takes a detour over float32 must not pass as one that rounds otherwise."""
+    content = (Path(__file__).parents[2] / "bundles" / "demo" / "shield.onnx").read_bytes()
+    arrays = self_test_arrays({"shield": content}, draw(preset("quadrotor", dt_plan_s=0.04, tick_hz=100.0), 8, 0), 0)
+    for name in ("margin", "radii"):
+        out, bound = arrays[f"shield/out/{name}"], float(arrays[f"shield/bound/{name}"])
+        assert out.dtype == np.float64
+        assert bound == 1e-10 * max(1.0, np.abs(out).max())
+        assert np.abs(out - out.astype(np.float32)).max() > 10.0 * bound
