@@ -163,7 +163,10 @@ def run_loop(on_board: OnBoard, link: str, hz: float, seconds: float, log: Path,
         )  # fmt: skip
         predictor = Predictor(on_board.physics, on_board.delay_s)
         frame = LocalFrame(np.zeros(3), 0.0)
-        tick = Tick(vehicle, on_board.planner, on_board.shield, predictor, DisturbanceObserver(), settings, frame)
+        governor = on_board.governor()
+        tick = Tick(
+            vehicle, on_board.planner, on_board.shield, predictor, DisturbanceObserver(), settings, frame, governor=governor
+        )
         on_board.planner.warm_up()
         predictor.reset(GRAVITY_M_S2)
         with Recorder(log, {"tick_hz": hz}, on_board.planner.horizon) as recorder:

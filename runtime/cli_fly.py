@@ -203,7 +203,8 @@ def fly(
     around = _keep_clear(arguments.keep_clear, on_board, frame, task)
     link_s = 0.5e-3 * vehicle.status().link.timesync.rtt_ms
     predictor = Predictor(on_board.physics, on_board.delay_s + link_s)
-    tick = Tick(vehicle, on_board.planner, on_board.shield, predictor, DisturbanceObserver(), settings, frame)
+    governor = on_board.governor()
+    tick = Tick(vehicle, on_board.planner, on_board.shield, predictor, DisturbanceObserver(), settings, frame, governor=governor)
     flight_settings = FlightSettings(task.height_m, resume=arguments.resume)
     notifier = Notifier()
     ticker = realtime.Ticker(

@@ -10,6 +10,8 @@ from tubepilot.firmware_bridge.types import GRAVITY_M_S2
 
 from .bundle import read_bundle
 from .check_claims import check_agreement
+from .governor import Governor
+from .governor_motion import Bounds, bounds_of
 from .manifest import Manifest, Plain
 from .planner import Planner
 from .predictor import PhysicsParameters
@@ -38,6 +40,7 @@ class OnBoard:
         thrust_scale_m_s2: Collective acceleration at throttle 1 [m/s^2].
         setpoint: What the shield admits at most in a set-point.
         speed_m_s, acceleration_m_s2: Limits of a task, each (horizontal, vertical).
+        followed, chased: What a reference may ask for, and how one that asks for more is followed; see `Governor`.
         meta: For the flight log: bundle, airframe, version, signer.
     """
 
@@ -50,7 +53,13 @@ class OnBoard:
     setpoint: SetpointLimits
     speed_m_s: Pair
     acceleration_m_s2: Pair
+    followed: Bounds
+    chased: Bounds
     meta: Mapping[str, str | float | int]
+
+    def governor(self) -> Governor:
+        """A new one, for one flight."""
+        return Governor(self.followed, self.chased, self.planner.dt_plan_s)
 
 
 def _pair(table: Mapping[str, Plain], name: str, otherwise: float) -> Pair:
@@ -97,6 +106,7 @@ def load_on_board(path: Path, keys: Path | None) -> OnBoard:
     manifest, physics = bundle.manifest, bundle.manifest.physics
     speed_m_s, acceleration_m_s2 = task_limits(manifest)
     shield = Shield.from_bundle(bundle)
+    followed, chased = bounds_of(bundle.files["certificate.toml"])
     return OnBoard(
         planner=Planner(bundle),
         shield=shield,
@@ -114,6 +124,8 @@ def load_on_board(path: Path, keys: Path | None) -> OnBoard:
         setpoint=_setpoint_limits(shield),
         speed_m_s=speed_m_s,
         acceleration_m_s2=acceleration_m_s2,
+        followed=followed,
+        chased=chased,
         meta={
             "bundle": str(path),
             "bundle_sha256": bundle.manifest_sha256,
