@@ -27,7 +27,7 @@ from tubepilot.train.checkpoint import ARRAYS, Checkpoint, load
 from tubepilot.train.planner import PlannerModel
 from tubepilot.train.planner_settings import PlannerSettings, preset
 
-from . import choose, emit, parity, samples
+from . import c_source, choose, emit, parity, samples
 from .bundle import Export, write_bundle
 from .certificate import read_certificate
 from .constraint_graph import ConstraintSize
@@ -224,7 +224,9 @@ def run(args: argparse.Namespace) -> int:
     key = signing_key(key_file, trusted)
     version = int(time.time()) if args.version is None else args.version
     graphs = {name: proto.SerializeToString() for name, (_, proto) in built.items()}
-    export = Export(checkpoint, digest, settings, graphs, certificate, drawn, results, version, args.seed)
+    compiled = c_source.write({name: models[name] for name in ("rollout", "refine", "rank")})
+    print(f"  planner.c: {', '.join(f'{name} {count} calls' for name, count in compiled.calls.items())}")
+    export = Export(checkpoint, digest, settings, graphs, certificate, drawn, results, version, args.seed, compiled)
     sizes = write_bundle(args.out, export, key)
     print(
         f"bundle {args.out}: version {version}, {len(sizes)} files, {sum(sizes.values()) / 1e6:.2f} MB, "

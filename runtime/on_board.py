@@ -9,6 +9,7 @@ from pathlib import Path
 from tubepilot.firmware_bridge.types import GRAVITY_M_S2
 
 from .bundle import read_bundle
+from .engine_choice import choose
 from .manifest import Manifest, Plain
 from .planner import Planner
 from .predictor import PhysicsParameters
@@ -37,7 +38,8 @@ class OnBoard:
         thrust_scale_m_s2: Collective acceleration at throttle 1 [m/s^2].
         setpoint: What the shield admits at most in a set-point.
         speed_m_s, acceleration_m_s2: Limits of a task, each (horizontal, vertical).
-        meta: For the flight log: bundle, airframe, version, signer.
+        meta: For the flight log: bundle, airframe, version, signer, engine.
+        engine_text: Which engine plans, and why, for the user.
     """
 
     planner: Planner
@@ -50,6 +52,7 @@ class OnBoard:
     speed_m_s: Pair
     acceleration_m_s2: Pair
     meta: Mapping[str, str | float | int]
+    engine_text: str = ""
 
 
 def _pair(table: Mapping[str, Plain], name: str, otherwise: float) -> Pair:
@@ -79,23 +82,27 @@ def _setpoint_limits(shield: Shield) -> SetpointLimits:
     return SetpointLimits(assumed.admitted_rates_rad_s, assumed.thrust_min_m_s2, assumed.thrust_max_m_s2)
 
 
-def load_on_board(path: Path, keys: Path | None) -> OnBoard:
+def load_on_board(path: Path, keys: Path | None, engine: str = "auto", may_compile: bool = True) -> OnBoard:
     """Verify a bundle and load it.
 
     Args:
         path: Bundle directory.
         keys: Directory of trusted public keys; the default one if None.
+        engine: What runs the planner; see `engine_choice.choose`.
+        may_compile: Whether there is time to compile the planner.
 
     Raises:
         BundleError: a file, its hash or the signature is wrong, or a graph does not answer as at export.
+        InputError: the compiled planner is asked for, and does not work here.
     """
     bundle = read_bundle(path, keys)
     require(self_test(bundle))
     manifest, physics = bundle.manifest, bundle.manifest.physics
     speed_m_s, acceleration_m_s2 = task_limits(manifest)
     shield = Shield.from_bundle(bundle)
+    choice = choose(bundle, engine, may_compile=may_compile)
     return OnBoard(
-        planner=Planner(bundle),
+        planner=choice.planner(bundle),
         shield=shield,
         physics=PhysicsParameters(
             physics.thrust_gain,
@@ -118,5 +125,7 @@ def load_on_board(path: Path, keys: Path | None) -> OnBoard:
             "signer": bundle.signer,
             "airframe": manifest.airframe,
             "checkpoint_sha256": manifest.checkpoint_sha256,
+            **choice.meta,
         },
+        engine_text=choice.text,
     )
