@@ -171,7 +171,7 @@ def manifest_table(export: Export, files: Mapping[str, bytes]) -> dict[str, Any]
             "how": bounds.how,
         },
         "parity": {
-            f"{p.graph}_{p.output}": {
+            p.label: {
                 "samples": p.samples,
                 "ulps_max": p.ulps_max,
                 "rate_rad_s": p.rate_rad_s,

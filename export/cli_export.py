@@ -17,17 +17,18 @@ import numpy.typing as npt
 import onnx
 from nacl.signing import SigningKey
 
-from tubepilot.firmware_bridge.errors import InputError
+from tubepilot.firmware_bridge.errors import BundleError, InputError
 from tubepilot.runtime import keys
 from tubepilot.runtime.check_claims import check_vehicle
 from tubepilot.runtime.cost_model import load_device
+from tubepilot.runtime.engine import Engine
 from tubepilot.runtime.manifest import PhysicsEntry
 from tubepilot.runtime.session import open_session
 from tubepilot.train.checkpoint import ARRAYS, Checkpoint, load
 from tubepilot.train.planner import PlannerModel
 from tubepilot.train.planner_settings import PlannerSettings, preset
 
-from . import c_source, choose, emit, parity, samples
+from . import c_source, choose, emit, engine_here, parity, samples
 from .bundle import Export, write_bundle
 from .certificate import read_certificate
 from .constraint_graph import ConstraintSize
@@ -182,6 +183,18 @@ def _chosen(
     return chosen
 
 
+def _compiled(models: dict[str, onnx.ModelProto]) -> tuple[c_source.Compiled, Engine | None]:
+    """The planner's graphs in C, and running here if there is a compiler; says so."""
+    made = c_source.write(models)
+    size = 1e-3 * (len(made.source) + made.weights.nbytes)
+    print(f"  {'planner.c':<13} {sum(made.calls.values()):>5} calls {'':13} {size:>7.0f} kB with planner.bin")
+    try:
+        return made, engine_here.load(made)
+    except BundleError as error:
+        print(f"note: parity of planner.c is not measured here: {error}")
+        return made, None
+
+
 def run(args: argparse.Namespace) -> int:
     """Export; see the module."""
     if args.samples < 2:
@@ -211,7 +224,8 @@ def run(args: argparse.Namespace) -> int:
 
     drawn = samples.draw(settings, args.samples, args.seed, constraints)
     models = {name: proto for name, (_, proto) in built.items()}
-    results = parity.check_parity(models, model, settings, metric, drawn, constrained=bool(constraints))
+    compiled, engine = _compiled({name: models[name] for name in engine_here.GRAPHS})
+    results = parity.check_parity(models, model, settings, metric, drawn, constrained=bool(constraints), engine=engine)
     total = {name: emit.size(graph, proto) for name, (graph, proto) in built.items()}
     share = {"rollout": 1, "refine": settings.steps, "rank": 1}
     nodes, flops = (sum(k * getattr(total[n], what) for n, k in share.items()) for what in ("nodes", "flops"))
@@ -224,8 +238,6 @@ def run(args: argparse.Namespace) -> int:
     key = signing_key(key_file, trusted)
     version = int(time.time()) if args.version is None else args.version
     graphs = {name: proto.SerializeToString() for name, (_, proto) in built.items()}
-    compiled = c_source.write({name: models[name] for name in ("rollout", "refine", "rank")})
-    print(f"  planner.c: {', '.join(f'{name} {count} calls' for name, count in compiled.calls.items())}")
     export = Export(checkpoint, digest, settings, graphs, certificate, drawn, results, version, args.seed, compiled)
     sizes = write_bundle(args.out, export, key)
     print(

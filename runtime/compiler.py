@@ -112,17 +112,18 @@ def key(source: bytes) -> str:
     return hashlib.sha256(b"\0".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()[:32]
 
 
-def find(source: bytes, compiler: str | None) -> Library | None:
+def find(source: bytes, compiler: str | None, places: list[Path] | None = None) -> Library | None:
     """The kept library of a source.
 
     Args:
         source: Bytes of `planner.c`.
         compiler: Version of the compiler that is here now; another one's library does not count. None: any compiler's does.
+        places: Where to look; `folders()` if None.
 
     Returns:
         None if there is none, or it is not whole, or not safe.
     """
-    for folder in folders():
+    for folder in folders() if places is None else places:
         found = _kept(folder, key(source))
         if found is not None and (compiler is None or found.compiler.startswith(f"{compiler} -O")):
             return found
@@ -144,12 +145,13 @@ def _kept(folder: Path, name: str) -> Library | None:
     return library if whole else None
 
 
-def compile_library(source: bytes, probe: Callable[[Path], None]) -> Library:
+def compile_library(source: bytes, probe: Callable[[Path], None], places: list[Path] | None = None) -> Library:
     """Compile, let the probe run what came out, and keep it.
 
     Args:
         source: Bytes of `planner.c`.
         probe: Raises BundleError if the library is not usable; it is not kept then.
+        places: Where it may be kept, the first that can be written; `folders()` if None.
 
     Raises:
         BundleError: no compiler, no folder to write, the compiler or the probe refuses; the text says what to do.
@@ -159,7 +161,7 @@ def compile_library(source: bytes, probe: Callable[[Path], None]) -> Library:
         raise BundleError("no C compiler here: install one, e.g. `sudo apt install gcc`")
     said = version(command)
     refused = []
-    for folder in folders():
+    for folder in folders() if places is None else places:
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             _tidy(folder)

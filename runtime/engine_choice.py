@@ -100,6 +100,6 @@ def _compiled(bundle: Bundle, may_compile: bool) -> Choice:
     share = compare(bundle.files, engine)
     how = f"in {library.seconds:.1f} s, kept as {library.path}" if library.fresh else f"kept as {library.path.name}"
     made = library.compiler.partition(" -O")[0]
-    text = f"planner engine: compiled by {made}, {how}; differs from onnxruntime by {share:.2f} of its bound"
+    text = f"planner engine: compiled by {made}, {how}; differs from onnxruntime by {100 * share:.0f} % of what is allowed"
     meta = {"planner_engine": engine.name, "planner_library_sha256": library.sha256, "planner_compiler": library.compiler}
     return Choice(engine, text, "", meta)
