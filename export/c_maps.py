@@ -21,6 +21,8 @@ CODE: dict[str, str] = {
     "Equal": "(float)({0} == {1})", "Greater": "(float)({0} > {1})", "Less": "(float)({0} < {1})", "Where": "({0} != 0.0f ? {1} : {2})",
 }  # fmt: skip
 """C of one entry by ONNX operator; a truth value is 1 or 0."""
+SLOW = {"tanh_": 10, "sqrtf": 4, " / ": 4}
+"""What these cost beside a sum or a product."""
 MOST_LEAVES = 6
 """A loop reads at most so many arrays."""
 
@@ -136,3 +138,8 @@ def body(node: Node, program: Program, views: dict[str, View]) -> tuple[str, lis
     lines += [f"        const float t{k} = {line};" for k, line in enumerate(chain.lines)]
     lines += [f"        y[m * {out.stride} + j] = t{len(chain.lines) - 1};", "    }", "}"]
     return "\n".join(lines), [*(view.pointer for view in taken), out.pointer]
+
+
+def weight(node: Node) -> int:
+    """Cost of one entry of a `Map`, in sums and products."""
+    return sum(max((cost for sign, cost in SLOW.items() if sign in line), default=1) for line in node.attributes["chain"].lines)

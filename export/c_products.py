@@ -18,6 +18,8 @@ from .c_prelude import MOST_ROWS, PANEL
 Floats = npt.NDArray[np.float32]
 WIDE = 64
 """Columns of a wide group of a constant right factor: a tile of AVX-512."""
+WAIT = 6
+"""Slots in which a sum is ready for the next product, as far as other tiles do not fill them."""
 PLAIN = {"transA": 0, "transB": 0, "alpha": 1.0, "beta": 1.0}
 
 
@@ -58,12 +60,17 @@ def groups(right: Floats, width: int) -> list[tuple[int, int, npt.NDArray[np.int
     return [(j, min(width, columns - j), np.flatnonzero(right[:, j : j + width].any(axis=1))) for j in range(0, columns, width)]
 
 
+def slots(rows: int, vectors: int) -> int:
+    """Slots, of which a core has two per cycle, that one entry of the inner dimension takes: products, loads, or waiting for a sum."""
+    return max(rows * vectors, rows + vectors, WAIT)
+
+
 def cost(right: Floats, width: int, rows: int) -> float:
     """Load and multiply slots that the groups of this width take per tile of `rows` rows."""
     total = 0.0
     for _, columns, kept in groups(right, width):
         vectors = -(-columns // PANEL)
-        total += 2 + len(kept) * max(rows * vectors, rows + vectors)
+        total += 2 + len(kept) * slots(rows, vectors)
     return total
 
 
@@ -103,6 +110,16 @@ class Product:
         if self.right is not None:
             return self._constant(np.asarray(self.right, np.float32))
         return self._dense()
+
+    def flops(self) -> int:
+        """Operations that are done: whole vectors of `PANEL`, without what a constant factor has not."""
+        vectors, tile = -(-self.columns // PANEL), rows_at_once(self.rows)
+        if self.left is not None:
+            return 2 * PANEL * vectors * int(np.count_nonzero(self.left))
+        if self.right is None:
+            return 2 * PANEL * -(-self.rows // tile) * self.inner * slots(tile, vectors)
+        right = np.asarray(self.right, np.float32)
+        return 2 * PANEL * -(-self.rows // tile) * int(min(cost(right, width, tile) for width in (WIDE, PANEL)))
 
     def _head(self, *given: str) -> str:
         arguments = [*given, *(["const float *restrict c"] if self.addend else []), "float *restrict y"]

@@ -20,6 +20,7 @@ import numpy.typing as npt
 import onnx
 
 from tubepilot.firmware_bridge.errors import ShapeError
+from tubepilot.runtime.cost_model import GraphCost
 
 from . import c_maps, c_moves
 from .c_layout import Layout, View
@@ -39,13 +40,14 @@ class Compiled:
     Attributes:
         source: Text of `planner.c`.
         weights: Float32 numbers of `planner.bin`, shape (n,).
-        calls: Kernel calls of each graph.
+        costs: Of each graph: kernel calls; operations in products, as they are done, with whole vectors and without what is zero;
+            entries computed or moved otherwise, weighted.
         scratch: Floats of scratch memory.
     """
 
     source: str
     weights: npt.NDArray[np.float32]
-    calls: dict[str, int]
+    costs: dict[str, GraphCost]
     scratch: int
 
 
@@ -82,15 +84,23 @@ def kernels_of(node: Node, program: Program, views: dict[str, View], weights: We
     return makers[node.op](node, program, views)
 
 
-def _graph(model: onnx.ModelProto, weights: Weights, kernels: _Kernels) -> tuple[list[str], int]:
-    """Calls of one graph and its scratch memory [floats]."""
+def _graph(model: onnx.ModelProto, weights: Weights, kernels: _Kernels) -> tuple[list[str], int, GraphCost]:
+    """Calls of one graph, its scratch memory [floats], and its cost."""
     program = c_maps.fuse(read(model))
     read_as_array = {name for node in program.nodes for name in _arrays(node)}
     numbers = {name: weights.add(program.constants[name]) for name in program.constants if name in read_as_array}
     layout = Layout(program, numbers)
     scratch = layout.pack()
-    calls = [kernels.call(k) for node in program.nodes for k in kernels_of(node, program, layout.views, weights)]
-    return calls, scratch
+    calls: list[str] = []
+    flops = elements = 0
+    for node in program.nodes:
+        made = kernels_of(node, program, layout.views, weights)
+        calls += map(kernels.call, made)
+        if node.op in {"MatMul", "Gemm"}:
+            flops += Product(node, program, layout.views, weights).flops()
+        elif made:
+            elements += sum(map(program.size, node.outputs)) * (c_maps.weight(node) if node.op == c_maps.MAP else 1)
+    return calls, scratch, GraphCost(len(calls), flops, elements)
 
 
 def _arrays(node: Node) -> tuple[str, ...]:
@@ -111,7 +121,7 @@ def write(models: Mapping[str, onnx.ModelProto]) -> Compiled:
     """
     weights, kernels = Weights(), _Kernels()
     graphs = {name: _graph(model, weights, kernels) for name, model in models.items()}
-    scratch = max(size for _, size in graphs.values())
+    scratch = max(size for _, size, _ in graphs.values())
     lines = [
         "/* Planner of a tubepilot bundle, written from its ONNX graphs at export; no part of the proof: the shield is not in here */",
         PRELUDE,
@@ -121,6 +131,6 @@ def write(models: Mapping[str, onnx.ModelProto]) -> Compiled:
         "",
     ]
     lines += [f"KERNEL {name}{text}\n" for text, name in kernels.names.items()]
-    for name, (calls, _) in graphs.items():
+    for name, (calls, _, _) in graphs.items():
         lines += [f"API void tubepilot_{name}(const float *w, float *s, void *const *p) {{", *calls, "}", ""]
-    return Compiled("\n".join(lines), weights.array(), {name: len(calls) for name, (calls, _) in graphs.items()}, scratch)
+    return Compiled("\n".join(lines), weights.array(), {name: cost for name, (_, _, cost) in graphs.items()}, scratch)

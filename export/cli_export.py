@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +20,8 @@ from nacl.signing import SigningKey
 from tubepilot.firmware_bridge.errors import BundleError, InputError
 from tubepilot.runtime import keys
 from tubepilot.runtime.check_claims import check_vehicle
-from tubepilot.runtime.cost_model import load_device
-from tubepilot.runtime.engine import Engine
+from tubepilot.runtime.cost_model import GraphCost, load_device
+from tubepilot.runtime.engine import GRAPHS, Engine
 from tubepilot.runtime.manifest import PhysicsEntry
 from tubepilot.runtime.session import open_session
 from tubepilot.train.checkpoint import ARRAYS, Checkpoint, load
@@ -153,11 +153,15 @@ def build_graphs(
         "policy": policy_graph(model, settings.dt_plan_s),
     }
     built = {}
+    plain = {name: emit.to_model(graph, name, POLICY_PORTS if name == "policy" else PORTS, metadata) for name, graph in made.items()}
+    compiled = c_source.write({name: plain[name] for name in GRAPHS}).costs
     for name, graph in made.items():
-        ports = POLICY_PORTS if name == "policy" else PORTS
-        size = emit.size(graph, emit.to_model(graph, name, ports, metadata))
-        cost = {"nodes": str(size.nodes), "flops": str(size.flops), "elements": str(size.elements)}
-        built[name] = graph, emit.to_model(graph, name, ports, {**metadata, **cost})
+        size = emit.size(graph, plain[name])
+        costs = {"": GraphCost(size.nodes, size.flops, size.elements)}
+        if name in compiled:
+            costs["compiled_"] = compiled[name]
+        meta = {f"{prefix}{key}": str(value) for prefix, cost in costs.items() for key, value in asdict(cost).items()}
+        built[name] = graph, emit.to_model(graph, name, POLICY_PORTS if name == "policy" else PORTS, {**metadata, **meta})
     return built
 
 
@@ -187,7 +191,7 @@ def _compiled(models: dict[str, onnx.ModelProto]) -> tuple[c_source.Compiled, En
     """The planner's graphs in C, and running here if there is a compiler; says so."""
     made = c_source.write(models)
     size = 1e-3 * (len(made.source) + made.weights.nbytes)
-    print(f"  {'planner.c':<13} {sum(made.calls.values()):>5} calls {'':13} {size:>7.0f} kB with planner.bin")
+    print(f"  {'planner.c':<13} {sum(cost.nodes for cost in made.costs.values()):>5} calls {'':13} {size:>7.0f} kB with planner.bin")
     try:
         return made, engine_here.load(made)
     except BundleError as error:
@@ -224,7 +228,7 @@ def run(args: argparse.Namespace) -> int:
 
     drawn = samples.draw(settings, args.samples, args.seed, constraints)
     models = {name: proto for name, (_, proto) in built.items()}
-    compiled, engine = _compiled({name: models[name] for name in engine_here.GRAPHS})
+    compiled, engine = _compiled({name: models[name] for name in GRAPHS})
     results = parity.check_parity(models, model, settings, metric, drawn, constrained=bool(constraints), engine=engine)
     total = {name: emit.size(graph, proto) for name, (graph, proto) in built.items()}
     share = {"rollout": 1, "refine": settings.steps, "rank": 1}

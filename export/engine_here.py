@@ -8,12 +8,10 @@ import onnx
 
 from tubepilot.firmware_bridge.errors import BundleError
 from tubepilot.runtime import compiler
-from tubepilot.runtime.engine import GRAPHS, Compiled
+from tubepilot.runtime.engine import Compiled
 
 from .c_source import Compiled as Source
 from .c_source import write
-
-__all__ = ["GRAPHS", "compiled_engine", "load"]
 
 
 def load(source: Source) -> Compiled:

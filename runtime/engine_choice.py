@@ -8,10 +8,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from tubepilot.firmware_bridge.errors import BundleError, InputError, TubepilotError
 
-from .bundle import Bundle
+from .bundle import Bundle, read_bundle
 from .compiler import Library, compile_library, find, find_compiler, version
 from .engine import SOURCE, WEIGHTS, Compiled, Engine, Onnxruntime
 from .engine_check import compare
@@ -103,3 +104,17 @@ def _compiled(bundle: Bundle, may_compile: bool) -> Choice:
     text = f"planner engine: compiled by {made}, {how}; differs from onnxruntime by {100 * share:.0f} % of what is allowed"
     meta = {"planner_engine": engine.name, "planner_library_sha256": library.sha256, "planner_compiler": library.compiler}
     return Choice(engine, text, "", meta)
+
+
+def make_ready(path: Path, keys: Path | None) -> str:
+    """Compile the planner of a flashed bundle now, so that the first flight need not; says what came of it, whatever that is.
+
+    Args:
+        path: Bundle directory, already checked.
+        keys: Directory of trusted public keys; the default one if None.
+    """
+    try:
+        bundle = read_bundle(path, keys)
+        return choose(bundle).text if SOURCE in bundle.files else ""
+    except TubepilotError as error:
+        return f"planner engine: not prepared: {error}"
