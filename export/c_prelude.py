@@ -12,7 +12,7 @@ MOST_ROWS = 6
 """Rows of a tile: with 64 columns (AVX-512) 24 sums of 32 registers, with 16 columns 12 of 16 (AVX2) or 24 of 32 (NEON)."""
 
 TANH_ERROR = 4e-7
-"""Largest error of `tanh_` against the true value: 3.94e-7 over all float32 numbers, 3.16e-7 where the processor fuses product and sum."""
+"""Largest error of `tanh_` against the true value: 3.94e-7 over all float32 numbers, 3.16e-7 with fused products and sums."""
 
 PRELUDE = r"""
 #include <math.h>
