@@ -13,23 +13,17 @@ Kernel = tuple[str, list[str]]
 
 
 def copy(source: View, target: View) -> list[Kernel]:
-    """Copy rows; nothing if both are the same place.
-
-    Raises:
-        ShapeError: as many entries, but as other rows, with gaps.
-    """
+    """Copy as many entries, also into other rows; nothing if both are the same place."""
     if source == target or (source.storage is target.storage and source.offset == target.offset and source.packed and target.packed):
         return []
     rows, columns, step, to = source.rows, source.columns, source.stride, target.stride
+    body = f"    for (int m = 0; m < {rows}; m++) memcpy(y + m * {to}, a + m * {step}, {4 * columns});"
     if source.packed and target.packed:
-        rows, columns = 1, rows * columns
+        body = f"    memcpy(y, a, {4 * rows * columns});"
     elif (rows, columns) != (target.rows, target.columns):
-        raise ShapeError(f"rows {source} cannot be read as {target} in C")
-    text = (
-        "(const float *restrict a, float *restrict y) {\n"
-        f"    for (int m = 0; m < {rows}; m++) memcpy(y + m * {to}, a + m * {step}, {4 * columns});\n}}"
-    )
-    return [(text, [source.pointer, target.pointer])]
+        into = f"i / {target.columns} * {to} + i % {target.columns}"
+        body = f"    for (int i = 0; i < {rows * columns}; i++) y[{into}] = a[i / {columns} * {step} + i % {columns}];"
+    return [(f"(const float *restrict a, float *restrict y) {{\n{body}\n}}", [source.pointer, target.pointer])]
 
 
 def split_or_concat(node: Node, program: Program, views: dict[str, View]) -> list[Kernel]:

@@ -68,7 +68,7 @@ class OutputParity:
 
     @property
     def label(self) -> str:
-        """Graph and output, for tables and the manifest."""
+        """Graph and output, for the manifest."""
         return f"{'' if self.engine == 'onnxruntime' else self.engine + '_'}{self.graph}_{self.output}"
 
     def check(self) -> None:
@@ -84,10 +84,11 @@ class OutputParity:
             )
         else:
             limits = (("ulps", self.ulps_max, BOUND_ULPS),)
+        file = f"{self.graph}.onnx" if self.engine == "onnxruntime" else f"planner.c, {self.graph}"
         for unit, error, bound in limits:
             if not error <= bound:
                 raise ParityError(
-                    f"{self.graph}.onnx by {self.engine}: output {self.output} differs from JAX float64 by {error:.3g} {unit}, the "
+                    f"{file}: output {self.output} differs from JAX float64 by {error:.3g} {unit}, the "
                     f"bound is {bound:g} {unit}; weights or scales are too large for float32: train again"
                 )
 
@@ -303,13 +304,14 @@ def check_best(returns: Array, best: Array) -> None:
 def table(results: list[OutputParity]) -> str:
     """The results as text, one line per output."""
     lines = [
-        f"{'graph and output':<30} {'samples':>7} {'median':>9} {'max':>9} {'JAX f32':>9}   as set-point (max)",
+        f"{'graph.output, engine':<30} {'samples':>7} {'median':>9} {'max':>9} {'JAX f32':>9}   as set-point (max)",
         f"{'':<30} {'':>7} {'[ulps]':>9} {'[ulps]':>9} {'[ulps]':>9}",
     ]
     for r in results:
         units = f"{r.rate_rad_s:.1e} rad/s  {r.thrust_m_s2:.1e} m/s^2" if r.output in ACTIONS else ""
+        name = f"{r.graph}.{r.output}" + ("" if r.engine == "onnxruntime" else f", {r.engine}")
         lines.append(
-            f"{r.label:<30} {r.samples:>7} {r.ulps_median:>9.2f} {r.ulps_max:>9.1f} "
+            f"{name:<30} {r.samples:>7} {r.ulps_median:>9.2f} {r.ulps_max:>9.1f} "
             f"{r.jax_ulps_max:>9.1f}   {units}"
         )
     return "\n".join(lines)

@@ -1,8 +1,8 @@
 """Run a flight again: planner and shield decide once more from what the log holds, and every set-point is compared bit for bit.
 
 Give the bundle that flew; the log names it and its hash, and what ran the planner's graphs (the same does now, if it can). Status 0 if
-all set-points came out again to the last bit, or within the stated bound if something else runs them now: another build of
-onnxruntime, another compiled planner, another kind of machine.
+everything came out again to the last bit, or, if something else runs now (another build of onnxruntime, another compiled planner,
+another kind of machine), every verdict did and set-points and margins within the stated bounds.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from . import decision_log
 from .bundle import Bundle, read_bundle
 from .engine_choice import WISHES, Choice, choose
 from .flight_log import read_flight
-from .replay import BOUND_M_S2, BOUND_RAD_S, replay
+from .replay import BOUND_M_S2, BOUND_MARGIN, BOUND_RAD_S, replay
 from .shield import Shield
 from .surroundings import from_meta
 
@@ -77,8 +77,10 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{found.skipped} ticks before the planner's first reset in the log cannot be replayed")
     print(choice.text)
     print(f"then: {then}\nnow:  {now}")
-    print(f"plans that differ: {found.plans_differ}; verdicts that differ: {found.verdicts_differ}")
-    print(f"largest difference: {found.rate_rad_s:.3g} rad/s, {found.thrust_m_s2:.3g} m/s^2")
+    print(f"differ: {found.differ['plan']} of {found.plans} planned set-points; of {found.verdicts} decisions of the shield:")
+    what = {"verdict": "accept, backup or void", "reason": "the reason", "sent": "the set-point sent", "margin": "the margin"}
+    print("  " + ", ".join(f"{text} {found.differ[kind]}" for kind, text in what.items()))
+    print(f"largest difference: {found.rate_rad_s:.3g} rad/s, {found.thrust_m_s2:.3g} m/s^2, {found.margin:.3g} of a margin")
     if arguments.json is not None:
         fields = {name: getattr(found, name) for name in found.__slots__}
         arguments.json.write_text(json.dumps({**fields, "then": then, "now": now}, indent=2) + "\n", encoding="utf-8")
@@ -86,7 +88,12 @@ def run(arguments: argparse.Namespace) -> int:
         print("every set-point came out again, bit for bit")
         return 0
     if then != now and found.within_bound:
-        print(f"not bit for bit, but within {BOUND_RAD_S:g} rad/s and {BOUND_M_S2:g} m/s^2, as with another build or engine")
+        print(
+            f"not bit for bit, but every verdict and reason, set-points within {BOUND_RAD_S:g} rad/s and {BOUND_M_S2:g} m/s^2, margins "
+            f"within {BOUND_MARGIN:g}, as another build or engine may be"
+        )
         return 0
+    if found.margin > BOUND_MARGIN:
+        print(f"a margin differs by more than {BOUND_MARGIN:g}, which is taken off for rounding: do not fly with this onnxruntime")
     print(f"first difference at t_ns {found.first}; next: `tubepilot verify` the bundle on this machine")
     return 1

@@ -107,6 +107,14 @@ CASES: dict[str, onnx.ModelProto] = {
          ("Reshape", "c f", "z"), ("Transpose", "a", "x", {"perm": [1, 0]})],
         {"a": (6, 4)}, ["y", "z", "x"], {"s": [3, 8], "r": [3, 2, 4], "f": [2, 12]},
     ),
+    "reshape_with_gaps": model(
+        [("Split", "a s", "u v", {"axis": 1}), ("Reshape", "u r", "b"), ("Relu", "b", "c"), ("Concat", "b v b c", "y", {"axis": 1})],
+        {"a": (6, 4)}, ["y"], {"s": [1, 3], "r": [6, 1]},
+    ),
+    "reshape_other_rows": model(
+        [("Split", "a s", "u v", {"axis": 1}), ("Reshape", "u r", "b"), ("Concat", "b k", "y", {"axis": 1}), ("Reshape", "v f", "z")],
+        {"a": (4, 5)}, ["y", "z"], {"s": [3, 2], "r": [2, 6], "f": [1, 8], "k": RNG.normal(size=(2, 1))},
+    ),
     "reduce": model(
         [("ReduceSum", "a l", "x"), ("ReduceSum", "a o", "y"), ("ReduceL2", "a l", "z"),
          ("LpNormalization", "a", "n", {"axis": -1, "p": 2}), ("Mul", "z z", "q")],
