@@ -21,7 +21,7 @@ the largest. With more of both a point that goes from speeding up straight to br
 TINY = 1e-9
 STEP_S = 0.04
 """Longest step of the point's motion."""
-SPEED_SHARE, ACCELERATION_SHARE, JERK_SHARE = (0.95, 0.7), (0.85, 0.25), (0.55, 0.25)
+SPEED_SHARE, ACCELERATION_SHARE, JERK_SHARE = (0.95, 0.7), (0.85, 0.25), (0.5, 0.25)
 """Of the certified bounds, (horizontal, vertical), what the point takes up: the rest is for the planner's corrections, wind and errors.
 Found by flights of steps in several directions (docs/certificate.md, section 9)."""
 
