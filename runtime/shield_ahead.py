@@ -9,14 +9,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .shield_assumed import Assumed, Triple
 from .shield_states import Command, Flat, Present, less, norm
 
 
-@dataclass(frozen=True, slots=True)
-class Ahead:
+class Ahead(NamedTuple):
     """Where a set-point leads, at the first and the last instant at which the backup policy can have taken over.
 
     Attributes:
@@ -33,8 +32,7 @@ class Ahead:
     doubts: tuple[float, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Instant:
+class _Instant(NamedTuple):
     """What one of the judged instants needs, none of it dependent on the state; all times are counted from s_k.
 
     Attributes:

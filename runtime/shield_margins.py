@@ -1,14 +1,17 @@
 """Membership in the certified set S by the shield graph, the anchors that are tried, and whether there is room to stop.
 
 Docs: docs/certificate.md, section 6. The graph (float64) holds the tables of the certificate: the one-tick admission box, the
-facets, and the tubes in which the vehicle stops. It takes 1e-9 off for rounding.
+facets, and the tubes in which the vehicle stops. It takes 1e-9 off for rounding. It judges many options at once, each for itself;
+all questions of a tick that are known at the same time are put to it in one run, as a run costs more than an option does.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
 
 from tubepilot.firmware_bridge.errors import BundleError
 
@@ -23,22 +26,109 @@ ANCHORS = ((1, 0.7), (1, 1.0), (0, 1.0))
 """Which best position from the anchor is tried, for fast flight (0) or for calm (1), and what multiple of it; the fourth candidate is
 the anchor held last."""
 OPTIONS = 4
-INPUTS = {"states", "held", "wanted", "doubts", "instants"}
-OUTPUTS = {"margin", "radii", "room"}
+"""Of a question: one for each anchor."""
+QUESTIONS = (1, 2, 5, 6)
+"""Of the runs that are kept ready: a set-point; the backup's tick; this after three blends or four."""
 PRESENT, TAKE_OVER = (0, 0), (1, 2)
 """Rows of the admission box: the present state; the first and last instant at which the backup can have taken over."""
 LARGEST = 1e9
-"""Sum of all that goes into the graph; nothing in flight comes near."""
+"""Sum of all that goes into a question; nothing in flight comes near."""
 STILL: tuple[Triple, Triple] = ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0))
 NO_DOUBTS = (0.0,) * 10
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(NamedTuple):
     """What the backup holds: anchor [m] and disturbance estimate [m/s^2], world."""
 
     anchor: Triple
     disturbance: Triple
+
+
+class Question(NamedTuple):
+    """For which of `OPTIONS` anchors do states lie in S?
+
+    Attributes:
+        ahead: Where a set-point leads, or the present state.
+        instants: `TAKE_OVER` or `PRESENT`.
+        options: The anchors.
+    """
+
+    ahead: Ahead
+    instants: tuple[int, int]
+    options: Sequence[Held]
+
+
+class Answer(NamedTuple):
+    """For each anchor of a question the margin of its states, errors taken off, to one and the same stage of S: that for which it is
+    largest (positive: every state lies in S; minus infinity: it was not a finite number), and the horizontal and vertical room to stop
+    [m]."""
+
+    margins: list[float]
+    across_m: list[float]
+    high_m: list[float]
+
+
+def taking_over(ahead: Ahead, options: Sequence[Held]) -> Question:
+    """Do all states lie in S in which the backup policy can take over from a set-point?"""
+    return Question(ahead, TAKE_OVER, options)
+
+
+def present(flat: Flat, options: Sequence[Held]) -> Question:
+    """Does the present state lie in S?"""
+    return Question(Ahead((flat, flat), STILL, NO_DOUBTS), PRESENT, options)
+
+
+class _Run:
+    """The graph on fixed buffers, for so many questions.
+
+    Raises:
+        BundleError: the graph does not load or has other inputs.
+    """
+
+    def __init__(self, graph: bytes, questions: int) -> None:
+        n = questions * OPTIONS
+        self._session = open_session(graph, "shield.onnx", n)
+        given, out = buffers(self._session, "shield.onnx")
+        inputs = {"states": (3, 2, n, 4), "held": (3, 1, n, 4), "wanted": (3, 2, n), "doubts": (5, 2, n), "instants": (2, n)}
+        outputs = {"margin": (n,), "radii": (2, n, 8), "room": (2, n)}
+        if {k: v.shape for k, v in given.items()} != inputs or {k: v.shape for k, v in out.items()} != outputs:
+            raise BundleError("shield.onnx has other inputs or outputs than this version; export the bundle again")
+        self._binding = bind(self._session, given, out)
+        self.questions, self.radii, self._margin, self._room = questions, out["radii"], out["margin"], out["room"]
+        # a question's numbers in a row, as they are at hand, and the same seen in the order of the graph's inputs
+        self._numbers, self._instants = np.zeros((questions, 64)), np.zeros((2, questions, 1), np.int64)
+        states, wanted, doubts, held = np.split(self._numbers, (24, 30, 40), axis=1)
+        taken = held.reshape(questions, OPTIONS, 2, 3).transpose(3, 2, 0, 1)
+        each = (questions, OPTIONS)
+        self._copied = [
+            (given["states"].reshape(3, 2, *each, 4), states.reshape(questions, 2, 4, 3).transpose(3, 1, 0, 2)[..., None, :]),
+            (given["wanted"].reshape(3, 2, *each), wanted.reshape(questions, 2, 3).transpose(2, 1, 0)[..., None]),
+            (given["doubts"].reshape(5, 2, *each), doubts.reshape(questions, 5, 2).transpose(1, 2, 0)[..., None]),
+            (given["held"].reshape(3, *each, 4)[..., 0], taken[:, 0]),
+            (given["held"].reshape(3, *each, 4)[..., 2], taken[:, 1]),
+            (given["instants"].reshape(2, *each), self._instants),
+        ]
+
+    def ask(self, asked: Sequence[Question]) -> list[Answer]:
+        """Answers, one for each question; what is left of the buffers from before is answered as well, and dropped."""
+        for row, (ahead, instants, options) in enumerate(asked):
+            numbers: list[float] = []
+            for flat in ahead.states:
+                numbers += (*flat.position, *flat.velocity, *flat.acceleration, *flat.jerk)
+            numbers += (*ahead.wanted[0], *ahead.wanted[1], *ahead.doubts)
+            for (x, y, z), (dx, dy, dz) in options:
+                numbers += x, y, z, -dx, -dy, -dz
+            self._numbers[row], self._instants[:, row, 0] = numbers, instants
+        for target, source in self._copied:
+            target[...] = source
+        self._session.run_with_iobinding(self._binding)
+        sums: list[float] = np.abs(self._numbers).sum(axis=1).tolist()
+        margins, (across, high) = self._margin.tolist(), self._room.tolist()
+        # an input that is no number, or has no square, may be hidden by the largest of several
+        good = [math.isfinite(margin) and sums[n // OPTIONS] < LARGEST for n, margin in enumerate(margins)]
+        margins = [margin if fine else -math.inf for margin, fine in zip(margins, good, strict=True)]
+        rows = [slice(OPTIONS * row, OPTIONS * (row + 1)) for row in range(len(asked))]
+        return [Answer(margins[row], across[row], high[row]) for row in rows]
 
 
 class CertifiedSet:
@@ -54,18 +144,10 @@ class CertifiedSet:
     """
 
     def __init__(self, graph: bytes, assumed: Assumed, clear: KeepClear) -> None:
-        self._session = open_session(graph, "shield.onnx")
-        self._in, self._out = buffers(self._session, "shield.onnx")
-        if set(self._in) != INPUTS or set(self._out) != OUTPUTS:
-            raise BundleError("shield.onnx has other inputs or outputs than this version; export the bundle again")
-        self._binding = bind(self._session, self._in, self._out)
-        self._states, self._held = self._in["states"].reshape(-1), self._in["held"].reshape(-1)
-        self._wanted, self._doubts = self._in["wanted"].reshape(-1), self._in["doubts"].reshape(-1)
-        self._instants, self._margin, self._room = self._in["instants"], self._out["margin"], self._out["room"]
+        self._runs = [_Run(graph, questions) for questions in QUESTIONS]
         self._maps = assumed.anchors
         self._limit = assumed.estimate_limit_m_s2
         self.clear = clear
-        self._rooms: list[list[float]] = [[math.inf] * OPTIONS] * 2
 
     def engage(self, position_m: Sequence[float]) -> None:
         """Measure the geofence from here."""
@@ -87,48 +169,21 @@ class CertifiedSet:
         ]
         return [*result, Held(held.anchor, d) if held is not None else result[1]]
 
-    def admitted(self, ahead: Ahead, options: Sequence[Held]) -> list[float]:
-        """For each anchor, the margin of the states in which the backup policy can take over from a set-point, to one and the same
-        stage of S: that for which it is largest.
+    def ask(self, questions: Sequence[Question]) -> list[Answer]:
+        """Put up to six questions in one run of the graph."""
+        return next(run for run in self._runs if run.questions >= len(questions)).ask(questions)
 
-        Args:
-            ahead: Where it leads.
-            options: `OPTIONS` anchors.
+    def choose(self, options: Sequence[Held], answer: Answer) -> tuple[Reason, Held, float]:
+        """The anchor with the largest positive margin of those with room to stop clear of fence and obstacles, and that margin.
 
         Returns:
-            Positive: every state lies in S. Minus infinity: a margin was not a finite number.
+            If there is none, not OK but why, and the anchor with the largest margin of all.
         """
-        return self._margins(ahead, TAKE_OVER, options)
-
-    def present(self, flat: Flat, options: Sequence[Held]) -> list[float]:
-        """For each of up to `OPTIONS` anchors, the margin of the present state, its estimate's errors taken off."""
-        filled = [*options, *[options[0]] * (OPTIONS - len(options))]
-        return self._margins(Ahead((flat, flat), STILL, NO_DOUBTS), PRESENT, filled)[: len(options)]
-
-    def _margins(self, ahead: Ahead, instants: tuple[int, int], options: Sequence[Held]) -> list[float]:
-        columns: list[float] = []
-        wanted: list[float] = []
-        taken: list[float] = []
-        for axis in (0, 1, 2):
-            for flat in ahead.states:
-                columns += (flat.position[axis], flat.velocity[axis], flat.acceleration[axis], flat.jerk[axis])
-            wanted += [asked[axis] for asked in ahead.wanted]
-            for held in options:
-                taken += (held.anchor[axis], 0.0, -held.disturbance[axis], 0.0)
-        if not sum(map(abs, (*columns, *taken, *wanted, *ahead.doubts))) < LARGEST:
-            return [-math.inf] * OPTIONS  # the largest of several numbers may hide one that is none, or has no square
-        self._states[:], self._held[:] = columns, taken
-        self._wanted[:], self._doubts[:], self._instants[:] = wanted, ahead.doubts, instants
-        self._session.run_with_iobinding(self._binding)
-        self._rooms = self._room.tolist()
-        found: list[float] = self._margin.tolist()
-        return [margin if math.isfinite(margin) else -math.inf for margin in found]
-
-    def blocked(self, number: int, held: Held) -> Reason:
-        """Whether the vehicle, stopping at an anchor, could leave the fence or touch an obstacle; OK if not.
-
-        Args:
-            number: Which of the anchors of the last margins it is; its margin is positive.
-            held: That anchor.
-        """
-        return self.clear.blocked(held.anchor, self._rooms[0][number], self._rooms[1][number])
+        margins, blocked = answer.margins, Reason.WOULD_LEAVE_SET
+        ranked = sorted(range(OPTIONS), key=lambda number: -margins[number])  # of equal ones the first comes first
+        for number in ranked:
+            if margins[number] > 0.0:
+                blocked = self.clear.blocked(options[number].anchor, answer.across_m[number], answer.high_m[number])
+                if blocked is Reason.OK:
+                    return blocked, options[number], margins[number]
+        return blocked, options[ranked[0]], margins[ranked[0]]
