@@ -31,7 +31,7 @@ from .shield_ahead import Prediction
 from .shield_assumed import Assumed, Triple, assumed_from
 from .shield_backup import BackupPolicy
 from .shield_decision import Decision, Reason, Verdict
-from .shield_margins import OPTIONS, Answer, CertifiedSet, Held, Question, present, taking_over
+from .shield_margins import Answer, CertifiedSet, Held, Question, present, taking_over
 from .shield_monitor import BLIND_TICKS, DETECTED, OUTSIDE_TICKS, PATIENCE, Finding, Monitor
 from .shield_states import Command, Present, flatten
 
@@ -237,10 +237,10 @@ class Shield:
 
     def _resort(self, now: Present, d: Triple) -> Resort:
         """What the backup policy would do towards the anchor held, and what is to be asked of S about it."""
-        options = [self._held] * OPTIONS if self._held is not None else self._set.anchors(now.flat, d, None)
-        setpoint, slope = self._backup.setpoint(now, options[1])
+        options = [self._held] if self._held is not None else self._set.anchors(now.flat, d, None)
+        setpoint, slope = self._backup.setpoint(now, options[-1])
         own = self._leads(now, d, _plain(setpoint)) if setpoint is not None and self._held is not None else None
-        return Resort(setpoint, slope, options[1], present(now.flat, options), own)
+        return Resort(setpoint, slope, options[-1], present(now.flat, options), own)
 
     def _fall_back(
         self, x: list[float], now: Present, d: Triple, reason: Reason, broken: bool, asked: tuple[Resort, list[Answer]] | None = None

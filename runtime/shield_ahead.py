@@ -133,6 +133,7 @@ class Prediction:
             acting: Set-points before it that may act too late, newest first; empty if none is known.
         """
         a, flat, up = self._assumed, now.flat, now.up
+        p, v, acceleration = flat.position, flat.velocity, flat.acceleration
         wanted = self.turn(now, command)
         before = [self.turn(now, old) for old in acting] or [wanted]
         (tx, ty, tz) = turn = (
@@ -162,14 +163,11 @@ class Prediction:
             ))  # fmt: skip
             force = thrust * ux, thrust * uy, thrust * uz - a.gravity_m_s2
             slope = (target - thrust) / a.thrust_lag_s
-            moved = [
-                _moved(ramp, *values)
-                for ramp, *values in zip(
-                    (instant.horizontal, instant.horizontal, instant.vertical), flat.position, flat.velocity, flat.acceleration,
-                    force, disturbance, strict=True,
-                )
-            ]  # fmt: skip
-            (px, vx), (py, vy), (pz, vz) = moved
+            (px, vx), (py, vy), (pz, vz) = (
+                _moved(instant.horizontal, p[0], v[0], acceleration[0], force[0], disturbance[0]),
+                _moved(instant.horizontal, p[1], v[1], acceleration[1], force[1], disturbance[1]),
+                _moved(instant.vertical, p[2], v[2], acceleration[2], force[2], disturbance[2]),
+            )
             states.append(
                 Flat(
                     position=(px, py, pz),

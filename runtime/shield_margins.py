@@ -25,14 +25,13 @@ from .shield_states import Flat, dot
 ANCHORS = ((1, 0.7), (1, 1.0), (0, 1.0))
 """Which best position from the anchor is tried, for fast flight (0) or for calm (1), and what multiple of it; the fourth candidate is
 the anchor held last."""
-OPTIONS = 4
-"""Of a question: one for each anchor."""
-QUESTIONS = (1, 2, 5, 6)
-"""Of the runs that are kept ready: a set-point; the backup's tick; this after three blends or four."""
+RUNS = (4, 5, 17, 21)
+"""Options of the runs that are kept ready: a set-point with each anchor; the present state and the backup's set-point; these two after
+three blends of a set-point, or after four."""
 PRESENT, TAKE_OVER = (0, 0), (1, 2)
 """Rows of the admission box: the present state; the first and last instant at which the backup can have taken over."""
 LARGEST = 1e9
-"""Sum of all that goes into a question; nothing in flight comes near."""
+"""Sum of all that goes into an option; nothing in flight comes near."""
 STILL: tuple[Triple, Triple] = ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0))
 NO_DOUBTS = (0.0,) * 10
 
@@ -45,7 +44,7 @@ class Held(NamedTuple):
 
 
 class Question(NamedTuple):
-    """For which of `OPTIONS` anchors do states lie in S?
+    """For which of some anchors, four at most, do states lie in S?
 
     Attributes:
         ahead: Where a set-point leads, or the present state.
@@ -79,14 +78,13 @@ def present(flat: Flat, options: Sequence[Held]) -> Question:
 
 
 class _Run:
-    """The graph on fixed buffers, for so many questions.
+    """The graph on fixed buffers, for so many options.
 
     Raises:
         BundleError: the graph does not load or has other inputs.
     """
 
-    def __init__(self, graph: bytes, questions: int) -> None:
-        n = questions * OPTIONS
+    def __init__(self, graph: bytes, n: int) -> None:
         self._session = open_session(graph, "shield.onnx", n)
         given, out = buffers(self._session, "shield.onnx")
         inputs = {"states": (3, 2, n, 4), "held": (3, 1, n, 4), "wanted": (3, 2, n), "doubts": (5, 2, n), "instants": (2, n)}
@@ -94,41 +92,41 @@ class _Run:
         if {k: v.shape for k, v in given.items()} != inputs or {k: v.shape for k, v in out.items()} != outputs:
             raise BundleError("shield.onnx has other inputs or outputs than this version; export the bundle again")
         self._binding = bind(self._session, given, out)
-        self.questions, self.radii, self._margin, self._room = questions, out["radii"], out["margin"], out["room"]
-        # a question's numbers in a row, as they are at hand, and the same seen in the order of the graph's inputs
-        self._numbers, self._instants = np.zeros((questions, 64)), np.zeros((2, questions, 1), np.int64)
-        states, wanted, doubts, held = np.split(self._numbers, (24, 30, 40), axis=1)
-        taken = held.reshape(questions, OPTIONS, 2, 3).transpose(3, 2, 0, 1)
-        each = (questions, OPTIONS)
+        self.options, self.radii, self._margin, self._room = n, out["radii"], out["margin"], out["room"]
+        # an option's numbers in a row, as they are at hand, and the same seen in the order of the graph's inputs
+        self._numbers, self._instants = np.zeros((n, 46)), given["instants"]
+        states, wanted, doubts, anchors, disturbances = np.split(self._numbers, (24, 30, 40, 43), axis=1)
         self._copied = [
-            (given["states"].reshape(3, 2, *each, 4), states.reshape(questions, 2, 4, 3).transpose(3, 1, 0, 2)[..., None, :]),
-            (given["wanted"].reshape(3, 2, *each), wanted.reshape(questions, 2, 3).transpose(2, 1, 0)[..., None]),
-            (given["doubts"].reshape(5, 2, *each), doubts.reshape(questions, 5, 2).transpose(1, 2, 0)[..., None]),
-            (given["held"].reshape(3, *each, 4)[..., 0], taken[:, 0]),
-            (given["held"].reshape(3, *each, 4)[..., 2], taken[:, 1]),
-            (given["instants"].reshape(2, *each), self._instants),
+            (given["states"], states.reshape(n, 2, 4, 3).transpose(3, 1, 0, 2)),
+            (given["wanted"], wanted.reshape(n, 2, 3).transpose(2, 1, 0)),
+            (given["doubts"], doubts.reshape(n, 5, 2).transpose(1, 2, 0)),
+            (given["held"][:, 0, :, 0], anchors.T),
+            (given["held"][:, 0, :, 2], disturbances.T),
         ]
 
-    def ask(self, asked: Sequence[Question]) -> list[Answer]:
-        """Answers, one for each question; what is left of the buffers from before is answered as well, and dropped."""
-        for row, (ahead, instants, options) in enumerate(asked):
+    def ask(self, questions: Sequence[Question]) -> list[Answer]:
+        """Answers, one for each question; what the buffers hold besides, from before, is judged as well, and dropped."""
+        places: list[slice] = []
+        end = 0
+        for ahead, instants, options in questions:
+            place = slice(end, end := end + len(options))
             numbers: list[float] = []
             for flat in ahead.states:
                 numbers += (*flat.position, *flat.velocity, *flat.acceleration, *flat.jerk)
-            numbers += (*ahead.wanted[0], *ahead.wanted[1], *ahead.doubts)
-            for (x, y, z), (dx, dy, dz) in options:
-                numbers += x, y, z, -dx, -dy, -dz
-            self._numbers[row], self._instants[:, row, 0] = numbers, instants
+            self._numbers[place, :40] = (*numbers, *ahead.wanted[0], *ahead.wanted[1], *ahead.doubts)
+            self._numbers[place, 40:] = [(x, y, z, -dx, -dy, -dz) for (x, y, z), (dx, dy, dz) in options]
+            self._instants[0, place], self._instants[1, place] = instants
+            places.append(place)
         for target, source in self._copied:
             target[...] = source
         self._session.run_with_iobinding(self._binding)
-        sums: list[float] = np.abs(self._numbers).sum(axis=1).tolist()
         margins, (across, high) = self._margin.tolist(), self._room.tolist()
         # an input that is no number, or has no square, may be hidden by the largest of several
-        good = [math.isfinite(margin) and sums[n // OPTIONS] < LARGEST for n, margin in enumerate(margins)]
-        margins = [margin if fine else -math.inf for margin, fine in zip(margins, good, strict=True)]
-        rows = [slice(OPTIONS * row, OPTIONS * (row + 1)) for row in range(len(asked))]
-        return [Answer(margins[row], across[row], high[row]) for row in rows]
+        sums: list[float] = np.abs(self._numbers).sum(axis=1).tolist()
+        margins = [
+            margin if math.isfinite(margin) and total < LARGEST else -math.inf for margin, total in zip(margins, sums, strict=True)
+        ]
+        return [Answer(margins[place], across[place], high[place]) for place in places]
 
 
 class CertifiedSet:
@@ -144,7 +142,7 @@ class CertifiedSet:
     """
 
     def __init__(self, graph: bytes, assumed: Assumed, clear: KeepClear) -> None:
-        self._runs = [_Run(graph, questions) for questions in QUESTIONS]
+        self._runs = [_Run(graph, options) for options in RUNS]
         self._maps = assumed.anchors
         self._limit = assumed.estimate_limit_m_s2
         self.clear = clear
@@ -170,8 +168,9 @@ class CertifiedSet:
         return [*result, Held(held.anchor, d) if held is not None else result[1]]
 
     def ask(self, questions: Sequence[Question]) -> list[Answer]:
-        """Put up to six questions in one run of the graph."""
-        return next(run for run in self._runs if run.questions >= len(questions)).ask(questions)
+        """Put questions, of up to 21 options together, in one run of the graph."""
+        options = sum(len(question.options) for question in questions)
+        return next(run for run in self._runs if run.options >= options).ask(questions)
 
     def choose(self, options: Sequence[Held], answer: Answer) -> tuple[Reason, Held, float]:
         """The anchor with the largest positive margin of those with room to stop clear of fence and obstacles, and that margin.
@@ -180,7 +179,7 @@ class CertifiedSet:
             If there is none, not OK but why, and the anchor with the largest margin of all.
         """
         margins, blocked = answer.margins, Reason.WOULD_LEAVE_SET
-        ranked = sorted(range(OPTIONS), key=lambda number: -margins[number])  # of equal ones the first comes first
+        ranked = sorted(range(len(margins)), key=lambda number: -margins[number])  # of equal ones the first comes first
         for number in ranked:
             if margins[number] > 0.0:
                 blocked = self.clear.blocked(options[number].anchor, answer.across_m[number], answer.high_m[number])

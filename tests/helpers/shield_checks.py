@@ -70,7 +70,8 @@ def stub(shield: Any, answer: Callable[[int, int], list[float]]) -> list[tuple[i
         for question in questions:
             calls.append((4 if question.instants == (1, 2) else 1, question.options))
             found = answer(calls[-1][0], len(calls))
-            answers.append(Answer([*found, *[0.0] * (4 - len(found))], ACROSS_M, [3.5] * 4))
+            count = len(question.options)
+            answers.append(Answer([*found, *[0.0] * (4 - len(found))][:count], ACROSS_M[:count], [3.5] * count))
         return answers
 
     shield._set.ask = ask
