@@ -27,7 +27,7 @@ from tubepilot.firmware_bridge.types import Setpoint
 
 from .bundle import Bundle
 from .keep_clear import KeepClear
-from .shield_ahead import Prediction
+from .shield_ahead import Prediction, Start
 from .shield_assumed import Assumed, Triple, assumed_from
 from .shield_backup import BackupPolicy
 from .shield_decision import Decision, Reason, Verdict
@@ -49,20 +49,14 @@ class Resort(NamedTuple):
     Attributes:
         setpoint, slope: The backup's towards an anchor, and the thrust slope that it leads to [m/s^3]; None if it is not finite.
         held: That anchor.
-        present: Does the present state lie in S for the anchor held, or, if none is, for one that can be?
-        own: Is the backup's set-point admitted, like a planner's? None if no anchor is held yet, or it is beyond its limits.
+        questions: Does the present state lie in S for the anchor held, or, if none is, for one that can be? And, if the anchor may be
+            given up, for another one?
     """
 
     setpoint: Setpoint | None
     slope: float
     held: Held
-    present: Question
-    own: Question | None
-
-    @property
-    def questions(self) -> list[Question]:
-        """To be asked in this order."""
-        return [self.present] if self.own is None else [self.present, self.own]
+    questions: list[Question]
 
 
 class Shield:
@@ -114,6 +108,7 @@ class Shield:
         self._last: Setpoint | None = None
         self._acting: tuple[Command, ...] = ()  # set-points of the last ticks that may act too late, newest first
         self._thrust: float | None = None
+        self._open: tuple[Start, Command] | None = None  # what `settle` has to look at
 
     def keep_clear(self, clear: KeepClear) -> None:
         """Say what the vehicle must stay clear of, before the shield is engaged; in the frame of the states."""
@@ -144,6 +139,7 @@ class Shield:
         Returns:
             The decision; its set-point is what must be sent.
         """
+        self.settle()
         late, skipped = self._monitor.is_late(now_ns), self._monitor.skipped
         if late:
             self._thrust = None  # too many ticks were skipped: start again from the predictor's thrust
@@ -163,37 +159,42 @@ class Shield:
         broken = self._monitor.watch(x[10:12], d, held_estimate, late)
         if broken.ticks > PATIENCE:
             return Decision(None, Verdict.VOID, broken.reason, math.nan, broken.seen, broken.most, broken.ticks)
+        tick = self._start(now, d)
         if broken.ticks >= DETECTED:
             if broken.reason is Reason.DISTURBANCE:
                 self._held = None  # held anew, with what is estimated now
-            decision = self._fall_back(x, now, d, broken.reason, True)
+            decision = self._fall_back(x, tick, broken.reason, True)
         elif candidate is None:
-            decision = self._fall_back(x, now, d, Reason.NO_PLAN, broken.ticks > 0)
+            decision = self._fall_back(x, tick, Reason.NO_PLAN, broken.ticks > 0)
         else:
-            decision = self._judge(x, now, d, candidate, broken)
+            decision = self._judge(x, tick, candidate, broken)
         return decision if broken.ticks == 0 else replace(decision, seen=broken.seen, most=broken.most, ticks=broken.ticks)
 
     # --- ACCEPT: does every state that the candidate can lead to lie in S? -----------------------------------
 
-    def _judge(self, x: list[float], now: Present, d: Triple, candidate: Setpoint, broken: Finding) -> Decision:
+    def _judge(self, x: list[float], tick: Start, candidate: Setpoint, broken: Finding) -> Decision:
         """The candidate if it is admitted, or else the first blend of it that is, or else the backup's set-point."""
         command = _usable_command(candidate)
         if command is None:
-            return self._fall_back(x, now, d, Reason.NOT_FINITE, broken.ticks > 0)
-        reason, held, margin = self._admit(now, d, command)
+            return self._fall_back(x, tick, Reason.NOT_FINITE, broken.ticks > 0)
+        reason, held, margin = self._admit(tick, command)
         if reason is Reason.OK:
             return self._accept(x, candidate, held, margin, broken.reason)
         if reason not in (Reason.WOULD_LEAVE_SET, Reason.SETPOINT_LIMIT):
-            return self._fall_back(x, now, d, reason, broken.ticks > 0)
-        resort = self._resort(now, d)
+            return self._fall_back(x, tick, reason, broken.ticks > 0)
+        resort = self._resort(tick, broken.ticks > 0)
         blends = self._blends(command, resort)[0 if reason is Reason.SETPOINT_LIMIT else 1 :]  # the first: the set-point in its limits
-        leads = [(blend, lead) for blend in blends if (lead := self._leads(now, d, blend)) is not None]
+        leads = [(blend, lead) for blend in blends if (lead := self._leads(tick, blend)) is not None]
         answers = self._set.ask([*(lead for _, lead in leads), *resort.questions])
         for (blend, lead), answer in zip(leads, answers, strict=False):
-            milder, held, margin = self._set.choose(lead.options, answer)
+            milder, held, margin = self._set.choose(lead, answer)
             if milder is Reason.OK:
                 return self._accept(x, Setpoint(np.array(blend[:3]), blend[3]), held, margin, Reason.SOFTENED)
-        return self._fall_back(x, now, d, reason, broken.ticks > 0, (resort, answers[len(leads) :]))
+        return self._fall_back(x, tick, reason, broken.ticks > 0, (resort, answers[len(leads) :]))
+
+    def _start(self, now: Present, d: Triple) -> Start:
+        """What all set-points of a tick have in common."""
+        return self._prediction.start(now, self._set.limited(d), self._acting)
 
     def _accept(self, x: list[float], setpoint: Setpoint, held: Held | None, margin: float, reason: Reason) -> Decision:
         self._monitor.count(Reason.OUTSIDE_SET, False)
@@ -201,19 +202,19 @@ class Shield:
         self._keep(x, setpoint)
         return Decision(setpoint, Verdict.ACCEPT, reason, margin)
 
-    def _admit(self, now: Present, d: Triple, command: Command) -> tuple[Reason, Held | None, float]:
+    def _admit(self, tick: Start, command: Command) -> tuple[Reason, Held | None, float]:
         """Whether the states that a set-point can lead to lie in S for an anchor with room to stop; the best one, and its margin."""
-        lead = self._leads(now, d, command)
+        lead = self._leads(tick, command)
         if lead is None:
             return Reason.SETPOINT_LIMIT, None, math.nan
-        return self._set.choose(lead.options, self._set.ask([lead])[0])
+        return self._set.choose(lead, self._set.ask([lead])[0])
 
-    def _leads(self, now: Present, d: Triple, command: Command) -> Question | None:
+    def _leads(self, tick: Start, command: Command) -> Question | None:
         """The question whether a set-point can be sent; None if it is beyond its limits."""
         if self._cut(command) != command:
             return None
-        ahead = self._prediction.ahead(now, command, self._set.limited(d), self._acting)
-        return taking_over(ahead, self._set.anchors(ahead.states[1], d, self._held))
+        ahead = self._prediction.ahead(tick, command)
+        return taking_over(ahead, self._set.anchors(ahead.states[1], tick.disturbance, self._held))
 
     def _cut(self, command: Command) -> Command:
         """A set-point cut to its limits."""
@@ -229,52 +230,61 @@ class Shield:
         """The set-point, cut to its limits and drawn towards the one before and the backup policy's; each is judged like any other."""
         if resort.setpoint is None:
             return []
-        other = _plain(resort.setpoint)
+        asked, other = self._cut(command), _plain(resort.setpoint)
         before = self._acting[0] if self._acting else other
-        return [_mixed(self._cut(command), share, before, kept, other) for share, kept in BLENDS]
+        return [_mixed(asked, share, before, kept, other) for share, kept in BLENDS]
 
     # --- BACKUP ----------------------------------------------------------------------------------------------
 
-    def _resort(self, now: Present, d: Triple) -> Resort:
-        """What the backup policy would do towards the anchor held, and what is to be asked of S about it."""
+    def _resort(self, tick: Start, broken: bool) -> Resort:
+        """What the backup policy would do towards the anchor held, and what is to be asked of S about the present state."""
+        now, d = tick.now, tick.disturbance
         options = [self._held] if self._held is not None else self._set.anchors(now.flat, d, None)
-        setpoint, slope = self._backup.setpoint(now, options[-1])
-        own = self._leads(now, d, _plain(setpoint)) if setpoint is not None and self._held is not None else None
-        return Resort(setpoint, slope, options[-1], present(now.flat, options), own)
+        others = broken or self._monitor.ticks(Reason.OUTSIDE_SET) >= PATIENCE
+        questions = [present(now.flat, options)]
+        if others:
+            questions.append(present(now.flat, self._set.anchors(now.flat, d, self._held)))
+        return Resort(*self._backup.setpoint(now, options[-1]), options[-1], questions)
 
     def _fall_back(
-        self, x: list[float], now: Present, d: Triple, reason: Reason, broken: bool, asked: tuple[Resort, list[Answer]] | None = None
+        self, x: list[float], tick: Start, reason: Reason, broken: bool, asked: tuple[Resort, list[Answer]] | None = None
     ) -> Decision:
         """The backup policy towards the anchor held last; from outside S it is sent all the same, but not for long.
 
         The anchor held stays covered though its margin, which takes off the estimate's errors, may show the state slightly outside, as
         may the ticks between two steps of the proof. So it is given up only for one for which the set-point sent now is admitted
-        too, or when nothing is claimed any more: an assumption is broken, or the state looked outside for long.
+        (`settle`), or when nothing is claimed any more: an assumption is broken, or the state looked outside for long.
         """
         if asked is None:
-            resort = self._resort(now, d)
+            resort = self._resort(tick, broken)
             asked = resort, self._set.ask(resort.questions)
         resort, answers = asked
-        _, held, margin = self._set.choose(resort.present.options, answers[0])
+        _, held, margin = self._set.choose(resort.questions[0], answers[0])
         ticks = self._monitor.count(Reason.OUTSIDE_SET, margin <= 0.0)
-        if margin <= 0.0 and (broken or ticks > PATIENCE):
-            others = present(now.flat, self._set.anchors(now.flat, d, self._held))
-            found, other, other_margin = self._set.choose(others.options, self._set.ask([others])[0])
+        if margin <= 0.0 and len(answers) > 1:
+            found, other, other_margin = self._set.choose(resort.questions[1], answers[1])
             if found is Reason.OK:
                 held, margin, ticks = other, other_margin, self._monitor.count(Reason.OUTSIDE_SET, False)
         if ticks > OUTSIDE_TICKS:
             return Decision(None, Verdict.VOID, Reason.OUTSIDE_SET, margin)
-        setpoint, slope = (resort.setpoint, resort.slope) if held is resort.held else self._backup.setpoint(now, held)
+        setpoint, slope = (resort.setpoint, resort.slope) if held is resort.held else self._backup.setpoint(tick.now, held)
         if setpoint is None:
             return Decision(None, Verdict.VOID, Reason.NOT_FINITE, margin)
         self._held, self._next_slope = held, slope
-        self._along = now.slope + (slope - now.slope) / self._slope_share
-        if margin <= 0.0:  # another anchor from the next tick on if what is sent for this one is admitted for it, like a planner's
-            own = self._set.choose(resort.own.options, answers[1]) if resort.own else self._admit(now, d, _plain(setpoint))
-            if own[0] is Reason.OK:
-                self._held, self._next_slope = own[1], None
+        self._along = tick.now.slope + (slope - tick.now.slope) / self._slope_share
+        self._open = (tick, _plain(setpoint)) if margin <= 0.0 else None
         self._keep(x, setpoint)
         return Decision(setpoint, Verdict.BACKUP, Reason.OUTSIDE_SET if margin <= 0.0 else reason, margin)
+
+    def settle(self) -> None:
+        """What a tick can do after its set-point was sent, else the next one does it first: hold another anchor from then on if the
+        backup's set-point for the one held so far, from a state without a margin, is admitted for it, like a planner's."""
+        if self._open is None:
+            return
+        (tick, command), self._open = self._open, None
+        reason, held, _ = self._admit(tick, command)
+        if reason is Reason.OK:
+            self._held, self._next_slope = held, None
 
     def _blind(self, reason: Reason) -> Decision:
         """No usable state: the last set-point once more, for `BLIND_TICKS` at most, then nothing."""

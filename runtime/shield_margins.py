@@ -25,9 +25,9 @@ from .shield_states import Flat, dot
 ANCHORS = ((1, 0.7), (1, 1.0), (0, 1.0))
 """Which best position from the anchor is tried, for fast flight (0) or for calm (1), and what multiple of it; the fourth candidate is
 the anchor held last."""
-RUNS = (4, 5, 17, 21)
-"""Options of the runs that are kept ready: a set-point with each anchor; the present state and the backup's set-point; these two after
-three blends of a set-point, or after four."""
+RUNS = (4, 5, 13, 17, 21)
+"""Options of the runs that are kept ready: a set-point with each anchor; the present state with the anchor held, and with others; three
+blends of a set-point, or four, and the present state with the anchor held, or with others too."""
 PRESENT, TAKE_OVER = (0, 0), (1, 2)
 """Rows of the admission box: the present state; the first and last instant at which the backup can have taken over."""
 LARGEST = 1e9
@@ -172,13 +172,13 @@ class CertifiedSet:
         options = sum(len(question.options) for question in questions)
         return next(run for run in self._runs if run.options >= options).ask(questions)
 
-    def choose(self, options: Sequence[Held], answer: Answer) -> tuple[Reason, Held, float]:
+    def choose(self, question: Question, answer: Answer) -> tuple[Reason, Held, float]:
         """The anchor with the largest positive margin of those with room to stop clear of fence and obstacles, and that margin.
 
         Returns:
             If there is none, not OK but why, and the anchor with the largest margin of all.
         """
-        margins, blocked = answer.margins, Reason.WOULD_LEAVE_SET
+        options, margins, blocked = question.options, answer.margins, Reason.WOULD_LEAVE_SET
         ranked = sorted(range(len(margins)), key=lambda number: -margins[number])  # of equal ones the first comes first
         for number in ranked:
             if margins[number] > 0.0:

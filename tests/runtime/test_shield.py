@@ -164,7 +164,7 @@ def test_the_best_anchor_with_room_is_held(lib: Library) -> None:
         calls = stub(shield, lambda states, call, margins=margins: margins)  # type: ignore[misc]
         blocked = clear_of(shield, roomy_ones)
         now = lib.states.flatten(HOVER, 0.0, 9.80665)
-        reason, held, margin = shield._admit(now, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 9.9))
+        reason, held, margin = shield._admit(shield._start(now, (0.0, 0.0, 0.0)), (0.0, 0.0, 0.0, 9.9))
         assert held is calls[0][1][margins.index(max(margins)) if wanted is None else wanted]
         assert margin == (max(margins) if wanted is None else margins[wanted])
         assert all(margins[number] > 0.0 for number in blocked)
@@ -268,8 +268,9 @@ def test_the_present_state_alone_moves_no_anchor(lib: Library) -> None:
         if max(of_old) > 0.0 or max(of_others) <= 0.0:
             continue  # else the old rule moved to the best of these
         backup, _ = shield._backup.setpoint(now, old)
-        admitted = shield._admit(now, calm, (*backup.rates_rad_s.tolist(), backup.thrust_m_s2))[0] is lib.decision.Reason.OK
-        shield._fall_back(x, now, calm, lib.decision.Reason.NO_PLAN, False)
+        admitted = shield._admit(shield._start(now, calm), (*backup.rates_rad_s.tolist(), backup.thrust_m_s2))[0] is lib.decision.Reason.OK
+        shield._fall_back(x, shield._start(now, calm), lib.decision.Reason.NO_PLAN, False)
+        shield.settle()
         assert (shield._held is not old) == admitted
         kept, moved = kept + (not admitted), moved + admitted
     assert kept > 3
@@ -369,11 +370,11 @@ def test_what_to_keep_clear_of_can_be_said_before_it_is_engaged(lib: Library) ->
 def test_a_thrust_or_direction_of_zero_is_outside(lib: Library) -> None:
     shield = make(lib)
     now = lib.states.flatten(at(x13=0.0), 0.0, 9.80665)
-    reason, _, margin = shield._admit(now, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 9.9))
+    reason, _, margin = shield._admit(shield._start(now, (0.0, 0.0, 0.0)), (0.0, 0.0, 0.0, 9.9))
     assert (reason, margin) == (Reason.WOULD_LEAVE_SET, -math.inf) or reason == Reason.GEOFENCE
     flat = lib.states.Flat((0.0,) * 3, (0.0,) * 3, (0.0,) * 3, (0.0,) * 3, 9.8)
     nowhere = lib.states.Present(flat, 0.0, (0.0,) * 3, (0.0,) * 3, (0.0,) * 3)
-    found = shield._prediction.ahead(nowhere, (0.0, 0.0, 0.0, 9.9), (0.0,) * 3, ())
+    found = shield._prediction.ahead(shield._start(nowhere, (0.0,) * 3), (0.0, 0.0, 0.0, 9.9))
     assert math.isnan(found.states[0].acceleration[0])
 
 
@@ -416,7 +417,7 @@ def test_as_many_setpoints_are_remembered_as_may_be_late(lib: Library) -> None:
 def test_a_setpoint_without_thrust_leaves_the_set(lib: Library) -> None:
     shield = make(lib, thrust_min_m_s2=("backup", 0.0))
     now = lib.states.flatten(HOVER, 0.0, 9.80665)
-    assert shield._admit(now, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 0.0))[::2] == (Reason.WOULD_LEAVE_SET, -math.inf)
+    assert shield._admit(shield._start(now, (0.0, 0.0, 0.0)), (0.0, 0.0, 0.0, 0.0))[::2] == (Reason.WOULD_LEAVE_SET, -math.inf)
 
 
 def test_the_least_thrust(lib: Library) -> None:

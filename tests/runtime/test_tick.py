@@ -133,6 +133,9 @@ class Shield:
             return Decision(None, 2, 1, -1.0)
         return Decision(BACKUP, 1, 6, 0.2) if candidate is None else Decision(candidate, 0, 0, 0.7)
 
+    def settle(self) -> None:
+        self.world.settled.append(len(self.world.sent))
+
 
 class Recorder:
     def __init__(self, world: World) -> None:

@@ -117,7 +117,7 @@ def shares_of_the_box(seed: int, graph: bytes | None = None) -> Numbers:
     now = flatten(state, (target_before - state[13]) / a.thrust_lag_s, a.gravity_m_s2)
     acting = (command(before, target_before),) * max(shield._prediction.remembered, 1)
     d = (float(held[0]), float(held[1]), float(held[2]))
-    ahead = shield._prediction.ahead(now, command(judged, target), d, acting)
+    ahead = shield._prediction.ahead(shield._prediction.start(now, d, acting), command(judged, target))
     options = shield._set.anchors(ahead.states[1], d, None)
     shield._set.ask([taking_over(ahead, options)])
     radii = shield._set._runs[0].radii.copy()[:, 1]  # of every anchor but for what its own backup would do, which is more
