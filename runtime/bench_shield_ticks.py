@@ -93,7 +93,8 @@ def measure(files: Mapping[str, bytes], ticks: int, seed: int) -> dict[str, Any]
 
     Returns:
         kinds: name to count, p50 and p99 [us]; worst: the name of the kind with the largest p99 among those of 100 ticks or more (all
-        if none has); p50 and p99: of that kind [us]; mixed: p50 and p99 of all ticks as they came [us]; settle_p99: of what is done after a set-point is sent [us].
+            if none has); p50 and p99: of that kind [us]; mixed: p50 and p99 of all ticks as they came [us]; settle_p99: of what is
+            done after a set-point is sent [us].
     """
     shield = Shield(files["backup.onnx"], files["shield.onnx"], assumed_from(files["certificate.toml"]), KeepClear(fence_m=1e6))
     random, tick_ns = np.random.default_rng(seed), round(1e9 * shield.assumed.tick_s)

@@ -27,13 +27,14 @@ DTYPES["tensor(bool)"] = np.bool_
 Buffer = npt.NDArray[np.float32] | npt.NDArray[np.float64] | npt.NDArray[np.int64] | npt.NDArray[np.bool_]
 
 
-def open_session(model: bytes, name: str, options: int = 4) -> onnxruntime.InferenceSession:
+def open_session(model: bytes, name: str, options: int | None = 4) -> onnxruntime.InferenceSession:
     """Load a graph.
 
     Args:
         model: Bytes of an ONNX file, already checked against their hash.
         name: File name, for the message.
-        options: What the size of that name is fixed to, if the graph leaves it open (the shield's does).
+        options: What the size of that name is fixed to, if the graph leaves it open (the shield's does). None: it stays open, and
+            each binding has its own, so that few options and many share one session, which is warm then.
 
     Raises:
         BundleError: onnxruntime refuses it.
@@ -47,7 +48,8 @@ def open_session(model: bytes, name: str, options: int = 4) -> onnxruntime.Infer
     settings.enable_mem_reuse = False
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     settings.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    settings.add_free_dimension_override_by_name("options", options)
+    if options is not None:
+        settings.add_free_dimension_override_by_name("options", options)
     settings.log_severity_level = 3
     try:
         return onnxruntime.InferenceSession(

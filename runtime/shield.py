@@ -239,11 +239,11 @@ class Shield:
     def _resort(self, tick: Start, broken: bool) -> Resort:
         """What the backup policy would do towards the anchor held, and what is to be asked of S about the present state."""
         now, d = tick.now, tick.disturbance
-        options = [self._held] if self._held is not None else self._set.anchors(now.flat, d, None)
-        others = broken or self._monitor.ticks(Reason.OUTSIDE_SET) >= PATIENCE
+        any_other = self._set.anchors(now.flat, d, self._held)
+        options = [self._held] if self._held is not None else any_other
         questions = [present(now.flat, options)]
-        if others:
-            questions.append(present(now.flat, self._set.anchors(now.flat, d, self._held)))
+        if self._held is not None and (broken or self._monitor.ticks(Reason.OUTSIDE_SET) >= PATIENCE):
+            questions.append(present(now.flat, any_other))
         return Resort(*self._backup.setpoint(now, options[-1]), options[-1], questions)
 
     def _fall_back(
@@ -351,7 +351,10 @@ def _plain(setpoint: Setpoint) -> Command:
 
 def _mixed(asked: Command, share: float, before: Command, kept: float, backup: Command) -> Command:
     """A share of the first set-point and of the second, the rest of the third."""
-    roll, pitch, yaw, thrust = (
-        share * one + kept * two + (1.0 - share - kept) * three for one, two, three in zip(asked, before, backup, strict=True)
+    rest = 1.0 - share - kept
+    return (
+        share * asked[0] + kept * before[0] + rest * backup[0],
+        share * asked[1] + kept * before[1] + rest * backup[1],
+        share * asked[2] + kept * before[2] + rest * backup[2],
+        share * asked[3] + kept * before[3] + rest * backup[3],
     )
-    return roll, pitch, yaw, thrust

@@ -256,9 +256,7 @@ class Prediction:
         doubts = (timing, timing, older, older, swing, swing, first_a, last_a, first_j, last_j)
         return Ahead((states[0], states[1]), (asked[0], asked[1]), doubts)
 
-    def _left_out(
-        self, t_s: float, start: float, target: float, rates: float, timing: float, swing: float
-    ) -> tuple[float, float]:
+    def _left_out(self, t_s: float, start: float, target: float, rates: float, timing: float, swing: float) -> tuple[float, float]:
         """What the nominal state leaves out of the acceleration [m/s^2] and of the jerk [m/s^3]: the yaw rate, the second order of
         the turns, and how far the path between the instants bends besides (docs/certificate.md, section 6).
 

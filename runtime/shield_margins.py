@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import onnxruntime
 
 from tubepilot.firmware_bridge.errors import BundleError
 
 from .keep_clear import KeepClear
-from .session import bind, buffers, open_session
+from .session import Buffer, bind, open_session
 from .shield_ahead import Ahead
 from .shield_assumed import Assumed, Triple
 from .shield_decision import Reason
@@ -28,6 +29,13 @@ the anchor held last."""
 RUNS = (4, 5, 13, 17, 21)
 """Options of the runs that are kept ready: a set-point with each anchor; the present state with the anchor held, and with others; three
 blends of a set-point, or four, and the present state with the anchor held, or with others too."""
+Shape = tuple[int | str, ...]
+ANY = "options"
+"""Size of the graph's ports that each run has for itself."""
+INPUTS: dict[str, Shape] = {
+    "states": (3, 2, ANY, 4), "held": (3, 1, ANY, 4), "wanted": (3, 2, ANY), "doubts": (5, 2, ANY), "instants": (2, ANY),
+}  # fmt: skip
+OUTPUTS: dict[str, Shape] = {"margin": (ANY,), "radii": (2, ANY, 8), "room": (2, ANY)}
 PRESENT, TAKE_OVER = (0, 0), (1, 2)
 """Rows of the admission box: the present state; the first and last instant at which the backup can have taken over."""
 LARGEST = 1e9
@@ -77,24 +85,22 @@ def present(flat: Flat, options: Sequence[Held]) -> Question:
     return Question(Ahead((flat, flat), STILL, NO_DOUBTS), PRESENT, options)
 
 
+def _sized(shape: Shape, n: int) -> list[int]:
+    """A shape for so many options."""
+    return [size if isinstance(size, int) else n for size in shape]
+
+
 class _Run:
-    """The graph on fixed buffers, for so many options.
+    """The graph on fixed buffers, for so many options."""
 
-    Raises:
-        BundleError: the graph does not load or has other inputs.
-    """
-
-    def __init__(self, graph: bytes, n: int) -> None:
-        self._session = open_session(graph, "shield.onnx", n)
-        given, out = buffers(self._session, "shield.onnx")
-        inputs = {"states": (3, 2, n, 4), "held": (3, 1, n, 4), "wanted": (3, 2, n), "doubts": (5, 2, n), "instants": (2, n)}
-        outputs = {"margin": (n,), "radii": (2, n, 8), "room": (2, n)}
-        if {k: v.shape for k, v in given.items()} != inputs or {k: v.shape for k, v in out.items()} != outputs:
-            raise BundleError("shield.onnx has other inputs or outputs than this version; export the bundle again")
-        self._binding = bind(self._session, given, out)
+    def __init__(self, session: onnxruntime.InferenceSession, n: int) -> None:
+        given: dict[str, Buffer] = {name: np.zeros(_sized(shape, n)) for name, shape in INPUTS.items()}
+        given["instants"] = self._instants = np.zeros(_sized(INPUTS["instants"], n), np.int64)
+        out: dict[str, Buffer] = {name: np.zeros(_sized(shape, n)) for name, shape in OUTPUTS.items()}
+        self._session, self._binding = session, bind(session, given, out)
         self.options, self.radii, self._margin, self._room = n, out["radii"], out["margin"], out["room"]
         # an option's numbers in a row, as they are at hand, and the same seen in the order of the graph's inputs
-        self._numbers, self._instants = np.zeros((n, 46)), given["instants"]
+        self._numbers = np.zeros((n, 46))
         states, wanted, doubts, anchors, disturbances = np.split(self._numbers, (24, 30, 40, 43), axis=1)
         self._copied = [
             (given["states"], states.reshape(n, 2, 4, 3).transpose(3, 1, 0, 2)),
@@ -142,7 +148,11 @@ class CertifiedSet:
     """
 
     def __init__(self, graph: bytes, assumed: Assumed, clear: KeepClear) -> None:
-        self._runs = [_Run(graph, options) for options in RUNS]
+        session = open_session(graph, "shield.onnx", None)
+        for ports, wanted in ((session.get_inputs(), INPUTS), (session.get_outputs(), OUTPUTS)):
+            if {port.name: tuple(port.shape) for port in ports} != wanted:
+                raise BundleError("shield.onnx has other inputs or outputs than this version; export the bundle again")
+        self._runs = [_Run(session, options) for options in RUNS]
         self._maps = assumed.anchors
         self._limit = assumed.estimate_limit_m_s2
         self.clear = clear
@@ -157,15 +167,17 @@ class CertifiedSet:
         return min(max(x, -most_x), most_x), min(max(y, -most_y), most_y), min(max(z, -most_z), most_z)
 
     def anchors(self, flat: Flat, disturbance: Triple, held: Held | None) -> list[Held]:
-        """Anchors to try from a state, with the present disturbance estimate to hold; the one held last comes along."""
-        d = self.limited(disturbance)
+        """Anchors to try from a state, with the present disturbance estimate, within its limits, to hold; the one held last comes
+        along."""
         (px, py, pz), (vx, vy, vz), (ax, ay, az), (jx, jy, jz) = flat.position, flat.velocity, flat.acceleration, flat.jerk
-        x, y, z = (vx, ax + d[0], jx), (vy, ay + d[1], jy), (vz, az + d[2], jz)
+        dx, dy, dz = disturbance
+        x, y, z = (vx, ax + dx, jx), (vy, ay + dy, jy), (vz, az + dz, jz)
         best = [(dot(horizontal, x), dot(horizontal, y), dot(vertical, z)) for horizontal, vertical in self._maps]
         result = [
-            Held((px - share * best[which][0], py - share * best[which][1], pz - share * best[which][2]), d) for which, share in ANCHORS
+            Held((px - share * best[which][0], py - share * best[which][1], pz - share * best[which][2]), disturbance)
+            for which, share in ANCHORS
         ]
-        return [*result, Held(held.anchor, d) if held is not None else result[1]]
+        return [*result, Held(held.anchor, disturbance) if held is not None else result[1]]
 
     def ask(self, questions: Sequence[Question]) -> list[Answer]:
         """Put questions, of up to 21 options together, in one run of the graph."""
@@ -179,10 +191,10 @@ class CertifiedSet:
             If there is none, not OK but why, and the anchor with the largest margin of all.
         """
         options, margins, blocked = question.options, answer.margins, Reason.WOULD_LEAVE_SET
-        ranked = sorted(range(len(margins)), key=lambda number: -margins[number])  # of equal ones the first comes first
-        for number in ranked:
-            if margins[number] > 0.0:
-                blocked = self.clear.blocked(options[number].anchor, answer.across_m[number], answer.high_m[number])
-                if blocked is Reason.OK:
-                    return blocked, options[number], margins[number]
-        return blocked, options[ranked[0]], margins[ranked[0]]
+        inside = [number for number, margin in enumerate(margins) if margin > 0.0]
+        for number in sorted(inside, key=lambda number: -margins[number]):  # of equal ones the first comes first
+            blocked = self.clear.blocked(options[number].anchor, answer.across_m[number], answer.high_m[number])
+            if blocked is Reason.OK:
+                return blocked, options[number], margins[number]
+        best = max(margins)
+        return blocked, options[margins.index(best)], best

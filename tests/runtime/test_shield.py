@@ -5,6 +5,7 @@ Each test takes the modules of the shield as `lib`, so that `test_shield_mutants
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
 import time
@@ -175,7 +176,7 @@ def test_the_best_anchor_with_room_is_held(lib: Library) -> None:
 def test_anchors_are_tried_around_the_best_one(lib: Library) -> None:
     shield = make(lib)
     now = lib.states.flatten(at(x0=1.0, x1=2.0, x3=0.5, x4=-0.25, x5=0.1), 0.0, 9.80665)
-    options = shield._set.anchors(now.flat, (5.0, -5.0, 5.0), None)
+    options = shield._set.anchors(now.flat, shield._set.limited((5.0, -5.0, 5.0)), None)
     limit = 1.1 / math.sqrt(2.0)
     swift = [-1.21 * 0.5 - 0.83 * limit, 1.21 * 0.25 + 0.83 * limit, -1.45 * 0.1 - 0.52 * 0.4]
     calm = [-1.37 * 0.5 - 2.29 * limit, 1.37 * 0.25 + 2.29 * limit, -1.62 * 0.1 - 1.31 * 0.4]
@@ -231,13 +232,14 @@ def test_a_question_that_is_no_number_leaves_those_beside_it_alone(lib: Library)
 def test_the_backup_gives_its_anchor_up_only_for_one_that_is_admitted(lib: Library) -> None:
     """It is covered though its margin shows the state outside; the present state's margin for another one is no proof of that one."""
     smallest = math.nextafter(0.0, UP)
-    for kept, admitted, moves in (
+    cases: tuple[tuple[float, list[float], int | None], ...] = (
         (smallest, [0.5] * 4, None),
         (0.0, [-0.1, smallest, smallest, 0.0], 1),
         (0.0, [0.0] * 4, None),
         (-0.1, [-0.3, -0.05, 0.2, -0.1], 2),
         (-0.1, [-0.3, -0.05, 0.0, -0.1], None),
-    ):
+    )
+    for (kept, admitted, moves), by_itself in itertools.product(cases, (True, False)):
         shield = make(lib)
         old = lib.margins.Held((0.0, 0.0, 1.0), (0.0, 0.0, 0.0))
         shield._held = old
@@ -246,12 +248,29 @@ def test_the_backup_gives_its_anchor_up_only_for_one_that_is_admitted(lib: Libra
         decision = tick()
         same(decision, Verdict.BACKUP, Reason.OUTSIDE_SET if kept <= 0.0 else Reason.NO_PLAN)
         assert decision.margin == kept
-        assert [states for states, _ in calls] == [1, 4]  # both are asked at once
-        assert shield._held is (old if moves is None else calls[1][1][moves])
+        assert [states for states, _ in calls] == [1]
+        assert shield._held is old
         # sent is what leads to the anchor held so far; only from then on the slope is that of a set-point like any other
         wanted, slope = make(lib)._backup.setpoint(lib.states.flatten(HOVER, 0.0, 9.80665), old)
         np.testing.assert_array_equal(decision.setpoint.rates_rad_s, wanted.rates_rad_s)
-        assert shield._next_slope == (slope if moves is None else None)
+        assert shield._next_slope == slope
+        for _ in range(2):
+            if by_itself:
+                shield.settle()
+            else:
+                tick(None)  # the next tick does it first; without a state it asks nothing else
+            assert [states for states, _ in calls] == ([1, 4] if kept <= 0.0 else [1])
+            assert shield._held is (old if moves is None else calls[1][1][moves])
+            assert shield._next_slope == (slope if moves is None else None)
+
+
+def test_what_is_left_to_settle_is_forgotten_when_the_shield_is_engaged_again(lib: Library) -> None:
+    shield = make(lib)
+    calls = stub(shield, lambda states, call: [0.5 if states == 4 else -0.1] * 4)
+    same(Clock(shield)(), Verdict.BACKUP, Reason.OUTSIDE_SET)
+    shield.engage(HOVER)
+    shield.settle()
+    assert ([states for states, _ in calls], shield._held) == ([1], None)
 
 
 def test_the_present_state_alone_moves_no_anchor(lib: Library) -> None:
@@ -268,8 +287,9 @@ def test_the_present_state_alone_moves_no_anchor(lib: Library) -> None:
         if max(of_old) > 0.0 or max(of_others) <= 0.0:
             continue  # else the old rule moved to the best of these
         backup, _ = shield._backup.setpoint(now, old)
-        admitted = shield._admit(shield._start(now, calm), (*backup.rates_rad_s.tolist(), backup.thrust_m_s2))[0] is lib.decision.Reason.OK
-        shield._fall_back(x, shield._start(now, calm), lib.decision.Reason.NO_PLAN, False)
+        tick = shield._start(now, calm)
+        admitted = shield._admit(tick, (*backup.rates_rad_s.tolist(), backup.thrust_m_s2))[0] is lib.decision.Reason.OK
+        shield._fall_back(x, tick, lib.decision.Reason.NO_PLAN, False)
         shield.settle()
         assert (shield._held is not old) == admitted
         kept, moved = kept + (not admitted), moved + admitted

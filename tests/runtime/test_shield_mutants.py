@@ -20,7 +20,9 @@ import pytest
 from helpers import mutants
 from helpers.mutants import Library
 
-FILES = ("test_shield", "test_shield_agrees", "test_shield_bundle", "test_shield_monitor", "test_shield_room")
+FILES = (
+    "test_shield", "test_shield_agrees", "test_shield_bundle", "test_shield_monitor", "test_shield_room", "test_shield_sequential",
+)  # fmt: skip
 ARITHMETIC = os.environ.get("TUBEPILOT_ALL_MUTANTS") == "1"
 
 PAIR, SAME_LIMIT = "the last of two numbers is the second one", "the limits along x and y are the same number"

@@ -48,6 +48,7 @@ class World:
     inputs: list[tuple[Vector, Vector, Vector]] = field(default_factory=list)
     records: list[np.ndarray] = field(default_factory=list)
     engaged: int = 0
+    settled: list[int] = field(default_factory=list)
 
     mode = FlightMode.OFFBOARD
     armed = True
