@@ -133,6 +133,18 @@ def measure(files: Mapping[str, bytes], ticks: int, seed: int) -> dict[str, Any]
     return _summary(took, after)
 
 
+def lines(measured: Mapping[str, Any]) -> list[str]:
+    """What `measure` found, for people."""
+    found = [
+        f"  {kind:<9} {own['ticks']:6d} ticks, p50 {own['p50']:4.0f} us, p99 {own['p99']:4.0f} us: {KINDS[kind]}"
+        for kind, own in measured["kinds"].items()
+    ]
+    return [
+        f"shield: a decision of the slowest kind ({measured['worst']}) takes p50 {measured['p50']:.0f} us, p99 {measured['p99']:.0f} us here",
+        *found, f"  after a set-point was sent, p99 {measured['settle_p99']:.0f} us",
+    ]  # fmt: skip
+
+
 def _summary(took: Mapping[str, list[float]], after: list[float]) -> dict[str, Any]:
     kinds = {
         name: {"ticks": len(times), **dict(zip(("p50", "p99"), np.percentile(times, [50.0, 99.0]).tolist(), strict=True))}
