@@ -19,7 +19,7 @@ from nacl.signing import SigningKey
 
 from tubepilot.firmware_bridge.errors import InputError
 from tubepilot.runtime import keys
-from tubepilot.runtime.check_claims import check_vehicle
+from tubepilot.runtime.check_claims import Identified, check_vehicle
 from tubepilot.runtime.cost_model import load_device
 from tubepilot.runtime.manifest import PhysicsEntry
 from tubepilot.runtime.session import open_session
@@ -190,7 +190,9 @@ def run(args: argparse.Namespace) -> int:
     digest = hashlib.sha256((args.checkpoint / ARRAYS).read_bytes()).hexdigest()
     certificate = read_certificate(args.certificate)
     physics = {name: np.asarray(value, np.float64).tolist() for name, value in checkpoint.model.physics._asdict().items()}
-    check_vehicle(checkpoint.settings.tick_hz, PhysicsEntry(**physics), certificate.parsed, f"checkpoint {args.checkpoint}")
+    own = checkpoint.settings
+    identified = Identified(own.tick_hz, own.command_delay_s, own.thrust_scale_m_s2, PhysicsEntry(**physics))
+    check_vehicle(identified, certificate.parsed, f"checkpoint {args.checkpoint}")
     for name, content in (("backup", certificate.backup), ("shield", certificate.shield)):
         open_session(content, f"{name}.onnx")
     settings = planner_settings(checkpoint, args.preset, args.candidates, args.steps, args.horizon)

@@ -29,7 +29,7 @@ from tubepilot.firmware_bridge.errors import CertificateError
 from .bundle import Bundle
 from .check_admission import check_shield
 from .check_arithmetic import Ball, Claimed, Numbers, beyond, facet_values, flint, rounding, thrusts, tube_values
-from .check_claims import LAGS, LARGEST, SIX, check_manifest, check_table
+from .check_claims import LAGS, LARGEST, SIX, check_agreement, check_table
 from .check_graphs import BACKUP, SHIELD, check_graph
 
 AXES = ("horizontal", "vertical")
@@ -59,7 +59,7 @@ def recheck(bundle: Bundle) -> list[str]:
         CertificateError: something does not hold; the text names it.
     """
     lines = recheck_files(bundle.files)
-    check_manifest(bundle.manifest, tomllib.loads(bundle.files["certificate.toml"].decode()))
+    check_agreement(bundle)
     return lines
 
 

@@ -8,12 +8,15 @@ predictor run with: they have to be those of the certificate.
 from __future__ import annotations
 
 import math
+import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
 from tubepilot.firmware_bridge.errors import CertificateError
 
+from .bundle import Bundle
 from .manifest import NAME, Manifest, PhysicsEntry
 
 STATEMENT = (
@@ -25,7 +28,7 @@ STATEMENT = (
 )
 SIX = ("position_m", "velocity_m_s", "acceleration_m_s2", "jerk_m_s3", "feedback_m_s3", "slope_m_s4")
 LAGS = ("rate_lag_s", "thrust_lag_s", "tick_s", "gravity_m_s2")
-FORMAT = 5
+FORMAT = 6
 LARGEST = 1e12
 """No number of a certificate is beyond."""
 SIGNED = {"rate_gain", "rate_offset_rad_s", "at_once_anchor_m"}
@@ -34,8 +37,8 @@ NUMBERS: Mapping[str, Mapping[str, int]] = {
     "assumptions": {
         **dict.fromkeys((
             *LAGS, "position_error_m", "velocity_error_m_s", "attitude_error_rad", "rate_error_rad_s", "rate_residual_rad_s",
-            "yaw_rate_rad_s", "thrust_scale_error", "delay_max_s", "missed_ticks",
-        ), 1), "acceleration_m_s2": 2, "disturbance_estimate_m_s2": 2, "drag_1_s": 2,
+            "yaw_rate_rad_s", "thrust_scale_error", "delay_max_s", "missed_ticks", "command_delay_s", "thrust_scale_m_s2",
+        ), 1), "acceleration_m_s2": 2, "disturbance_estimate_m_s2": 2, "drag_1_s": 2, "rate_lags_s": 3, "drags_1_s": 3,
     },
     "limits": dict.fromkeys(SIX, 2),
     "lasting_limits": dict.fromkeys(SIX, 2),
@@ -61,6 +64,23 @@ NEAR = 1e-9
 """Relative: what one writes and the other reads went through decimal digits and reciprocals."""
 
 
+@dataclass(frozen=True, slots=True)
+class Identified:
+    """What tick and predictor run with, and the certificate holds for.
+
+    Attributes:
+        tick_hz: Ticks per second.
+        command_delay_s: From a set-point to the start of the response: how far the state is predicted [s].
+        thrust_scale_m_s2: Collective acceleration at throttle 1 [m/s^2].
+        physics: Gains, offsets, lags, drag.
+    """
+
+    tick_hz: float
+    command_delay_s: float
+    thrust_scale_m_s2: float
+    physics: PhysicsEntry
+
+
 def check_table(table: dict[str, Any]) -> SimpleNamespace:
     """The tables have exactly their keys, every number is one and in range, and the statement is the one that is proven.
 
@@ -83,7 +103,17 @@ def check_table(table: dict[str, Any]) -> SimpleNamespace:
             raise CertificateError(f"certificate.toml: [{part}] has keys missing or unknown: {found}; certify again")
         numbers = {key: _numbers(f"[{part}] {key}", group[key], key, count) for key, count in counts.items()}
         setattr(result, part, SimpleNamespace(**{key: v if len(v) > 1 else v[0] for key, v in numbers.items()}))
+    _check_means(result.assumptions)
     return result
+
+
+def _check_means(e: SimpleNamespace) -> None:
+    """The proof's one lag of roll and pitch, and its horizontal drag, are the means of those of the axes."""
+    x, y, z = e.drags_1_s
+    means = {"rate_lag_s": (0.5 * (e.rate_lags_s[0] + e.rate_lags_s[1]), e.rate_lag_s), "drag_1_s": (0.5 * (x + y), e.drag_1_s[0])}
+    for key, (mean, own) in {**means, "vertical drag_1_s": (z, e.drag_1_s[1])}.items():
+        if not math.isclose(mean, own, rel_tol=NEAR, abs_tol=0.0):
+            raise CertificateError(f"certificate.toml: [assumptions] {key} is {own:.9g}, the axes give {mean:.9g}; certify again")
 
 
 def _numbers(name: str, value: Any, key: str, count: int) -> tuple[float, ...]:
@@ -95,39 +125,42 @@ def _numbers(name: str, value: Any, key: str, count: int) -> tuple[float, ...]:
     return tuple(float(v) for v in values)
 
 
-def check_vehicle(tick_hz: float, physics: PhysicsEntry, table: Mapping[str, Any], where: str) -> None:
-    """Period and physics of a bundle, or of the checkpoint that it is made from, are those of the certificate.
+def check_vehicle(found: Identified, table: Mapping[str, Any], where: str) -> None:
+    """What a bundle, or the checkpoint that it is made from, identified of the vehicle is what the certificate holds for.
 
     Args:
-        tick_hz: Ticks per second.
-        physics: Identified parameters.
+        found: Its numbers.
         table: Content of certificate.toml.
         where: What the numbers stand in, for the message.
 
     Raises:
         CertificateError: a number differs, or the table lacks it.
     """
-    roll, pitch, _ = physics.rate_lag_s
-    x, y, z = physics.drag_1_s
+    physics = found.physics
     try:
         assumed, law = table["assumptions"], table["backup"]
         pairs: dict[str, tuple[float, float]] = {
-            "tick_hz": (tick_hz, 1.0 / assumed["tick_s"]),
+            "tick_hz": (found.tick_hz, 1.0 / assumed["tick_s"]),
+            "command_delay_s": (found.command_delay_s, assumed["command_delay_s"]),
+            "thrust_scale_m_s2": (found.thrust_scale_m_s2, assumed["thrust_scale_m_s2"]),
             "thrust_gain": (physics.thrust_gain, law["thrust_gain"]),
             "thrust_lag_s": (physics.thrust_lag_s, assumed["thrust_lag_s"]),
-            "rate_lag_s, mean of roll and pitch,": (0.5 * (roll + pitch), assumed["rate_lag_s"]),
-            "drag_1_s, mean of x and y,": (0.5 * (x + y), assumed["drag_1_s"][0]),
-            "drag_1_s of z": (z, assumed["drag_1_s"][1]),
         }
-        for number, axis in enumerate(("roll", "pitch", "yaw")):
-            pairs[f"rate_gain of {axis}"] = physics.rate_gain[number], law["rate_gain"][number]
-            pairs[f"rate_offset_rad_s of {axis}"] = physics.rate_offset_rad_s[number], law["rate_offset_rad_s"][number]
+        for key, own, wanted in (
+            ("rate_lag_s", physics.rate_lag_s, assumed["rate_lags_s"]),
+            ("rate_gain", physics.rate_gain, law["rate_gain"]),
+            ("rate_offset_rad_s", physics.rate_offset_rad_s, law["rate_offset_rad_s"]),
+        ):
+            pairs |= {f"{key} of {axis}": (own[n], wanted[n]) for n, axis in enumerate(("roll", "pitch", "yaw"))}
+        pairs |= {f"drag_1_s of {axis}": (physics.drag_1_s[n], assumed["drags_1_s"][n]) for n, axis in enumerate("xyz")}
     except (KeyError, IndexError, TypeError, ZeroDivisionError) as error:
-        raise CertificateError(f"certificate.toml: assumptions or backup are not complete ({error}); certify again") from error
-    for name, (found, wanted) in pairs.items():
-        if not math.isclose(found, wanted, rel_tol=NEAR, abs_tol=0.0):
+        raise CertificateError(
+            f"certificate.toml: assumptions or backup are not complete ({error}); certify again, with this version"
+        ) from error
+    for name, (number, stated) in pairs.items():
+        if not math.isclose(number, stated, rel_tol=NEAR, abs_tol=0.0):
             raise CertificateError(
-                f"{where}: {name} is {found:.9g}, the certificate holds for {wanted:.9g}; certify this checkpoint and export again"
+                f"{where}: {name} is {number:.9g}, the certificate holds for {stated:.9g}; certify this checkpoint and export again"
             )
 
 
@@ -136,16 +169,32 @@ def check_manifest(manifest: Manifest, table: Mapping[str, Any]) -> None:
 
     Args:
         manifest: Of the bundle.
-        table: Content of certificate.toml, checked.
+        table: Content of certificate.toml.
 
     Raises:
         CertificateError: a number differs.
     """
-    check_vehicle(manifest.tick_hz, manifest.physics, table, NAME)
+    identified = Identified(manifest.tick_hz, manifest.command_delay_s, manifest.thrust_scale_m_s2, manifest.physics)
+    check_vehicle(identified, table, NAME)
     for name, carried, own in (
         ("assumptions", manifest.assumptions, table["assumptions"]),
-        ("certified_limits", manifest.certified_limits, table["lasting_limits"]),
+        ("certified_limits", manifest.certified_limits, table.get("lasting_limits")),
     ):
+        if not isinstance(own, dict):
+            raise CertificateError(f"certificate.toml: the table for [{name}] is missing; certify again, with this version")
         if carried != own:
             odd = sorted(key for key in {*carried, *own} if carried.get(key) != own.get(key))
             raise CertificateError(f"{NAME}: [{name}] {odd} are not those of certificate.toml; export the bundle again")
+
+
+def check_agreement(bundle: Bundle) -> None:
+    """`check_manifest` of a bundle; it needs nothing that the on-board install leaves out.
+
+    Raises:
+        CertificateError: manifest and certificate do not agree, or certificate.toml cannot be read.
+    """
+    try:
+        table = tomllib.loads(bundle.files["certificate.toml"].decode())
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise CertificateError(f"certificate.toml: not readable: {error}; certify and export again") from error
+    check_manifest(bundle.manifest, table)

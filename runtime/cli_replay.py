@@ -1,7 +1,7 @@
 """Run a flight again: planner and shield decide once more from what the log holds, and every set-point is compared bit for bit.
 
-Give the bundle that flew; the log names it and its hash. Status 0 if all set-points came out again to the last bit, or within
-the stated bound if another build of onnxruntime or another kind of machine runs now.
+Give the bundle that flew; the log names it and its hash. Status 0 if everything came out again to the last bit, or, if another build
+of onnxruntime or another kind of machine runs now, every verdict did and set-points and margins within the stated bounds.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from . import decision_log
 from .bundle import read_bundle
 from .flight_log import read_flight
 from .planner import Planner
-from .replay import BOUND_M_S2, BOUND_RAD_S, replay
+from .replay import BOUND_M_S2, BOUND_MARGIN, BOUND_RAD_S, replay
 from .shield import Shield
 from .surroundings import from_meta
 
@@ -57,8 +57,10 @@ def run(arguments: argparse.Namespace) -> int:
     if found.skipped:
         print(f"{found.skipped} ticks before the planner's first reset in the log cannot be replayed")
     print(f"onnxruntime {then} then, {now} now")
-    print(f"plans that differ: {found.plans_differ}; verdicts that differ: {found.verdicts_differ}")
-    print(f"largest difference: {found.rate_rad_s:.3g} rad/s, {found.thrust_m_s2:.3g} m/s^2")
+    print(f"differ: {found.differ['plan']} of {found.plans} planned set-points; of {found.verdicts} decisions of the shield:")
+    what = {"verdict": "accept, backup or void", "reason": "the reason", "sent": "the set-point sent", "margin": "the margin"}
+    print("  " + ", ".join(f"{text} {found.differ[kind]}" for kind, text in what.items()))
+    print(f"largest difference: {found.rate_rad_s:.3g} rad/s, {found.thrust_m_s2:.3g} m/s^2, {found.margin:.3g} of a margin")
     if arguments.json is not None:
         fields = {name: getattr(found, name) for name in found.__slots__}
         arguments.json.write_text(json.dumps({**fields, "then": then, "now": now}, indent=2) + "\n", encoding="utf-8")
@@ -66,7 +68,12 @@ def run(arguments: argparse.Namespace) -> int:
         print("every set-point came out again, bit for bit")
         return 0
     if then != now and found.within_bound:
-        print(f"not bit for bit, but within {BOUND_RAD_S:g} rad/s and {BOUND_M_S2:g} m/s^2, as another build may be")
+        print(
+            f"not bit for bit, but every verdict and reason, set-points within {BOUND_RAD_S:g} rad/s and {BOUND_M_S2:g} m/s^2, margins "
+            f"within {BOUND_MARGIN:g}, as another build may be"
+        )
         return 0
+    if found.margin > BOUND_MARGIN:
+        print(f"a margin differs by more than {BOUND_MARGIN:g}, which is taken off for rounding: do not fly with this onnxruntime")
     print(f"first difference at t_ns {found.first}; next: `tubepilot verify` the bundle on this machine")
     return 1

@@ -15,6 +15,7 @@ from tubepilot.firmware_bridge.errors import BundleError
 
 from . import keys, self_test
 from .bundle import Bundle, read_bundle
+from .check_claims import check_agreement
 from .manifest import GRAPHS
 from .session import open_session
 
@@ -72,6 +73,8 @@ def run(args: argparse.Namespace) -> int:
     print(f"files      ok: {len(bundle.files)} files, {size / 1e6:.2f} MB, lengths and hashes as signed")
     check_metadata(bundle)
     print(f"metadata   ok: {', '.join(PLANNER_GRAPHS)} are of checkpoint {manifest.checkpoint_sha256[:16]}")
+    check_agreement(bundle)
+    print("manifest   ok: period, delay, thrust scale, physics, assumptions and limits are those of the certificate")
     results = self_test.self_test(bundle)
     for result in results:
         mark = "ok" if result.ok else "FAIL"

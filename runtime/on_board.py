@@ -9,6 +9,7 @@ from pathlib import Path
 from tubepilot.firmware_bridge.types import GRAVITY_M_S2
 
 from .bundle import read_bundle
+from .check_claims import check_agreement
 from .manifest import Manifest, Plain
 from .planner import Planner
 from .predictor import PhysicsParameters
@@ -88,8 +89,10 @@ def load_on_board(path: Path, keys: Path | None) -> OnBoard:
 
     Raises:
         BundleError: a file, its hash or the signature is wrong, or a graph does not answer as at export.
+        CertificateError: the certificate holds for other numbers than those of the manifest.
     """
     bundle = read_bundle(path, keys)
+    check_agreement(bundle)
     require(self_test(bundle))
     manifest, physics = bundle.manifest, bundle.manifest.physics
     speed_m_s, acceleration_m_s2 = task_limits(manifest)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .bundle import read_bundle
+from .check_claims import check_agreement
 from .self_test import require, self_test
 
 
@@ -23,7 +24,7 @@ class SlotFacts:
 
 
 def examine(slot: Path, keys: Path | None, run_self_test: bool = True) -> SlotFacts:
-    """Check a slot where it lies: signature, lengths, hashes, and the self-test vectors on this machine.
+    """Check a slot where it lies: signature, lengths, hashes, that manifest and certificate agree, and the self-test vectors here.
 
     Args:
         slot: Folder of the slot.
@@ -32,8 +33,10 @@ def examine(slot: Path, keys: Path | None, run_self_test: bool = True) -> SlotFa
 
     Raises:
         BundleError: a check failed; the text begins with the file that is wrong.
+        CertificateError: manifest and certificate do not agree.
     """
     bundle = read_bundle(slot, keys)
+    check_agreement(bundle)
     if run_self_test:
         require(self_test(bundle))
     return SlotFacts(bundle.manifest.version, bundle.manifest_sha256)

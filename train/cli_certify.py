@@ -134,6 +134,10 @@ def run(args: argparse.Namespace) -> int:
         thrust_lag_s=thrust_lag_s,
         drag_1_s=(float(drag[:2].mean()), float(drag[2])),
         gravity_m_s2=GRAVITY_M_S2,
+        command_delay_s=float(settings.command_delay_s),
+        thrust_scale_m_s2=float(scale_m_s2),
+        rate_lags_s=(float(lag[0]), float(lag[1]), float(lag[2])),
+        drags_1_s=(float(drag[0]), float(drag[1]), float(drag[2])),
         sources=sources,
     )
     first = DESIGNS[0]

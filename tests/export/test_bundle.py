@@ -7,22 +7,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.small_bundle import make_bundle, random_checkpoint, write_certificate
+from helpers.small_bundle import make_bundle, random_checkpoint, vehicle_tables, write_certificate
 
-from tubepilot.export.bundle import noise_table
+from tubepilot.export.bundle import noise_table, self_test_arrays
 from tubepilot.export.certificate import read_certificate
 from tubepilot.export.cli_export import planner_settings, signing_key
+from tubepilot.export.samples import draw
 from tubepilot.firmware_bridge.errors import CertificateError, InputError
 from tubepilot.runtime import cli, keys
 from tubepilot.runtime.bundle import read_bundle
-from tubepilot.runtime.check_claims import check_vehicle
+from tubepilot.runtime.check_claims import Identified, check_vehicle
 from tubepilot.runtime.manifest import PhysicsEntry
 from tubepilot.train.checkpoint import save
 from tubepilot.train.planner_settings import preset
 
 
 def test_a_graph_that_was_not_certified_is_refused(tmp_path: Path) -> None:
-    write_certificate(tmp_path)
+    write_certificate(tmp_path, random_checkpoint())
     read_certificate(tmp_path)
     for name in ("backup.onnx", "shield.onnx"):
         content = (tmp_path / name).read_bytes()
@@ -95,25 +96,25 @@ def test_settings_come_from_preset_and_checkpoint() -> None:
 def test_export_refuses_a_certificate_of_another_vehicle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     checkpoint = random_checkpoint()
     save(tmp_path / "c", checkpoint)
-    write_certificate(tmp_path / "d")
+    other = replace(checkpoint, settings=replace(checkpoint.settings, command_delay_s=0.02))
+    write_certificate(tmp_path / "d", other)
     arguments = ["export", "--checkpoint", str(tmp_path / "c"), "--certificate", str(tmp_path / "d"), "--out"]
     assert cli.main([*arguments, str(tmp_path / "bundle")]) == 1
     error = capsys.readouterr().err
-    assert "certif" in error
+    assert "command_delay_s is 0.01, the certificate holds for 0.02; certify this checkpoint" in error
     assert not (tmp_path / "bundle").exists()
     physics = PhysicsEntry(**{k: np.asarray(v, np.float64).tolist() for k, v in checkpoint.model.physics._asdict().items()})
-    law = {"thrust_gain": physics.thrust_gain, "rate_gain": physics.rate_gain, "rate_offset_rad_s": physics.rate_offset_rad_s}
-    assumed = {
-        "tick_s": 1.0 / checkpoint.settings.tick_hz,
-        "thrust_lag_s": physics.thrust_lag_s,
-        "rate_lag_s": 0.5 * (physics.rate_lag_s[0] + physics.rate_lag_s[1]),
-        "drag_1_s": [0.5 * (physics.drag_1_s[0] + physics.drag_1_s[1]), physics.drag_1_s[2]],
-    }
-    check_vehicle(checkpoint.settings.tick_hz, physics, {"assumptions": assumed, "backup": law}, "here")
-    for changed in ("tick_s", "thrust_lag_s", "rate_lag_s"):
-        other = {"assumptions": {**assumed, changed: 1.01 * assumed[changed]}, "backup": law}
-        with pytest.raises(CertificateError, match=r"here: .* certify this checkpoint"):
-            check_vehicle(checkpoint.settings.tick_hz, physics, other, "here")
+    own = checkpoint.settings
+    found = Identified(own.tick_hz, own.command_delay_s, own.thrust_scale_m_s2, physics)
+    table = vehicle_tables(checkpoint)
+    check_vehicle(found, table, "here")
+    for part, values in table.items():
+        for key, value in values.items():
+            wrong = [1.01 * number for number in value] if isinstance(value, list) else 1.01 * value
+            with pytest.raises(CertificateError, match=r"here: .* certify this checkpoint"):
+                check_vehicle(found, {**table, part: {**values, key: wrong}}, "here")
+            with pytest.raises(CertificateError, match="not complete"):
+                check_vehicle(found, {**table, part: {k: v for k, v in values.items() if k != key}}, "here")
 
 
 def test_export_refuses_what_is_missing_before_any_work(
@@ -124,3 +125,14 @@ def test_export_refuses_what_is_missing_before_any_work(
     assert "checkpoint.npz is missing" in capsys.readouterr().err
     assert cli.main([*arguments, str(tmp_path / "bundle"), "--samples", "1"]) == 1
     assert "--samples is 1" in capsys.readouterr().err
+
+
+def test_the_self_test_notices_a_shield_that_computes_in_float32() -> None:
+    """Its margins count to 1e-9; an onnxruntime that takes a detour over float32 must not pass as one that rounds otherwise."""
+    content = (Path(__file__).parents[2] / "bundles" / "demo" / "shield.onnx").read_bytes()
+    arrays = self_test_arrays({"shield": content}, draw(preset("quadrotor", dt_plan_s=0.04, tick_hz=100.0), 8, 0), 0)
+    for name in ("margin", "radii"):
+        out, bound = arrays[f"shield/out/{name}"], float(arrays[f"shield/bound/{name}"])
+        assert out.dtype == np.float64
+        assert bound == 1e-10 * max(1.0, np.abs(out).max())
+        assert np.abs(out - out.astype(np.float32)).max() > 10.0 * bound

@@ -21,10 +21,9 @@ from tubepilot.train.dynamics import Physics, Residual, WorldModel
 from tubepilot.train.planner_settings import preset
 from tubepilot.train.task import ActionScale, CostWeights, Network, ObservationScale
 
-from .proven import certificate_files
+from .proven import ASSUMED, LAW, certificate_files
 from .small_bundle import SIGNING_KEY
 
-THRUST_SCALE_M_S2 = 19.1667
 CENTRE, HALF = np.array([0.0, 0.0, 0.0, 9.5]), np.array([6.0, 6.0, 3.0, 7.5])
 
 
@@ -53,8 +52,11 @@ def flyable_checkpoint(horizon: int = 12) -> Checkpoint:
     np.fill_diagonal(w1, small)
     policy = Network(w1, np.zeros(20), np.eye(20), np.zeros(20), law / small, np.arctanh(offset))
     nothing = Network(np.zeros((20, 8)), np.zeros(8), np.zeros((8, 8)), np.zeros(8), np.zeros((8, 1)), np.zeros(1))
-    rate_gain, rate_lag_s = np.array([1.03, 1.039, 1.063]), np.array([0.0452, 0.0452, 0.054])
-    physics = Physics(np.array(1.0), np.array(0.0705), rate_gain, np.zeros(3), rate_lag_s, np.full(3, 0.25))
+    a = ASSUMED
+    physics = Physics(
+        np.array(LAW.thrust_gain), np.array(a.thrust_lag_s), LAW.rate_gain, LAW.rate_offset_rad_s, np.array(a.rate_lags_s),
+        np.array(a.drags_1_s),
+    )  # fmt: skip
     residual = Residual(
         np.zeros(16), np.ones(16), np.zeros((16, 8)), np.zeros(8), np.zeros((2, 4, 6)), np.zeros((2, 6)), np.ones(6)
     )
@@ -72,12 +74,12 @@ def flyable_checkpoint(horizon: int = 12) -> Checkpoint:
         settings=Settings(
             action_level="rates",
             airframe="rotorpy-crazyflie",
-            thrust_scale_m_s2=THRUST_SCALE_M_S2,
+            thrust_scale_m_s2=a.thrust_scale_m_s2,
             dt_plan_s=0.04,
             horizon=horizon,
             tick_hz=100.0,
             seed=0,
-            command_delay_s=0.0,
+            command_delay_s=a.command_delay_s,
             limits=Limits((6.0, 6.0, 3.0), 2.0, 17.0),
             residual_bounds=ResidualBounds((1.0, 1.0, 0.5), (0.5, 0.5, 0.5), 0.99, 0.99, 1, "set by hand for a test"),
         ),

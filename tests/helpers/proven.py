@@ -12,6 +12,13 @@ from tubepilot.train.invariance.certificate import Certificate, files_of
 from tubepilot.train.invariance.design import certify
 from tubepilot.train.invariance.shield_graph import graphs_of
 
+
+def single(*values: float) -> tuple[float, ...]:
+    """Numbers as a checkpoint keeps them, in float32."""
+    return tuple(float(np.float32(value)) for value in values)
+
+
+(LAG_S, THRUST_LAG_S, YAW_LAG_S), (DRAG_1_S, RISE_DRAG_1_S) = single(0.0452, 0.0705, 0.054), single(0.2563, 0.1845)
 ASSUMED = Assumptions(
     position_error_m=0.03,
     velocity_error_m_s=0.05,
@@ -25,20 +32,24 @@ ASSUMED = Assumptions(
     tick_s=0.01,
     delay_max_s=0.01,
     missed_ticks=1,
-    rate_lag_s=0.0452,
-    thrust_lag_s=0.0705,
-    drag_1_s=(0.2563, 0.1845),
+    rate_lag_s=LAG_S,
+    thrust_lag_s=THRUST_LAG_S,
+    drag_1_s=(DRAG_1_S, RISE_DRAG_1_S),
     gravity_m_s2=9.80665,
+    command_delay_s=0.0,
+    thrust_scale_m_s2=19.1667,
+    rate_lags_s=(LAG_S, LAG_S, YAW_LAG_S),
+    drags_1_s=(DRAG_1_S, DRAG_1_S, RISE_DRAG_1_S),
     sources={"all": "a simulated small quadrotor"},
 )
 LAW = BackupLaw(
     gain=np.zeros((2, 3)),
-    rate_lag_s=0.0452,
-    thrust_lag_s=0.0705,
+    rate_lag_s=LAG_S,
+    thrust_lag_s=THRUST_LAG_S,
     tick_s=0.01,
-    thrust_gain=0.9987,
-    rate_gain=np.array([1.03, 1.039, 1.063]),
-    rate_offset_rad_s=np.array([0.01, -0.02, 0.005]),
+    thrust_gain=single(0.9987)[0],
+    rate_gain=np.array(single(1.03, 1.039, 1.063)),
+    rate_offset_rad_s=np.array(single(0.01, -0.02, 0.005)),
     rate_limit_rad_s=np.array([6.0, 6.0, 3.0]),
     thrust_min_m_s2=2.0,
     thrust_max_m_s2=17.25,

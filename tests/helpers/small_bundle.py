@@ -6,6 +6,7 @@ import hashlib
 import io
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tomli_w
@@ -53,8 +54,20 @@ def random_checkpoint(seed: int = 0, *, horizon: int = 4, members: int = 3, widt
     )
 
 
-def write_certificate(folder: Path) -> None:
-    """A certificate folder of the right form with two small graphs; it proves nothing."""
+def vehicle_tables(checkpoint: Checkpoint) -> dict[str, dict[str, Any]]:
+    """What a certificate for the vehicle of a checkpoint says of it."""
+    settings, physics = checkpoint.settings, checkpoint.model.physics
+    lags, drags = np.asarray(physics.rate_lag_s).tolist(), np.asarray(physics.drag_1_s).tolist()
+    assumed = {
+        "tick_s": 1.0 / settings.tick_hz, "command_delay_s": settings.command_delay_s, "thrust_scale_m_s2": settings.thrust_scale_m_s2,
+        "thrust_lag_s": float(physics.thrust_lag_s), "rate_lags_s": lags, "drags_1_s": drags,
+    }  # fmt: skip
+    law = {key: np.asarray(getattr(physics, key)).tolist() for key in ("thrust_gain", "rate_gain", "rate_offset_rad_s")}
+    return {"assumptions": assumed, "backup": law}
+
+
+def write_certificate(folder: Path, checkpoint: Checkpoint) -> None:
+    """A certificate folder of the right form, for the vehicle of a checkpoint, with two small graphs; it proves nothing."""
     folder.mkdir(parents=True, exist_ok=True)
     hashes = {}
     for name, factor in (("backup", 0.5), ("shield", 2.0)):
@@ -65,7 +78,7 @@ def write_certificate(folder: Path) -> None:
         content = to_model(graph, name, ports, {}).SerializeToString()
         (folder / f"{name}.onnx").write_bytes(content)
         hashes[f"{name}_sha256"] = hashlib.sha256(content).hexdigest()
-    table = {"graphs": hashes, "assumptions": {"delay_s": 0.02, "missed_ticks": 1}, "lasting_limits": {"speed_m_s": 3.0}}
+    table = {"graphs": hashes, **vehicle_tables(checkpoint), "lasting_limits": {"speed_m_s": 3.0}}
     (folder / "certificate.toml").write_bytes(tomli_w.dumps(table).encode())
     buffer = io.BytesIO()
     np.savez(buffer, centre=np.zeros(3))
@@ -79,8 +92,8 @@ def make_bundle(folder: Path, *, seed: int = 0, version: int = 7, steps: int = 4
         The bundle's folder and the folder of trusted keys.
     """
     save(folder / "checkpoint", random_checkpoint(seed))
-    write_certificate(folder / "certificate")
     checkpoint = load(folder / "checkpoint")
+    write_certificate(folder / "certificate", checkpoint)
     digest = hashlib.sha256((folder / "checkpoint" / ARRAYS).read_bytes()).hexdigest()
     settings = replace(preset("quadrotor", dt_plan_s=0.04, tick_hz=100.0, horizon=4, candidates=3), steps=steps)
     model = planner_model(checkpoint)

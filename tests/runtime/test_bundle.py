@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,7 +55,8 @@ def test_a_good_bundle_is_read_whole(bundle: Path, trusted: Path) -> None:
     assert set(read.files) == set(FILES)
     assert read.manifest.version == 7
     assert read.manifest.planner.horizon == 4
-    assert read.manifest.assumptions == {"delay_s": 0.02, "missed_ticks": 1}
+    assert read.manifest.assumptions == tomllib.loads(read.files["certificate.toml"].decode())["assumptions"]
+    assert read.manifest.assumptions["thrust_scale_m_s2"] == 20.0
     assert read.manifest.certified_limits == {"speed_m_s": 3.0}
     assert read.manifest.physics.rate_lag_s == pytest.approx((0.05, 0.055, 0.12))
     assert read.fingerprint == keys.fingerprint(SIGNING_KEY.verify_key)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
+import shutil
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -11,14 +13,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tomli_w
 from helpers.proven import certificate_files
+from nacl.signing import SigningKey
 
 from tubepilot.firmware_bridge.errors import CertificateError
-from tubepilot.runtime import check_arithmetic
+from tubepilot.runtime import check_arithmetic, cli, keys
 from tubepilot.runtime import manifest as manifest_module
 from tubepilot.runtime.certificate_check import recheck_files
 from tubepilot.runtime.check_claims import check_manifest
 from tubepilot.runtime.manifest import PhysicsEntry
+from tubepilot.runtime.on_board import load_on_board
+from tubepilot.runtime.slot_check import examine
 from tubepilot.train.invariance import tampering
 from tubepilot.train.invariance.tampering import Edit, array, backup_constant, constant, drop, lasting, put, scale, shield_constant
 
@@ -104,6 +110,9 @@ EDITS: dict[str, Edit] = {
     "fast chain ends too early": lasting(lambda ends: [ends[0] - 40, ends[1]]),
     "lasting stages out of order": lasting(lambda ends: [ends[0], 3, ends[1]]),
     "lasting stages backwards": lasting(lambda ends: ends[::-1]),
+    "delay of the vehicle missing": drop("assumptions", "command_delay_s"),
+    "drag of one axis": scale("assumptions", "drags_1_s", 1.01, 1),
+    "vertical drag of another vehicle": scale("assumptions", "drags_1_s", 1.01, 2),
     "missed ticks": put("assumptions", "missed_ticks", 2),
     "anchor at once": scale("set", "at_once_anchor_m", 0.5),
     "substeps of a whole step": put("proof", "substeps", 1),
@@ -169,22 +178,65 @@ def test_the_shipped_manifest_says_what_its_certificate_says() -> None:
     check_manifest(*manifest_and_table())
 
 
-@pytest.mark.parametrize("name", ["tick_hz", "assumptions", "certified_limits", *PhysicsEntry.__slots__])
+@pytest.mark.parametrize("name", sorted(tampering.MANIFEST))
 def test_a_manifest_that_says_more_than_the_certificate_is_refused(name: str) -> None:
-    manifest, table = manifest_and_table()
-    physics = manifest.physics
-    if name == "tick_hz":
-        other = replace(manifest, tick_hz=50.0)
-    elif name in PhysicsEntry.__slots__:
-        value = getattr(physics, name)
-        changed = tuple(1.001 * x for x in value) if isinstance(value, tuple) else 1.001 * value
-        other = replace(manifest, physics=replace(physics, **{name: changed}))
-    else:
-        carried = dict(getattr(manifest, name))
-        key = "velocity_error_m_s" if name == "assumptions" else "velocity_m_s"
-        other = replace(manifest, **{name: carried | {key: 9.0}})
+    values = tomllib.loads((SHIPPED / "manifest.toml").read_text())
+    before = copy.deepcopy(values)
+    tampering.MANIFEST[name](values)
+    assert values != before
     with pytest.raises(CertificateError, match=r"manifest\.toml"):
-        check_manifest(other, table)
+        check_manifest(manifest_module.parse(tomli_w.dumps(values).encode()), manifest_and_table()[1])
+
+
+def test_every_number_that_the_tick_runs_with_is_bound_to_the_certificate() -> None:
+    """What no entry of the list changes is for the planner, for people, or stands for files, whose hashes are bound."""
+    free = {"format", "version", "airframe", "checkpoint_sha256", "dt_plan_s", "planner", "action_scale", "limits", "observation",
+            "cost", "residual_bounds", "parity", "file"}  # fmt: skip
+    values = tomllib.loads((SHIPPED / "manifest.toml").read_text())
+    changed = set()
+    for edit in tampering.MANIFEST.values():
+        other = copy.deepcopy(values)
+        edit(other)
+        for key in values:
+            own, new = parts(values[key]), parts(other[key])
+            changed |= {(key, part) for part in own if own[part] != new.get(part)}
+    assert {key for key, _ in changed} == set(values) - free
+    assert {part for key, part in changed if key == "physics"} == set(PhysicsEntry.__slots__)
+
+
+@pytest.mark.parametrize("key", ["rate_gain", "rate_offset_rad_s", "rate_lag_s", "drag_1_s"])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_each_axis_of_the_physics_is_bound(key: str, axis: int) -> None:
+    manifest, table = manifest_and_table()
+    values = list(getattr(manifest.physics, key))
+    values[axis] *= 1.0 + 1e-6
+    with pytest.raises(CertificateError, match=f"{key} of {('xyz' if key == 'drag_1_s' else ('roll', 'pitch', 'yaw'))[axis]} is"):
+        check_manifest(replace(manifest, physics=replace(manifest.physics, **{key: tuple(values)})), table)
+
+
+def parts(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {"": value}
+
+
+def test_a_manifest_changed_and_signed_again_is_refused_on_board_and_by_verify(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = tmp_path / "bundle"
+    shutil.copytree(SHIPPED, bundle)
+    key = SigningKey(bytes(range(32)))
+    keys.trust(key.verify_key, tmp_path / "keys")
+    values = tomllib.loads((bundle / "manifest.toml").read_text())
+    for delay_s, refused in ((values["command_delay_s"], False), (0.05, True)):
+        content = tomli_w.dumps(values | {"command_delay_s": delay_s}).encode()
+        (bundle / "manifest.toml").write_bytes(content)
+        (bundle / "manifest.sig").write_bytes(key.sign(content).signature)
+        status = cli.main(["verify", str(bundle), "--keys", str(tmp_path / "keys"), "--no-certificate"])
+        assert status == int(refused)
+        if refused:
+            assert "command_delay_s is 0.05, the certificate holds for 0.01" in capsys.readouterr().err
+            for load in (load_on_board, examine):
+                with pytest.raises(CertificateError, match="command_delay_s"):
+                    load(bundle, tmp_path / "keys")
 
 
 def test_a_proven_certificate_passes() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import platform
 import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 from helpers.flyable import make_certified_bundle
 
@@ -18,7 +20,7 @@ from tubepilot.runtime.cli import main
 from tubepilot.runtime.on_board import load_on_board
 from tubepilot.runtime.planner import Planner
 from tubepilot.runtime.recorder_writer import LogFile
-from tubepilot.runtime.replay import Replay, replay
+from tubepilot.runtime.replay import KINDS, Replay, replay
 from tubepilot.runtime.shield import Shield
 
 TICKS = 600
@@ -67,6 +69,32 @@ def test_every_decision_comes_out_again_bit_for_bit(made: tuple[Path, Path], flo
     assert found.verdicts > TICKS // 2
 
 
+@pytest.mark.parametrize(
+    ("field", "change", "within"),
+    [
+        ("margin", 1e-12, True), ("margin", 1e-6, False), ("margin", np.nan, False), ("sent", 1e-6, True), ("sent", 1e-2, False),
+        ("planned_setpoint", 1e-6, True), ("verdict", 1, False), ("reason", 1, False),
+    ],
+)  # fmt: skip
+def test_a_difference_is_named_and_held_against_the_bounds_of_another_build(
+    made: tuple[Path, Path], flown: tuple[dict[str, Any], Any], log: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch, field: str, change: float, within: bool,
+) -> None:  # fmt: skip
+    decisions = flown[1].copy()
+    index = int(np.flatnonzero(np.isfinite(decisions["sent"][:, 0]) & (decisions["judged"] == 1) & (decisions["margin"] > 0.0))[20])
+    decisions[field][index] += np.array(change).astype(decisions[field].dtype)
+    found = judged(made, decisions)
+    kind = "plan" if field == "planned_setpoint" else field
+    assert found.differ == {name: int(name == kind) for name in KINDS}
+    assert found.within_bound == within
+    assert not found.exact
+    monkeypatch.setattr(cli_replay, "replay", lambda planner, shield, records: found)
+    assert main(["replay", str(log), "--keys", str(made[1])]) == 1  # the same build: to the last bit
+    monkeypatch.setattr("onnxruntime.__version__", "1.0.0")
+    assert main(["replay", str(log), "--keys", str(made[1])]) == int(not within)
+    assert ("do not fly with this onnxruntime" in capsys.readouterr().out) == (field == "margin" and not within)
+
+
 @pytest.mark.parametrize("field", ["planned_setpoint", "sent"])
 def test_the_last_bit_of_a_set_point_is_noticed(
     made: tuple[Path, Path], flown: tuple[dict[str, Any], Any], field: str
@@ -86,7 +114,10 @@ def log(made: tuple[Path, Path], flown: tuple[dict[str, Any], Any], tmp_path: Pa
     """A flight log with the decisions, closed."""
     path = tmp_path / "flight.mcap"
     bundle = read_bundle(*made)
-    meta = {"format": 1, "horizon": bundle.manifest.planner.horizon, "bundle_sha256": bundle.manifest_sha256, "bundle": str(made[0])}
+    meta = {
+        "format": 1, "horizon": bundle.manifest.planner.horizon, "bundle_sha256": bundle.manifest_sha256, "bundle": str(made[0]),
+        "onnxruntime": onnxruntime.__version__, "machine": platform.machine(),
+    }  # fmt: skip
     file = LogFile(path, meta, 0)
     for record in flown[1]:
         file.add_decision(record)

@@ -12,7 +12,9 @@ from tubepilot.firmware_bridge.errors import CertificateError, InputError
 from tubepilot.train.invariance.design import certify
 from tubepilot.train.invariance.search import EASIER, Wanted, search
 
-FAST = replace(ASSUMED, rate_lag_s=0.024, thrust_lag_s=0.033, drag_1_s=(0.41, 0.3))
+FAST = replace(
+    ASSUMED, rate_lag_s=0.024, thrust_lag_s=0.033, drag_1_s=(0.41, 0.3), rate_lags_s=(0.024, 0.024, 0.03), drags_1_s=(0.41, 0.41, 0.3)
+)
 """A five-inch vehicle."""
 FAST_LAW = replace(LAW, rate_lag_s=0.024, thrust_lag_s=0.033, thrust_min_m_s2=4.0, thrust_max_m_s2=40.0)
 

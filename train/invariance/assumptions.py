@@ -7,11 +7,12 @@ from dataclasses import dataclass, fields
 from tubepilot.firmware_bridge.errors import InputError
 
 Pair = tuple[float, float]
+Triple = tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Assumptions:
-    """Bounds that must hold in flight for the certificate to speak; the shield watches them.
+    """Bounds that must hold in flight for the certificate to speak, which the shield watches, and what the tick has to run with.
 
     Attributes:
         position_error_m: Error of the predicted position, Euclidean in the horizontal plane, and vertical [m].
@@ -27,12 +28,16 @@ class Assumptions:
         yaw_rate_rad_s: Bound on the yaw rate, which the shield enforces on set-points [rad/s].
         thrust_scale_error: Relative error of the collective thrust, dimensionless.
         tick_s: Control period [s].
-        delay_max_s: Largest delay from the tick to the set-point acting, beyond none at all [s].
+        delay_max_s: Largest delay of a set-point beyond the identified one [s].
         missed_ticks: Largest number of consecutive ticks without a set-point.
         rate_lag_s: Time constant of the roll-pitch rate response [s].
         thrust_lag_s: Time constant of the collective thrust [s].
         drag_1_s: Linear drag over mass that the identified physics explains (horizontal, vertical) [1/s].
         gravity_m_s2: Gravity [m/s^2].
+        command_delay_s: Identified delay from a set-point to the start of the response, which the tick predicts across [s].
+        thrust_scale_m_s2: Collective acceleration at throttle 1: what makes a throttle of a thrust set-point [m/s^2].
+        rate_lags_s: Lags of roll, pitch and yaw rate, of which `rate_lag_s` is the mean of the first two [s].
+        drags_1_s: Drag along world x, y and z, of which `drag_1_s` is the mean of the first two and the third [1/s].
         sources: One line per bound: where its number comes from.
     """
 
@@ -52,6 +57,10 @@ class Assumptions:
     thrust_lag_s: float
     drag_1_s: Pair
     gravity_m_s2: float
+    command_delay_s: float
+    thrust_scale_m_s2: float
+    rate_lags_s: Triple
+    drags_1_s: Triple
     sources: dict[str, str]
 
     def __post_init__(self) -> None:

@@ -20,7 +20,7 @@ from .disturbance import Disturbance, Limits
 from .interval import Numbers
 from .proof import AxisProof
 
-FORMAT = 5
+FORMAT = 6
 STATEMENT = (
     "Let z = (position from the anchor, velocity, thrust vector minus hover plus held disturbance estimate, its derivative). "
     "S is the union of stages, which form chains. If z lies in a stage when the backup policy takes over, and the assumptions hold, "

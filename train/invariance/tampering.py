@@ -201,6 +201,8 @@ WORDS: dict[str, Edit] = {
     "many missed ticks": put("assumptions", "missed_ticks", 5),
     "window longer than a step": put("assumptions", "delay_max_s", 0.07),
     "period next to nothing": put("assumptions", "tick_s", 5e-324),
+    "thrust scale missing": drop("assumptions", "thrust_scale_m_s2"),
+    "lag of one axis": scale("assumptions", "rate_lags_s", 1.01),
     "lag in assumptions only": scale("assumptions", "rate_lag_s", 1.01),
     "thrust lag of the law only": scale("backup", "thrust_lag_s", 1.01),
     "gain only in the table": put("backup", "gain", [[-1.0, -2.0, -3.0], [-1.0, -2.0, -3.0]]),
@@ -336,11 +338,25 @@ def in_manifest(*path: str, factor: float = 1.001) -> Callable[[Table], None]:
     return change
 
 
+def pair_apart(*path: str) -> Callable[[Table], None]:
+    """The first two numbers of several of the manifest further apart, their mean as it was."""
+
+    def change(table: Table) -> None:
+        for key in path[:-1]:
+            table = table[key]
+        first, second, *rest = table[path[-1]]
+        table[path[-1]] = [first + 0.1 * first, second - 0.1 * first, *rest]
+
+    return change
+
+
 PHYSICS = ("thrust_gain", "thrust_lag_s", "rate_gain", "rate_offset_rad_s", "rate_lag_s", "drag_1_s")
 ASSUMED = ("position_error_m", "acceleration_m_s2", "rate_residual_rad_s", "delay_max_s", "gravity_m_s2")
 LIMITS = ("position_m", "velocity_m_s", "acceleration_m_s2", "slope_m_s4")
 MANIFEST: dict[str, Callable[[Table], object]] = {
-    "tick_hz": in_manifest("tick_hz"),
+    **{key: in_manifest(key) for key in ("tick_hz", "thrust_scale_m_s2")},
+    "command_delay_s": lambda table: table.update(command_delay_s=table["command_delay_s"] + 1e-3),
+    **{f"physics {key}, the same mean": pair_apart("physics", key) for key in ("rate_lag_s", "drag_1_s")},
     **{f"physics {key}": in_manifest("physics", key) for key in PHYSICS},
     **{f"assumptions {key}": in_manifest("assumptions", key) for key in ASSUMED},
     **{f"certified_limits {key}": in_manifest("certified_limits", key) for key in LIMITS},
