@@ -139,8 +139,9 @@ def lines(measured: Mapping[str, Any]) -> list[str]:
         f"  {kind:<9} {own['ticks']:6d} ticks, p50 {own['p50']:4.0f} us, p99 {own['p99']:4.0f} us: {KINDS[kind]}"
         for kind, own in measured["kinds"].items()
     ]
+    slowest = f"p50 {measured['p50']:.0f} us, p99 {measured['p99']:.0f} us"
     return [
-        f"shield: a decision of the slowest kind ({measured['worst']}) takes p50 {measured['p50']:.0f} us, p99 {measured['p99']:.0f} us here",
+        f"shield: decision of the slowest kind, {measured['worst']}: {slowest} on this machine",
         *found, f"  after a set-point was sent, p99 {measured['settle_p99']:.0f} us",
     ]  # fmt: skip
 

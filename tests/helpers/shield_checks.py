@@ -78,13 +78,13 @@ def stub(shield: Any, answer: Callable[[int, int], list[float]]) -> list[tuple[i
     return calls
 
 
-def clear_of(shield: Any, free: Sequence[int]) -> list[int]:
+def clear_of(lib: Library, shield: Any, free: Sequence[int]) -> list[int]:
     """Let only these anchors of a stub have room; returns the numbers of those that are asked for it."""
     asked: list[int] = []
 
-    def blocked(anchor: Any, across_m: float, high_m: float) -> Reason:
+    def blocked(anchor: Any, across_m: float, high_m: float) -> Any:
         asked.append(ACROSS_M.index(across_m))
-        return Reason.OK if asked[-1] in free else Reason.OBSTACLE
+        return lib.decision.Reason.OK if asked[-1] in free else lib.decision.Reason.OBSTACLE
 
     shield._set.clear = types.SimpleNamespace(blocked=blocked)
     return asked

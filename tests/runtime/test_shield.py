@@ -163,7 +163,7 @@ def test_the_best_anchor_with_room_is_held(lib: Library) -> None:
         shield = make(lib)
         shield._held = lib.margins.Held((9.0, 9.0, 9.0), (0.0, 0.0, 0.0))
         calls = stub(shield, lambda states, call, margins=margins: margins)  # type: ignore[misc]
-        blocked = clear_of(shield, roomy_ones)
+        blocked = clear_of(lib, shield, roomy_ones)
         now = lib.states.flatten(HOVER, 0.0, 9.80665)
         reason, held, margin = shield._admit(shield._start(now, (0.0, 0.0, 0.0)), (0.0, 0.0, 0.0, 9.9))
         assert held is calls[0][1][margins.index(max(margins)) if wanted is None else wanted]
@@ -314,7 +314,7 @@ def test_any_anchor_may_be_taken_when_nothing_is_claimed(lib: Library) -> None:
                 return [answer([answers[1]] * 4 if same else answers[0], ACROSS_M, [3.5] * 4) for same in kept]
 
             shield._set.ask = ask
-            clear_of(shield, free)
+            clear_of(lib, shield, free)
             tick = Clock(shield)
             for n in range(1 if broken else 26):
                 assert shield._held is old
@@ -330,7 +330,7 @@ def test_any_anchor_may_be_taken_when_nothing_is_claimed(lib: Library) -> None:
 def test_without_an_anchor_the_best_one_is_taken_if_none_has_room(lib: Library) -> None:
     shield = make(lib)
     calls = stub(shield, lambda states, call: [0.1, 0.4, 0.4, 0.2])
-    clear_of(shield, ())
+    clear_of(lib, shield, ())
     decision = Clock(shield)()
     assert (decision.margin, decision.reason, shield._held is calls[0][1][1]) == (0.4, Reason.NO_PLAN, True)
 
