@@ -31,6 +31,9 @@ class NoShield:
         wanted = Setpoint(np.zeros(3), GRAVITY_M_S2) if candidate is None else candidate
         return Decision(wanted, Verdict.ACCEPT, Reason.OK, math.nan)
 
+    def settle(self) -> None:
+        """Nothing to do."""
+
 
 class TaskReference:
     """A task's path as the tick reads it; beyond the end of the flight it goes on, as in the task."""

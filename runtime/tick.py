@@ -106,6 +106,7 @@ class Tick:
         self._guard(Stage.SHIELD, lambda: self._decide(work, instant, guidance), None)
         self._guard(Stage.SEND, lambda: self._send(work, guidance), None)
         sent_ns = work.sent_ns or self._clock_ns()
+        self._guard(Stage.SHIELD, self.shield.settle, None)
         overrun = instant.skipped > 0 or sent_ns > instant.nominal_ns + round(1e9 * self.settings.send_by_s)
         self.overruns += overrun
         self._usual_send_ns += (min(max(sent_ns - instant.nominal_ns, 0), 8_000_000) - self._usual_send_ns) // 32

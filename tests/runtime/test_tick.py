@@ -50,6 +50,7 @@ class World:
     inputs: list[tuple[Vector, Vector, Vector]] = field(default_factory=list)
     records: list[np.ndarray] = field(default_factory=list)
     engaged: int = 0
+    settled: list[int] = field(default_factory=list)
 
     mode = FlightMode.OFFBOARD
     armed = True
@@ -134,6 +135,9 @@ class Shield:
         if self.world.void:
             return Decision(None, 2, 1, -1.0)
         return Decision(BACKUP, 1, 6, 0.2) if candidate is None else Decision(candidate, 0, 0, 0.7)
+
+    def settle(self) -> None:
+        self.world.settled.append(len(self.world.sent))
 
 
 class Recorder:
