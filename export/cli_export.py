@@ -23,6 +23,7 @@ from tubepilot.runtime.check_claims import Identified, check_vehicle
 from tubepilot.runtime.cost_model import load_device
 from tubepilot.runtime.manifest import PhysicsEntry
 from tubepilot.runtime.session import open_session
+from tubepilot.train.atomic import require_writable
 from tubepilot.train.checkpoint import ARRAYS, Checkpoint, load
 from tubepilot.train.planner import PlannerModel
 from tubepilot.train.planner_settings import PlannerSettings, preset
@@ -186,6 +187,7 @@ def run(args: argparse.Namespace) -> int:
     """Export; see the module."""
     if args.samples < 2:
         raise InputError(f"--samples is {args.samples}, must be at least 2")
+    require_writable(args.out)
     checkpoint = load(args.checkpoint)
     digest = hashlib.sha256((args.checkpoint / ARRAYS).read_bytes()).hexdigest()
     certificate = read_certificate(args.certificate)
