@@ -19,6 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from tubepilot.firmware_bridge.errors import CertificateError, InputError
+from tubepilot.runtime.bench_shield_ticks import lines, measure
 from tubepilot.train.atomic import write_file
 from tubepilot.train.workstation import require
 
@@ -34,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rollouts", type=int, default=20_000, help="rollouts of the falsifier, 1.5 s of flight each")
     parser.add_argument("--mutants", type=int, default=200, help="changed certificates for the checker; 0: none")
     parser.add_argument("--no-planted", action="store_true", help="plant no mistakes (each needs a proof of its own)")
-    parser.add_argument("--ticks", type=int, default=5000, help="decisions of the shield that are timed")
+    parser.add_argument("--ticks", type=int, default=20_000, help="decisions of the shield that are timed, of all kinds")
     parser.add_argument("--seed", type=int, default=0, help="seed of all of it")
 
 
@@ -105,8 +106,9 @@ def run(arguments: argparse.Namespace) -> int:
         result["planted"] = _planted(certificate, arguments.seed, faults)
     if arguments.mutants > 0:
         result["mutants"], result["rejected"] = arguments.mutants, _mutants(certificate, files, arguments, faults)
-    result["shield_us"] = _decisions(files, arguments.ticks, arguments.seed)
-    print(f"shield: decision p50 {result['shield_us']['p50']:.0f} us, p99 {result['shield_us']['p99']:.0f} us on this machine")
+    decided = result["shield_us"] = measure(files, arguments.ticks, arguments.seed)
+    for line in lines(decided):
+        print(line)
     cost = result["cost"] = _cost(certificate)
     write_file(arguments.json, (json.dumps(result, indent=2) + "\n").encode())
     _draw_cost(cost, arguments.json.with_suffix(".png"))
@@ -248,28 +250,3 @@ def _mutants(  # type: ignore[no-untyped-def]
             rejected += 1
     print(f"checker: {rejected} of {arguments.mutants} changed certificates and weights rejected")
     return rejected
-
-
-def _decisions(files: dict[str, bytes], ticks: int, seed: int) -> dict[str, float]:
-    """Microseconds of `Shield.decide` over states and set-points as in flight: most accepted, some softened or replaced."""
-    from tubepilot.firmware_bridge.types import GRAVITY_M_S2, Setpoint
-    from tubepilot.runtime.keep_clear import KeepClear
-    from tubepilot.runtime.shield import Shield, assumed_from
-
-    shield = Shield(files["backup.onnx"], files["shield.onnx"], assumed_from(files["certificate.toml"]), KeepClear(fence_m=1e6))
-    random = np.random.default_rng(seed)
-    took, now_ns, tick_ns = [], 10**9, round(1e9 * shield.assumed.tick_s)
-    state = [0.0] * 6 + [1.0] + [0.0] * 6 + [GRAVITY_M_S2]
-    shield.engage(state)
-    for _ in range(ticks):
-        x = list(state)
-        x[3:6] = random.normal(0.0, [1.0, 1.0, 0.3]).tolist()
-        x[7:9] = random.normal(0.0, 0.03, 2).tolist()
-        x[10:12] = random.normal(0.0, 0.1, 2).tolist()
-        candidate = Setpoint(random.normal(0.0, [0.15, 0.15, 0.05]), float(random.normal(GRAVITY_M_S2, 0.2)))
-        now_ns += tick_ns
-        start_ns = time.perf_counter_ns()
-        shield.decide(x, (0.0, 0.0, 0.0), candidate, now_ns)
-        took.append(1e-3 * (time.perf_counter_ns() - start_ns))
-    p50, p99 = np.percentile(took, [50.0, 99.0])
-    return {"p50": float(p50), "p99": float(p99)}

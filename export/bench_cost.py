@@ -23,6 +23,7 @@ from tubepilot.runtime.cost_model import Device, GraphCost, calibrate, load_devi
 
 from .bench_decision import Case, Ours, make_case
 from .bench_planner import settings
+from .c_source import write
 from .random_model import random_model
 
 Sizes = tuple[int, int, int, int, int]
@@ -42,6 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `tubepilot bench cost`."""
     parser.add_argument("--device", default=None, metavar="NAME", help="predict for this machine instead of calibrating here")
     parser.add_argument("--turns", type=int, default=60, help="turns that every graph gets")
+    parser.add_argument(
+        "--planner-engine", choices=("compiled", "onnxruntime"), default="compiled", help="what runs the planners"
+    )
     parser.add_argument("--json", type=Path, default=None, metavar="FILE", help="write the figures to this file")
     parser.add_argument("--seed", type=int, default=0, help="of weights and inputs")
 
@@ -53,6 +57,8 @@ def _case(sizes: Sizes, seed: int) -> Case:
 
 
 def _costs(ours: Ours) -> dict[str, GraphCost]:
+    if ours.engine.name == "compiled":
+        return write(ours.models).costs
     return {name: GraphCost(size.nodes, size.flops, size.elements) for name, size in ours.sizes.items()}
 
 
@@ -80,13 +86,19 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.turns < 5:
         raise InputError(f"--turns is {arguments.turns}, must be at least 5")
     os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[-1]})
-    made = {sizes: Ours(_case(sizes, arguments.seed)) for sizes in (CALIBRATED, *OTHERS)}
+    compiled = arguments.planner_engine == "compiled"
+    made = {
+        sizes: Ours(_case(sizes, arguments.seed), compiled=compiled)
+        for sizes in tqdm((CALIBRATED, *OTHERS), desc="planners", unit="planner", leave=False)
+    }
     taken, graphs = times_us(made, arguments.turns)
     if arguments.device is None:
         costs = _costs(made[CALIBRATED])
-        device = calibrate("here", [(costs[name], graphs[name]) for name in costs])
+        device = calibrate("here", [(costs[name], graphs[name]) for name in costs], arguments.planner_engine)
     else:
         device = load_device(arguments.device)
+        if device.engine != arguments.planner_engine:
+            raise InputError(f"{arguments.device} was measured with {device.engine}: give --planner-engine {device.engine}")
     rows = _table(device, made, taken)
     if arguments.json is not None:
         arguments.json.write_text(json.dumps({"device": asdict(device), "decisions": rows}, indent=2) + "\n", encoding="utf-8")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +16,17 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
+from tubepilot.runtime.engine import Engine, Onnxruntime
 from tubepilot.runtime.session import Buffer, bind, buffers, open_session
 from tubepilot.train import planner
 from tubepilot.train.planner import PlannerModel
 from tubepilot.train.planner_settings import PlannerSettings
-from tubepilot.train.sampling_planners import mppi_settings
+from tubepilot.train.sampling_planners import SamplingNoise, SamplingSettings, mppi_settings, plan_from_noise
 
 from . import emit, samples
 from .bench_converted import Batched, convert
 from .curvature import inverse_curvature
+from .engine_here import compiled_engine
 from .mppi_graph import PORTS as MPPI_PORTS
 from .mppi_graph import mppi_graph
 from .planner_graphs import PORTS, rank_graph, refine_graph, rollout_graph
@@ -60,8 +61,16 @@ def make_case(model: PlannerModel, settings: PlannerSettings, seed: int) -> Case
 class Ours:
     """The tick's graphs on shared buffers, as `runtime.planner` runs them."""
 
-    def __init__(self, case: Case) -> None:
-        """Build the graphs and open the sessions."""
+    def __init__(self, case: Case, *, compiled: bool = False) -> None:
+        """Build the graphs and open the sessions.
+
+        Args:
+            case: Model, settings and inputs.
+            compiled: Run the graphs' C code instead of onnxruntime.
+
+        Raises:
+            BundleError: the C code cannot be compiled here.
+        """
         graphs = {
             "rollout": rollout_graph(case.model, case.settings),
             "refine": refine_graph(case.model, case.settings, case.metric),
@@ -71,8 +80,9 @@ class Ours:
         self.sizes = {name: emit.size(graph, self.models[name]) for name, graph in graphs.items()}
         self.graphs = graphs
         self._steps = case.settings.steps
-        self._held: list[dict[str, Buffer]] = []
         sessions = {name: open_session(m.SerializeToString(), name) for name, m in self.models.items()}
+        self.engine: Engine = compiled_engine(self.models) if compiled else Onnxruntime()
+        make = self.engine.maker(sessions)
         given, made = buffers(sessions["rollout"], "rollout")
         shared: dict[str, Buffer] = {**given, **made}
         for name, array in given.items():
@@ -82,19 +92,13 @@ class Ours:
         self._result = buffers(sessions["rank"], "rank")[1]
         sets = ({**shared}, {**shared, **there})
         self._plans = tuple(buffers_of["plans"] for buffers_of in sets)
-        self._rollout = self._bound(sessions["rollout"], shared, shared)
-        self._refine = [self._bound(sessions["refine"], old, self._after(new)) for old, new in (sets, sets[::-1])]
-        self._rank = [self._bound(sessions["rank"], old, self._result) for old in sets]
+        self._rollout = make("rollout", shared, shared).run
+        self._refine = [make("refine", old, self._after(new)).run for old, new in (sets, sets[::-1])]
+        self._rank = [make("rank", old, self._result).run for old in sets]
         self._decision = [stage for _, stage in self.stages()]
 
     def _after(self, new: dict[str, Buffer]) -> dict[str, Buffer]:
         return {"refined" if name == "plans" else f"{name}_after": array for name, array in new.items()}
-
-    def _bound(self, session: Any, inputs: dict[str, Buffer], outputs: dict[str, Buffer]) -> Callable[[], None]:
-        taken = {port.name: inputs[port.name] for port in session.get_inputs()}
-        made = {port.name: outputs[port.name] for port in session.get_outputs()}
-        self._held += [taken, made]
-        return partial(session.run_with_iobinding, bind(session, taken, made))
 
     def plans(self, place: int) -> Buffer:
         """The buffer of plans that the rollout fills (0), or the first refinement step (1)."""
@@ -180,6 +184,14 @@ def converted(case: Case, kept: Path | None = None) -> tuple[Decision, str]:
     return decide, f"rollout, refine and rank converted one by one: {nodes['rollout']}, {nodes['refine']}, {nodes['rank']} nodes"
 
 
+def _mppi_settings(case: Case, same_horizon: bool) -> SamplingSettings:
+    """TD-MPC2's, over its own 3 steps or as many as the case has."""
+    settings = mppi_settings(dt_plan_s=case.settings.dt_plan_s, tick_hz=1.0 / (case.settings.shift_knots * case.settings.dt_plan_s))
+    horizon = case.settings.horizon if same_horizon else settings.problem.horizon
+    problem = replace(settings.problem, candidates=1, horizon=horizon, disagreement=case.settings.disagreement)
+    return replace(settings, problem=problem)
+
+
 def mppi(case: Case, seed: int, *, same_horizon: bool = False) -> tuple[Decision, int]:
     """MPPI with TD-MPC2's settings on the same model, as an ONNX graph, and its number of nodes; noise not counted.
 
@@ -188,11 +200,7 @@ def mppi(case: Case, seed: int, *, same_horizon: bool = False) -> tuple[Decision
         seed: Of the noise.
         same_horizon: As many steps as the case has, instead of TD-MPC2's 3.
     """
-    settings = mppi_settings(dt_plan_s=case.settings.dt_plan_s, tick_hz=1.0 / (case.settings.shift_knots * case.settings.dt_plan_s))
-    horizon = case.settings.horizon if same_horizon else settings.problem.horizon
-    problem = replace(settings.problem, candidates=1, horizon=horizon, disagreement=case.settings.disagreement)
-    settings = replace(settings, problem=problem)
-    model = emit.to_model(mppi_graph(case.model, settings), "mppi", (*PORTS, *MPPI_PORTS), {})
+    model = emit.to_model(mppi_graph(case.model, _mppi_settings(case, same_horizon)), "mppi", (*PORTS, *MPPI_PORTS), {})
     session = open_session(model.SerializeToString(), "mppi.onnx")
     given, made = buffers(session, "mppi.onnx")
     rng = np.random.default_rng(seed)
@@ -206,3 +214,26 @@ def mppi(case: Case, seed: int, *, same_horizon: bool = False) -> tuple[Decision
         return made["plan"] if given else np.zeros(0)
 
     return decide, len(model.graph.node)
+
+
+def mppi_jitted(case: Case, seed: int, *, same_horizon: bool = False) -> Decision:
+    """The same MPPI, jitted by JAX; noise, given too, is not counted. See `mppi`."""
+    settings = _mppi_settings(case, same_horizon)
+    model = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), case.model)
+    size, rng = (settings.problem.horizon, 4), np.random.default_rng(seed)
+
+    def decide(state: Any, reference: Any, disturbance: Any, action: Any, mean: Any, noise: SamplingNoise) -> Any:
+        problem = planner.Problem(state, reference, disturbance, action)
+        found = plan_from_noise(model, settings, problem, mean, noise)
+        return found.plan, found.mean, found.std
+
+    shapes = SamplingNoise(
+        (settings.policy_plans, *size), (settings.iterations, settings.samples - settings.policy_plans, *size), (settings.elites,)
+    )
+    noise = SamplingNoise(*(jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in shapes))
+    state, reference, disturbance, action = _arguments(case)[:4]
+    jit = jax.jit(decide)
+    mean = jnp.zeros(size, jnp.float32)
+    return lambda: np.asarray(
+        jax.block_until_ready(jit(state, reference[: settings.problem.horizon + 1], disturbance, action, mean, noise))[0]
+    )

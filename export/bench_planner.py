@@ -23,17 +23,17 @@ import numpy as np
 import onnxruntime
 from tqdm import tqdm
 
-from tubepilot.firmware_bridge.errors import InputError, MissingExtraError
+from tubepilot.firmware_bridge.errors import BundleError, InputError, MissingExtraError
 from tubepilot.train.planner_settings import preset
 
 from . import bench_flops
-from .bench_decision import Case, Decision, Ours, converted, jitted, make_case, mppi
+from .bench_decision import Case, Decision, Ours, converted, jitted, make_case, mppi, mppi_jitted
 from .bench_nmpc import nmpc
 from .random_model import random_model
 
 PERCENTILES = {"p50": 50.0, "p99": 99.0, "p999": 99.9, "max": 100.0}
-PEERS = ("converted", "mppi", "mppi_same_horizon", "jax", "nmpc")
-BUDGET_MS = {"ours": 6.0, "converted": 6.0, "mppi": 20.0, "mppi_same_horizon": 20.0, "jax": 6.0, "nmpc": 6.0}
+PEERS = ("converted", "mppi", "mppi_jax", "mppi_same_horizon", "mppi_jax_same_horizon", "jax", "nmpc")
+BUDGET_MS = dict.fromkeys(("ours", "ours_onnxruntime", *PEERS), 6.0) | dict.fromkeys((p for p in PEERS if "mppi" in p), 20.0)
 """Time of each contender per turn [ms]: slow ones are called less often."""
 
 
@@ -62,19 +62,30 @@ def contenders(case: Case, seed: int, names: tuple[str, ...], kept: Path | None 
     made: dict[str, Decision] = {}
     facts: dict[str, Any] = {}
     start_s = time.perf_counter()
-    made["ours"] = ours = Ours(case)
+    graphs = Ours(case)
+    export_s = time.perf_counter() - start_s
+    try:
+        ours = Ours(case, compiled=True)
+    except BundleError as error:
+        print(f"onnxruntime plans: {error}")
+        ours = graphs
+    made["ours"], made["ours_onnxruntime"] = ours, graphs
     counts = {"rollout": 1, "refine": case.settings.steps, "rank": 1}
     facts["ours"] = {
-        "export_s": time.perf_counter() - start_s,
+        "engine": ours.engine.name,
+        "export_s": export_s,
         "nodes": sum(counts[name] * size.nodes for name, size in ours.sizes.items()),
         "mflop": 1e-6 * sum(counts[name] * size.flops for name, size in ours.sizes.items()),
     }
     makers: dict[str, Callable[[], tuple[Decision, Any]]] = {
         "converted": lambda: converted(case, kept), "mppi": lambda: mppi(case, seed),
         "mppi_same_horizon": lambda: mppi(case, seed, same_horizon=True),
+        "mppi_jax": lambda: (mppi_jitted(case, seed), "jax"),
+        "mppi_jax_same_horizon": lambda: (mppi_jitted(case, seed, same_horizon=True), "jax"),
         "jax": lambda: (jitted(case), "jax"), "nmpc": lambda: nmpc(case, seed),
     }  # fmt: skip
     plan = ours().copy()
+    facts["ours"]["plan_error"] = float(np.abs(plan - graphs()).max())
     for name in names:
         start_s = time.perf_counter()
         try:

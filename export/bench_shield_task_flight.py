@@ -31,6 +31,9 @@ class NoShield:
         wanted = Setpoint(np.zeros(3), GRAVITY_M_S2) if candidate is None else candidate
         return Decision(wanted, Verdict.ACCEPT, Reason.OK, math.nan)
 
+    def settle(self) -> None:
+        """Nothing to do."""
+
 
 class TaskReference:
     """A task's path as the tick reads it; beyond the end of the flight it goes on, as in the task."""
@@ -55,8 +58,11 @@ def factors(task: Any, path_s: float) -> Factors:
     return Factors(mass=heavier, thrust=stronger)
 
 
-def fly_task(task: Any, on_board: Any, seed: int, wind: tuple[float, float], shielded: bool) -> dict[str, Any]:
-    """One flight: RMSE over the path [m], ticks by verdict, reasons of those replaced; the largest speed [m/s] and tilt [deg], and when
+def fly_task(
+    task: Any, on_board: Any, seed: int, wind: tuple[float, float], shielded: bool, governed: bool = True
+) -> dict[str, Any]:
+    """One flight, with or without the shield and the reference governor: RMSE over the path [m], ticks by verdict, reasons of those
+    replaced, ticks in which the governor acted; the largest speed [m/s] and tilt [deg], and when
     the shield found an assumption broken, and when it gave up [s since the path began], if it did."""
     from tubepilot.runtime.bench_shield_flight import Watched
     from tubepilot.runtime.bench_shield_scene import Link, Scene
@@ -88,10 +94,13 @@ def fly_task(task: Any, on_board: Any, seed: int, wind: tuple[float, float], shi
     )
     on_board.shield.keep_clear(KeepClear())
     watched = Watched(on_board.shield) if shielded else NoShield()
-    tick = Tick(link, on_board.planner, watched, predictor, DisturbanceObserver(), settings, LocalFrame(np.zeros(3), 0.0), link)
+    governor = on_board.governor() if governed else None
+    tick = Tick(
+        link, on_board.planner, watched, predictor, DisturbanceObserver(), settings, LocalFrame(np.zeros(3), 0.0), link, governor
+    )  # fmt: skip
     waiting, path = Hover(task.path.start_m, 1e6), TaskReference(task.path, task.duration_s)
     verdicts, reasons, errors, fastest, steepest = Counter[str](), Counter[str](), [], 0.0, 0.0
-    nominal_ns, ticks, broken_s = link.now_ns, 0, None
+    nominal_ns, ticks, bounded, broken_s = link.now_ns, 0, 0, None
     for number in range(round((SETTLE_S + task.duration_s) * on_board.tick_hz)):
         link.fly(nominal_ns)
         path_s = number * period_s - SETTLE_S
@@ -112,10 +121,11 @@ def fly_task(task: Any, on_board: Any, seed: int, wind: tuple[float, float], shi
                 reasons[watched.last.reason.name] += 1
             if watched.last.ticks > 0 and broken_s is None:
                 broken_s = round(path_s, 3)
+        bounded += flying and governor is not None and governor.active
         if outcome.give_up:
             break
     return {
         "rmse_m": float(np.sqrt(np.mean(np.square(errors)))) if errors else math.nan, "ticks": ticks, "verdicts": dict(verdicts),
         "replaced": sum(reasons.values()), "reasons": dict(reasons), "ended": bool(outcome.give_up), "ended_s": round(path_s, 3),
-        "broken_s": broken_s, "speed_m_s": round(fastest, 2), "tilt_deg": round(steepest, 1),
+        "governed": bounded, "broken_s": broken_s, "speed_m_s": round(fastest, 2), "tilt_deg": round(steepest, 1),
     }  # fmt: skip

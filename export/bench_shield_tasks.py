@@ -2,11 +2,12 @@
 
 The bundle's own planner, tick and shield fly all the learning tasks on rotorpy's vehicle, once in a draught of 0.5 m/s and once in
 the wind that the certificate's comparison was made for, both with gusts. Counted are the ticks in which the shield sent anything
-else than the planner's set-point, and how much larger the tracking error is than without a shield, task by task. Vehicle and
-estimate are within the certificate's assumptions: what tasks draw beyond them (10 mrad of attitude error, 7 % of thrust) belongs to
-`bench control`. Trees are left out: the room to stop is wider than the gaps between them. Tasks that break an assumption by what they
-are (`beyond`) are flown and shown as well, but not counted. The clock does not wait. Exit status: 0 if shares and cost of every
-task that counts are below their limits, else 1.
+else than the planner's set-point, and how much larger the tracking error is than without a shield, task by task. Both flights have the
+reference governor, which bounds what the planner is asked for; where it acts, a third one has neither, and its error is shown as well.
+Vehicle and estimate are within the certificate's assumptions: what tasks draw beyond them (10 mrad of attitude error, 7 % of thrust)
+belongs to `bench control`. Trees are left out: the room to stop is wider than the gaps between them. Tasks that break an assumption by
+what they are (`beyond`) are flown and shown as well, but not counted. The clock does not wait. Exit status: 0 if shares and cost of
+every task that counts are below their limits, else 1.
 """
 
 from __future__ import annotations
@@ -77,7 +78,11 @@ def run(arguments: argparse.Namespace) -> int:
                     for shielded in (False, True):
                         flown[shielded] = fly_task(task, on_board, seed, wind, shielded)
                         bar.update()
+                    alone = flown[False]
+                    if alone["governed"]:
+                        alone = fly_task(task, on_board, seed, wind, shielded=False, governed=False)
                     without = {f"without_{key}": flown[False][key] for key in ("rmse_m", "speed_m_s", "tilt_deg")}
+                    without |= {f"alone_{key}": alone[key] for key in ("rmse_m", "speed_m_s", "tilt_deg")}
                     rows.append({"wind": kind, "task": task.name, "seed": seed, **flown[True], **without, "beyond": beyond(task)})
     result: dict[str, Any] = {"rows": rows, "tasks": []}
     for kind, limit in LIMITS.items():
@@ -121,7 +126,11 @@ def _summary(kind: str, name: str, rows: list[dict[str, Any]], limit: float) -> 
     return {
         "wind": kind, "task": name, **figures, "holds": holds, "ended_s": ended, "beyond": rows[0]["beyond"],
         "broken_s": [row["broken_s"] for row in rows], "speed_m_s": max(row["without_speed_m_s"] for row in rows),
-        "tilt_deg": max(row["without_tilt_deg"] for row in rows),
+        "tilt_deg": max(row["without_tilt_deg"] for row in rows), "governed": sum(row["governed"] for row in rows),
+        "alone": {
+            "rmse_m": float(np.mean([row["alone_rmse_m"] for row in rows])),
+            **{key: max(row[f"alone_{key}"] for row in rows) for key in ("speed_m_s", "tilt_deg")},
+        },
     }  # fmt: skip
 
 
@@ -132,6 +141,12 @@ def _text(line: dict[str, Any]) -> str:
         f"RMSE {line['rmse_m']:.4f} m; without {line['without_rmse_m']:.4f} m ({100 * line['cost']:+.1f} %), "
         f"{line['speed_m_s']:g} m/s and {line['tilt_deg']:g} deg"
     )
+    if line["governed"]:
+        alone = line["alone"]
+        text += (
+            f"; reference bounded in {line['governed']} ticks: the planner alone {alone['rmse_m']:.4f} m, "
+            f"{alone['speed_m_s']:g} m/s and {alone['tilt_deg']:g} deg"
+        )
     if line["beyond"]:
         text += f"; not counted: {line['beyond']}; assumption found broken at {line['broken_s']} s, given up at {line['ended_s']} s"
     return text if line["holds"] or line["beyond"] else text + "; does NOT hold"

@@ -17,12 +17,13 @@ from nacl.signing import SigningKey
 from tubepilot.firmware_bridge.errors import InputError
 from tubepilot.runtime import manifest as manifest_module
 from tubepilot.runtime.bundle import SIGNATURE
-from tubepilot.runtime.manifest import FILES, FORMAT, GRAPHS, MOST_BYTES
+from tubepilot.runtime.manifest import FILES, FORMAT, GRAPHS, MOST_BYTES, OPTIONAL
 from tubepilot.runtime.session import DTYPES, open_session
 from tubepilot.train.atomic import replace_directory
 from tubepilot.train.checkpoint import Checkpoint
 from tubepilot.train.planner_settings import PlannerSettings
 
+from .c_source import Compiled
 from .certificate import CertificateFiles
 from .parity import BOUND_ULPS, ULP, OutputParity
 
@@ -53,6 +54,7 @@ class Export:
         parity: Measured errors, for the manifest.
         version: Version of the bundle.
         seed: Of the noise table.
+        compiled: The planner's graphs in C; None leaves them out, and onnxruntime plans.
     """
 
     checkpoint: Checkpoint
@@ -64,6 +66,7 @@ class Export:
     parity: list[OutputParity]
     version: int
     seed: int
+    compiled: Compiled | None = None
 
 
 def pack(arrays: Mapping[str, Array]) -> bytes:
@@ -173,7 +176,7 @@ def manifest_table(export: Export, files: Mapping[str, bytes]) -> dict[str, Any]
             "how": bounds.how,
         },
         "parity": {
-            f"{p.graph}_{p.output}": {
+            p.label: {
                 "samples": p.samples,
                 "ulps_max": p.ulps_max,
                 "rate_rad_s": p.rate_rad_s,
@@ -183,7 +186,8 @@ def manifest_table(export: Export, files: Mapping[str, bytes]) -> dict[str, Any]
         },
         "file": [
             {"name": name, "bytes": len(files[name]), "sha256": hashlib.sha256(files[name]).hexdigest()}
-            for name in FILES
+            for name in (*FILES, *OPTIONAL)
+            if name in files
         ],
     }
 
@@ -213,6 +217,8 @@ def write_bundle(path: Path, export: Export, key: SigningKey) -> dict[str, int]:
         {"noise": noise_table(export.settings, export.seed), "shell_m": np.array([export.settings.shell_m], np.float32)}
     )
     files["selftest.npz"] = pack(self_test_arrays(graphs, export.samples, export.seed))
+    if export.compiled is not None:
+        files |= {"planner.c": export.compiled.source.encode(), "planner.bin": export.compiled.weights.astype("<f4").tobytes()}
     for name, content in files.items():
         if len(content) > MOST_BYTES:
             raise InputError(f"{name} has {len(content)} bytes, the limit is {MOST_BYTES}; use smaller sets")

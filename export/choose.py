@@ -15,7 +15,7 @@ from tubepilot.runtime.cost_model import SHARE, Device, GraphCost
 from tubepilot.train.planner import PlannerModel
 from tubepilot.train.planner_settings import PlannerSettings
 
-from . import emit
+from . import c_source, emit
 from .graph import Graph
 from .planner_graphs import PORTS, rank_graph, refine_graph, rollout_graph
 from .random_model import random_model
@@ -26,20 +26,23 @@ TABLE_HZ = (100.0, 250.0, 500.0)
 TABLE_WIDTHS = (32, 64, 128)
 
 
-def costs(model: PlannerModel, settings: PlannerSettings) -> dict[str, GraphCost]:
-    """Cost of the three graphs of a tick."""
+def costs(model: PlannerModel, settings: PlannerSettings, engine: str) -> dict[str, GraphCost]:
+    """Cost of the three graphs of a tick by an engine."""
     graphs: dict[str, Graph] = {
         "rollout": rollout_graph(model, settings),
         "refine": refine_graph(model, settings, np.full((settings.horizon, 4), 0.5)),  # any metric costs the same
         "rank": rank_graph(model, settings),
     }
-    sizes = {name: emit.size(graph, emit.to_model(graph, name, PORTS, {})) for name, graph in graphs.items()}
+    models = {name: emit.to_model(graph, name, PORTS, {}) for name, graph in graphs.items()}
+    if engine == "compiled":
+        return c_source.write(models).costs
+    sizes = {name: emit.size(graph, models[name]) for name, graph in graphs.items()}
     return {name: GraphCost(size.nodes, size.flops, size.elements) for name, size in sizes.items()}
 
 
 def predicted_us(model: PlannerModel, settings: PlannerSettings, device: Device) -> float:
     """Predicted time of a decision with all its steps, back to back [us]."""
-    known = costs(model, settings)
+    known = costs(model, settings, device.engine)
     return device.decision_us(known["rollout"], known["refine"], known["rank"], settings.steps)
 
 
@@ -68,7 +71,7 @@ def choose(
     for candidates, horizon, steps in LADDER:
         chosen = replace(settings, candidates=candidates, horizon=horizon, steps=steps)
         if (candidates, horizon) not in known:
-            known[candidates, horizon] = costs(model, chosen)
+            known[candidates, horizon] = costs(model, chosen, device.engine)
         cost = known[candidates, horizon]
         predicted = device.decision_us(cost["rollout"], cost["refine"], cost["rank"], steps)
         if predicted <= budget_us:
@@ -84,7 +87,8 @@ def table(model: PlannerModel, settings: PlannerSettings, device: Device) -> str
     members = model.world.residual.w2.shape[0]
     rows: list[tuple[str, PlannerModel]] = [("this checkpoint", model)]
     rows += [(f"width {w}", random_model(0, members=members, width=w, policy_width=w)) for w in TABLE_WIDTHS]
-    lines = [f"predicted on {device.name}, {members} members: N, H, K (decision, of {100 * SHARE:.0f} % of the period)"]
+    where = f"{device.name} ({device.engine}), {members} members"
+    lines = [f"predicted on {where}: N, H, K (decision, of {100 * SHARE:.0f} % of the period)"]
     lines.append(f"{'':<16}" + "".join(f"{f'{hz:g} Hz':>28}" for hz in TABLE_HZ))
     for label, one in rows:
         cells, known = [], Costs()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +17,11 @@ import numpy.typing as npt
 import onnx
 from nacl.signing import SigningKey
 
-from tubepilot.firmware_bridge.errors import InputError
+from tubepilot.firmware_bridge.errors import BundleError, InputError
 from tubepilot.runtime import keys
 from tubepilot.runtime.check_claims import Identified, check_vehicle
-from tubepilot.runtime.cost_model import load_device
+from tubepilot.runtime.cost_model import GraphCost, load_device
+from tubepilot.runtime.engine import GRAPHS, Engine
 from tubepilot.runtime.manifest import PhysicsEntry
 from tubepilot.runtime.session import open_session
 from tubepilot.train.atomic import require_writable
@@ -28,7 +29,7 @@ from tubepilot.train.checkpoint import ARRAYS, Checkpoint, load
 from tubepilot.train.planner import PlannerModel
 from tubepilot.train.planner_settings import PlannerSettings, preset
 
-from . import choose, emit, parity, samples
+from . import c_source, choose, emit, engine_here, parity, samples
 from .bundle import Export, write_bundle
 from .certificate import read_certificate
 from .constraint_graph import ConstraintSize
@@ -153,11 +154,15 @@ def build_graphs(
         "policy": policy_graph(model, settings.dt_plan_s),
     }
     built = {}
+    plain = {name: emit.to_model(graph, name, POLICY_PORTS if name == "policy" else PORTS, metadata) for name, graph in made.items()}
+    compiled = c_source.write({name: plain[name] for name in GRAPHS}).costs
     for name, graph in made.items():
-        ports = POLICY_PORTS if name == "policy" else PORTS
-        size = emit.size(graph, emit.to_model(graph, name, ports, metadata))
-        cost = {"nodes": str(size.nodes), "flops": str(size.flops), "elements": str(size.elements)}
-        built[name] = graph, emit.to_model(graph, name, ports, {**metadata, **cost})
+        size = emit.size(graph, plain[name])
+        costs = {"": GraphCost(size.nodes, size.flops, size.elements)}
+        if name in compiled:
+            costs["compiled_"] = compiled[name]
+        meta = {f"{prefix}{key}": str(value) for prefix, cost in costs.items() for key, value in asdict(cost).items()}
+        built[name] = graph, emit.to_model(graph, name, POLICY_PORTS if name == "policy" else PORTS, {**metadata, **meta})
     return built
 
 
@@ -181,6 +186,18 @@ def _chosen(
     if tick_hz != checkpoint.settings.tick_hz:
         print(f"note: the bundle ticks at {checkpoint.settings.tick_hz:g} Hz, the rate that it is certified for")
     return chosen
+
+
+def _compiled(models: dict[str, onnx.ModelProto]) -> tuple[c_source.Compiled, Engine | None]:
+    """The planner's graphs in C, and running here if there is a compiler; says so."""
+    made = c_source.write(models)
+    size = 1e-3 * (len(made.source) + made.weights.nbytes)
+    print(f"  {'planner.c':<13} {sum(cost.nodes for cost in made.costs.values()):>5} calls {'':13} {size:>7.0f} kB with planner.bin")
+    try:
+        return made, engine_here.load(made)
+    except BundleError as error:
+        print(f"note: parity of planner.c is not measured here: {error}")
+        return made, None
 
 
 def run(args: argparse.Namespace) -> int:
@@ -215,7 +232,8 @@ def run(args: argparse.Namespace) -> int:
 
     drawn = samples.draw(settings, args.samples, args.seed, constraints)
     models = {name: proto for name, (_, proto) in built.items()}
-    results = parity.check_parity(models, model, settings, metric, drawn, constrained=bool(constraints))
+    compiled, engine = _compiled({name: models[name] for name in GRAPHS})
+    results = parity.check_parity(models, model, settings, metric, drawn, constrained=bool(constraints), engine=engine)
     total = {name: emit.size(graph, proto) for name, (graph, proto) in built.items()}
     share = {"rollout": 1, "refine": settings.steps, "rank": 1}
     nodes, flops = (sum(k * getattr(total[n], what) for n, k in share.items()) for what in ("nodes", "flops"))
@@ -228,7 +246,7 @@ def run(args: argparse.Namespace) -> int:
     key = signing_key(key_file, trusted)
     version = int(time.time()) if args.version is None else args.version
     graphs = {name: proto.SerializeToString() for name, (_, proto) in built.items()}
-    export = Export(checkpoint, digest, settings, graphs, certificate, drawn, results, version, args.seed)
+    export = Export(checkpoint, digest, settings, graphs, certificate, drawn, results, version, args.seed, compiled)
     sizes = write_bundle(args.out, export, key)
     print(
         f"bundle {args.out}: version {version}, {len(sizes)} files, {sum(sizes.values()) / 1e6:.2f} MB, "

@@ -6,7 +6,7 @@ and at least the median of those over all samples. Plans are also compared as se
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +18,9 @@ import onnx
 from tqdm import tqdm
 
 from tubepilot.firmware_bridge.errors import ParityError
-from tubepilot.runtime.session import open_session
+from tubepilot.runtime.engine import GRAPHS as ENGINE_GRAPHS
+from tubepilot.runtime.engine import Engine
+from tubepilot.runtime.session import buffers, open_session
 from tubepilot.train.constraints import Constraints
 from tubepilot.train.planner import (
     PlannerModel,
@@ -51,6 +53,7 @@ class OutputParity:
         ulps_median, ulps_max: Error of the exported graph; see the module for what an ulp is here.
         jax_ulps_max: Largest error of jitted float32 JAX on the same samples.
         rate_rad_s, thrust_m_s2: Largest error as a set-point; zero where the output is no action.
+        engine: What ran the graph.
     """
 
     graph: str
@@ -61,6 +64,12 @@ class OutputParity:
     jax_ulps_max: float
     rate_rad_s: float
     thrust_m_s2: float
+    engine: str = "onnxruntime"
+
+    @property
+    def label(self) -> str:
+        """Graph and output, for the manifest."""
+        return f"{'' if self.engine == 'onnxruntime' else self.engine + '_'}{self.graph}_{self.output}"
 
     def check(self) -> None:
         """Compare with the bounds.
@@ -75,10 +84,11 @@ class OutputParity:
             )
         else:
             limits = (("ulps", self.ulps_max, BOUND_ULPS),)
+        file = f"{self.graph}.onnx" if self.engine == "onnxruntime" else f"planner.c, {self.graph}"
         for unit, error, bound in limits:
             if not error <= bound:
                 raise ParityError(
-                    f"{self.graph}.onnx: output {self.output} differs from JAX float64 by {error:.3g} {unit}, the "
+                    f"{file}: output {self.output} differs from JAX float64 by {error:.3g} {unit}, the "
                     f"bound is {bound:g} {unit}; weights or scales are too large for float32: train again"
                 )
 
@@ -146,6 +156,22 @@ def run_graph(model: onnx.ModelProto | bytes, name: str, samples: Mapping[str, A
     return {label: np.stack([row[i] for row in rows]) for i, label in enumerate(labels)}
 
 
+def run_engine(engine: Engine, model: onnx.ModelProto, name: str, samples: Mapping[str, Array]) -> dict[str, Array]:
+    """`run_graph` by another engine."""
+    session = open_session(model.SerializeToString(), f"{name}.onnx")
+    given, made = buffers(session, f"{name}.onnx")
+    stage = engine.maker({name: session})(name, given, made)
+    count = len(next(iter(samples.values())))
+    stacked: dict[str, Array] = {label: np.empty((count, *array.shape), array.dtype) for label, array in made.items()}
+    for k in range(count):
+        for label, array in given.items():
+            np.copyto(array, samples[label][k][: array.shape[0]], casting="same_kind")
+        stage.run()
+        for label, array in made.items():
+            stacked[label][k] = array
+    return stacked
+
+
 def run_reference(
     function: Function, model: PlannerModel, samples: Mapping[str, Array], dtype: type
 ) -> dict[str, Array]:
@@ -204,6 +230,7 @@ def check_parity(
     samples: Mapping[str, Array],
     *,
     constrained: bool = False,
+    engine: Engine | None = None,
     progress: bool = True,
 ) -> list[OutputParity]:
     """Compare all graphs on all samples.
@@ -215,10 +242,11 @@ def check_parity(
         metric: Of the refinement step.
         samples: From `samples.draw`.
         constrained: Whether the graphs take obstacles, a fence and a speed limit, and the samples have them.
+        engine: Compiled planner, compared at the same inputs; None leaves it out.
         progress: Show a bar on stderr.
 
     Returns:
-        One entry per output.
+        One entry per output and engine.
 
     Raises:
         ParityError: an output is beyond its bound, or `rank` picked a candidate that is not the best within it.
@@ -232,17 +260,27 @@ def check_parity(
         used = {key: known[key] for key in inputs}
         single, truth = (run_reference(function, model, used, dtype) for dtype in (np.float32, np.float64))
         exported = run_graph(models[name], name, known)
-        if name == "rank":
-            best = exported["best"][:, 0]
-            check_best(truth["returns"], best)
-            single, truth = pick(single, best), pick(truth, best)
-        else:
-            known = {**known, **handed_on(exported)}
-        for output in (key for key in exported if key in truth):
-            parity = compare(name, output, exported[output], single[output], truth[output], half)
-            parity.check()
-            results.append(parity)
+        ways = {"onnxruntime": exported}
+        if engine is not None and name in ENGINE_GRAPHS:
+            ways[engine.name] = run_engine(engine, models[name], name, known)
+        for way, made in ways.items():
+            for parity in _compare_all(name, way, made, single, truth, half):
+                parity.check()
+                results.append(parity)
+        known = {**known, **handed_on(exported)}
     return results
+
+
+def _compare_all(
+    name: str, way: str, made: dict[str, Array], single: dict[str, Array], truth: dict[str, Array], half: Array
+) -> Iterator[OutputParity]:
+    """Every output of one graph by one engine; `rank` at the candidate that it picked."""
+    if name == "rank":
+        best = made["best"][:, 0]
+        check_best(truth["returns"], best)
+        single, truth = pick(single, best), pick(truth, best)
+    for output in (key for key in made if key in truth):
+        yield replace(compare(name, output, made[output], single[output], truth[output], half), engine=way)
 
 
 def handed_on(outputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -266,13 +304,14 @@ def check_best(returns: Array, best: Array) -> None:
 def table(results: list[OutputParity]) -> str:
     """The results as text, one line per output."""
     lines = [
-        f"{'graph.output':<20} {'samples':>7} {'median':>9} {'max':>9} {'JAX f32':>9}   as set-point (max)",
-        f"{'':<20} {'':>7} {'[ulps]':>9} {'[ulps]':>9} {'[ulps]':>9}",
+        f"{'graph.output, engine':<30} {'samples':>7} {'median':>9} {'max':>9} {'JAX f32':>9}   as set-point (max)",
+        f"{'':<30} {'':>7} {'[ulps]':>9} {'[ulps]':>9} {'[ulps]':>9}",
     ]
     for r in results:
         units = f"{r.rate_rad_s:.1e} rad/s  {r.thrust_m_s2:.1e} m/s^2" if r.output in ACTIONS else ""
+        name = f"{r.graph}.{r.output}" + ("" if r.engine == "onnxruntime" else f", {r.engine}")
         lines.append(
-            f"{r.graph + '.' + r.output:<20} {r.samples:>7} {r.ulps_median:>9.2f} {r.ulps_max:>9.1f} "
+            f"{name:<30} {r.samples:>7} {r.ulps_median:>9.2f} {r.ulps_max:>9.1f} "
             f"{r.jax_ulps_max:>9.1f}   {units}"
         )
     return "\n".join(lines)

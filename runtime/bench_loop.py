@@ -163,7 +163,10 @@ def run_loop(on_board: OnBoard, link: str, hz: float, seconds: float, log: Path,
         )  # fmt: skip
         predictor = Predictor(on_board.physics, on_board.delay_s)
         frame = LocalFrame(np.zeros(3), 0.0)
-        tick = Tick(vehicle, on_board.planner, on_board.shield, predictor, DisturbanceObserver(), settings, frame)
+        governor = on_board.governor()
+        tick = Tick(
+            vehicle, on_board.planner, on_board.shield, predictor, DisturbanceObserver(), settings, frame, governor=governor
+        )
         on_board.planner.warm_up()
         predictor.reset(GRAVITY_M_S2)
         with Recorder(log, {"tick_hz": hz}, on_board.planner.horizon) as recorder:
@@ -224,9 +227,11 @@ def run_rates(
     core: int | None,
     pre_warm: bool,
     loads: tuple[str, ...] = ("alone", "loaded"),
+    engine: str = "auto",
 ) -> dict[str, object]:
     """All rates with each of `loads`, alone and loaded; prints a table and returns the figures for JSON."""
-    on_board = load_on_board(bundle, keys)
+    on_board = load_on_board(bundle, keys, engine)
+    print(on_board.engine_text)
     cores = sorted(os.sched_getaffinity(0))
     own = cores[-1] if core is None else core
     other = next((c for c in cores if c != own), None)
@@ -259,4 +264,5 @@ def run_rates(
             print(f"{'':9}bare loop beside it, p50, p99, p99.9, max: awake {_row(late)} late; the same arithmetic {_row(work)}")
         result[f"{hz:g}"] = entry
     realtime.leave()
-    return {"load_average": os.getloadavg()[0], "rights": rights.text(), "pre_warm": pre_warm, "hz": result}
+    flown = on_board.planner.engine.name
+    return {"planner_engine": flown, "load_average": os.getloadavg()[0], "rights": rights.text(), "pre_warm": pre_warm, "hz": result}

@@ -17,8 +17,8 @@ from tubepilot.firmware_bridge.types import GRAVITY_M_S2, Setpoint, Vector
 from .keep_clear import KeepClear
 from .predictor import Predictor
 from .shield import Reason, Shield
-from .shield_assumed import Triple
-from .shield_states import Command, Present, flatten
+from .shield_ahead import Start
+from .shield_states import Command, flatten
 
 PULLS_M_S2 = (4.0, 2.5, 1.6, 0.8, 0.3, 0.0, -0.5, -1.5)
 """Horizontal accelerations towards the target that are tried in this order [m/s^2]."""
@@ -110,7 +110,7 @@ class Adversary:
         if shield._thrust is not None:
             x[13] = shield._thrust
         now = flatten(x, shield._slope(x[13]), GRAVITY_M_S2)
-        d = (float(disturbance[0]), float(disturbance[1]), float(disturbance[2]))
+        tick = shield._start(now, (float(disturbance[0]), float(disturbance[1]), float(disturbance[2])))
         away = self._target - np.array(x[:3])
         flat = math.hypot(away[0], away[1])
         direction = away[:2] / max(flat, 1e-6) if flat > 0.5 else np.zeros(2)
@@ -139,7 +139,7 @@ class Adversary:
                 for rate, most, before in zip(rates, limits, self._sent, strict=False)
             )
             command = roll, pitch, 0.0, min(max(size / shield.assumed.thrust_gain, low), high)
-            reason, margin, roomy = self._ask(now, d, command)
+            reason, margin, roomy = self._ask(tick, command)
             if reason is Reason.OK and margin >= self._reserve and roomy:
                 break
             if reason is Reason.OK and margin > most:
@@ -151,15 +151,15 @@ class Adversary:
             self._first = 0 if self.refused % 4 == 0 else len(demands) - 2  # all of them again, but not in every tick
         return Demand(Setpoint(np.array(command[:3]), command[3]))
 
-    def _ask(self, now: Present, d: Triple, command: Command) -> tuple[Reason, float, bool]:
+    def _ask(self, tick: Start, command: Command) -> tuple[Reason, float, bool]:
         """What the shield says of a set-point, its margin, and whether room is left besides."""
         certified = self._shield._set
         certified.clear = closer(self.clear, ROOM_M * self._reserve)
-        reason, _, margin = self._shield._admit(now, d, command)
+        reason, _, margin = self._shield._admit(tick, command)
         certified.clear = self.clear
         if reason is Reason.OK or self._reserve == 0.0 or reason not in (Reason.GEOFENCE, Reason.OBSTACLE):
             return reason, margin, reason is Reason.OK
-        reason, _, margin = self._shield._admit(now, d, command)
+        reason, _, margin = self._shield._admit(tick, command)
         return reason, margin, False
 
     def applied(self, setpoint: Setpoint) -> None:

@@ -105,6 +105,10 @@ class Watched:
             self.alarms.append(now_ns)
         return self.last
 
+    def settle(self) -> None:
+        """See `Shield`."""
+        self._shield.settle()
+
 
 
 def fly(seed: int, on_board: OnBoard, certificate: Mapping[str, Any], duration_s: float = 7.0) -> FlightResult:

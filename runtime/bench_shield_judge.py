@@ -19,7 +19,7 @@ from .bench_shield_scene import SETTLE_S, Link
 from .keep_clear import KeepClear
 from .on_board import STATE_AGE_S, OnBoard
 from .shield import Shield
-from .shield_margins import Held
+from .shield_margins import Held, present
 from .shield_states import flatten
 
 
@@ -52,8 +52,8 @@ def room_from_hover(shield: Shield) -> tuple[float, float]:
     """Horizontal and vertical room that the vehicle needs to stop from hover [m], by the shield graph."""
     certified = shield._set
     flat = flatten([0.0] * 6 + [1.0] + [0.0] * 6 + [GRAVITY_M_S2], 0.0, GRAVITY_M_S2).flat
-    certified.present(flat, [Held((0.0, 0.0, 0.0), (0.0, 0.0, 0.0))])
-    return certified._rooms[0][0], certified._rooms[1][0]
+    answer = certified.ask([present(flat, [Held((0.0, 0.0, 0.0), (0.0, 0.0, 0.0))])])[0]
+    return answer.across_m[0], answer.high_m[0]
 
 
 def distance(clear: KeepClear, position_m: Vector) -> tuple[float, str]:

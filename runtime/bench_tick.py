@@ -16,9 +16,9 @@ from tubepilot.firmware_bridge.types import GRAVITY_M_S2, Vector
 
 from . import realtime
 from .bundle import Bundle, read_bundle
+from .engine_choice import add_argument, choose
 from .flight_log import TICK_DTYPE, read_flight
 from .phases import PLANNED, Phase
-from .planner import Planner
 from .reference import FigureEight, rows
 from .tick_types import PLAN_SHARE, SEND_SHARE
 
@@ -50,7 +50,7 @@ def summarise(ticks: npt.NDArray[np.void]) -> dict[str, dict[str, float] | int]:
     return result
 
 
-def run_live(bundle: Bundle, duration_s: float, core: int | None) -> npt.NDArray[np.void]:
+def run_live(bundle: Bundle, duration_s: float, core: int | None, engine: str = "auto") -> npt.NDArray[np.void]:
     """Plan at the bundle's tick rate along a figure-eight, as fast as the deadlines of a flight allow.
 
     The vehicle is imagined on its reference; only time is measured.
@@ -59,11 +59,14 @@ def run_live(bundle: Bundle, duration_s: float, core: int | None) -> npt.NDArray
         bundle: Verified.
         duration_s: How long [s].
         core: Processor core to stay on; any if None.
+        engine: What runs the planner; see `engine_choice.choose`.
 
     Returns:
         One record per tick with `late_us`, `solve_us`, `tick_us` (wake-up to plan), and `overrun`.
     """
-    planner, tick_hz = Planner(bundle), bundle.manifest.tick_hz
+    choice = choose(bundle, engine)
+    print(choice.text)
+    planner, tick_hz = choice.planner(bundle), bundle.manifest.tick_hz
     period_ns = round(1e9 / tick_hz)
     planner.warm_up()
     path = FigureEight.at_speed(np.array([0.0, 0.0, 1.0]), 3.0, 2.0, 1000)
@@ -121,6 +124,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-pre-warm", action="store_true", help="sleep until the tick instead of running the planner right before")
     parser.add_argument("--duration-s", type=float, default=10.0, help="how long a bundle is run without --hz [s]")
     parser.add_argument("--core", type=int, default=None, help="processor core to stay on, for a bundle")
+    add_argument(parser)
     parser.add_argument("--json", type=Path, default=None, help="write the figures to this file")
 
 
@@ -137,6 +141,7 @@ def _run_rates(arguments: argparse.Namespace) -> int:
         arguments.core,
         not arguments.no_pre_warm,
         tuple(arguments.loads),
+        arguments.planner_engine,
     )
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
@@ -155,7 +160,7 @@ def run(arguments: argparse.Namespace) -> int:
             raise InputError(f"--hz runs a bundle; {arguments.source} is not a bundle directory")
         return _run_rates(arguments)
     if arguments.source.is_dir():
-        ticks = run_live(read_bundle(arguments.source, arguments.keys), arguments.duration_s, arguments.core)
+        ticks = run_live(read_bundle(arguments.source, arguments.keys), arguments.duration_s, arguments.core, arguments.planner_engine)
         print(f"refinement steps per tick: mean {ticks['steps'].mean():.2f}")
         result = summarise(ticks)
     else:

@@ -25,8 +25,8 @@ NOWHERE_M = 1e6
 """Room that no fence has."""
 EXACT: dict[str, Any] = {
     "ones": [[[1.0], [1.0]]], "jerk_row": [0.0, 0.0, 0.0, 1.0], "axis_0": [0], "axis_1": [1], "axis_2": [2], "axis_3": [3],
-    "all_options": [8, 2, 4], "thirds": [4, 4, 4], "halves": [4, 4], "plane": [2, 1], "level": [[[1.0]], [[1.0]], [[0.0]]],
-    "row_2": 2, "row_3": 3, "least": 0.0, "tiny": 1e-9, "whole": 1.0,
+    "thirds": [4, 4, 4], "halves": [4, 4], "singles": [1, 1, 1], "pairs": [2, 2], "twice": [1, 1], "stages": [0, 1],
+    "level": [[[1.0]], [[1.0]], [[0.0]]], "row_2": 2, "row_3": 3, "least": 0.0, "tiny": 1e-9, "whole": 1.0,
 }  # fmt: skip
 NEAR = 1e-12
 JUDGED = 8
@@ -68,9 +68,9 @@ def _check_sets(found: Constants, arrays: Mapping[str, Numbers]) -> None:
             raise CertificateError(f"shield.onnx: facets_{name} are not those of certificate.npz; certify again")
         if size.shape != facets.shape or not (size >= np.abs(facets)).all():
             raise CertificateError(f"shield.onnx: size_{name} is below the facets' magnitude; certify again")
-        if found[f"inverse_{name}"].shape != (JUDGED, facets.shape[1]):
+        if found[f"inverse_{name}"].shape != (JUDGED, 1, facets.shape[1]):
             raise CertificateError(f"shield.onnx: inverse_{name} has another shape; certify again")
-    if found["tube"].shape != (2, 1, JUDGED):
+    if found["tube"].shape != (2, JUDGED, 1):
         raise CertificateError("shield.onnx: tube has another shape; certify again")
     tubes = np.array([np.maximum.accumulate(arrays[f"{name}_tube"][::-1, 0])[::-1] for name in AXES])
     for column in range(JUDGED):
@@ -82,9 +82,9 @@ def _is_stage(found: Constants, arrays: Mapping[str, Numbers], tubes: Numbers, c
     """Whether a column of inverse offsets is at least one over the offsets of a stage, of both axes, and its tube that of this stage
     and of all that follow, or wider."""
     inside = all(
-        (np.nextafter(found[f"inverse_{name}"][column] * arrays[f"{name}_offsets"][stage], -np.inf) >= 1.0).all() for name in AXES
+        (np.nextafter(found[f"inverse_{name}"][column, 0] * arrays[f"{name}_offsets"][stage], -np.inf) >= 1.0).all() for name in AXES
     )
-    return inside and bool((found["tube"][:, 0, column] >= tubes[:, stage]).all())
+    return inside and bool((found["tube"][:, column, 0] >= tubes[:, stage]).all())
 
 
 def _check_box(found: Constants, claim: Claimed) -> None:
@@ -94,17 +94,17 @@ def _check_box(found: Constants, claim: Claimed) -> None:
     if found["slower"].shape != () or not abs(arb(float(found["slower"])) - slower) < NEAR:
         raise CertificateError(f"shield.onnx: constant slower is {found['slower'].tolist()}, must be {float(slower)}; certify again")
     shares, box = found["shares"], found["box"]
-    if shares.shape != (3, 1) or box.shape != (3, len(TERMS), 12):
+    if shares.shape != (3,) or box.shape != (3, len(TERMS), 12):
         raise CertificateError(f"shield.onnx: shares or box have the shapes {shares.shape}, {box.shape}; certify again")
     pull = _length(e.disturbance_estimate_m_s2) + _length([d * float(claim.widest[1, axis]) for axis, d in enumerate(e.drag_1_s)])
     if not pull < e.gravity_m_s2:
         raise CertificateError("shield.onnx: disturbance and drag may exceed gravity; the admission box does not cover that")
-    if shares[0, 0] != 0.0:
+    if shares[0] != 0.0:
         raise CertificateError("shield.onnx: the backup's rates act before the tick; certify again")
     last = (arb(e.tick_s) * (1 + e.missed_ticks)).max(arb(claim.window))
     for n in (1, 2):
-        if not _drawn(claim, arb(claim.window)) <= arb(float(shares[n, 0])) or not shares[n, 0] <= 1.0:
-            raise CertificateError(f"shield.onnx: share {n} of the backup's rates is {shares[n, 0]}, too small; certify again")
+        if not _drawn(claim, arb(claim.window)) <= arb(float(shares[n])) or not shares[n] <= 1.0:
+            raise CertificateError(f"shield.onnx: share {n} of the backup's rates is {shares[n]}, too small; certify again")
     needed = [_present(claim), _taken_over(claim, arb(e.tick_s), last), _taken_over(claim, last, last)]
     for instant, columns in enumerate(needed):
         for radius, column in enumerate(columns):

@@ -14,6 +14,8 @@ import numpy.typing as npt
 
 from tubepilot.firmware_bridge.errors import CertificateError
 
+Shape = tuple[int | str, ...]
+
 
 @dataclass(frozen=True, slots=True)
 class Expected:
@@ -22,15 +24,15 @@ class Expected:
     Attributes:
         name: File name, for messages.
         text: Nodes in order, as "Op(inputs) -> outputs attribute=value"; between them semicolons or line ends.
-        inputs, outputs: Shape by name, in order.
+        inputs, outputs: Shape by name, in order; a size that may be any has a name.
         dtype: Of ports and constants.
         integers: Names of constants and ports that are int64.
     """
 
     name: str
     text: str
-    inputs: dict[str, tuple[int, ...]]
-    outputs: dict[str, tuple[int, ...]]
+    inputs: dict[str, Shape]
+    outputs: dict[str, Shape]
     dtype: str
     integers: frozenset[str] = frozenset()
 
@@ -68,52 +70,53 @@ SHIELD_NODES = """
     Sub(states, held) -> z; Mul(z, gain) -> z_gain; ReduceSum(z_gain, axis_3) -> nu keepdims=0
     Gather(states, row_2) -> acceleration axis=3; Add(acceleration, weight) -> force; Gather(states, row_3) -> jerk axis=3
     ReduceL2(force, axis_0) -> force_size keepdims=1; ReduceL2(jerk, axis_0) -> jerk_size keepdims=1
-    ReduceL2(nu, axis_0) -> nu_size keepdims=1
-    Div(force, force_size) -> up; Mul(up, nu) -> up_nu; ReduceSum(up_nu, axis_0) -> along keepdims=1
-    Mul(along, up) -> along_vector; Sub(nu, along_vector) -> across; Sub(across, wanted) -> off
-    Gather(shares, instants) -> share axis=0; Mul(off, share) -> change; ReduceL2(change, axis_0) -> change_size keepdims=1
-    Mul(up, jerk) -> up_jerk; ReduceSum(up_jerk, axis_0) -> along_jerk keepdims=1; Mul(along_jerk, slower) -> slowed
-    Sub(along, slowed) -> slope; Abs(slope) -> late; ReduceMax(late, axis_1) -> late_most keepdims=1
-    Concat(late_most, late_most) -> late_both axis=1
-    Concat(ones, force_size, jerk_size, doubts) -> of_instant axis=0; Expand(of_instant, all_options) -> of_option
-    Concat(of_option, nu_size, change_size, late_both) -> terms axis=0; Transpose(terms) -> terms_last perm=[1, 2, 0]
-    Gather(box, instants) -> coefficients axis=0; MatMul(terms_last, coefficients) -> sums
-    Split(sums, thirds) -> sums_level, sums_any, sums_across axis=2
-    Mul(up, level) -> lying; ReduceL2(lying, axis_0) -> sine keepdims=0; ReduceMax(sine, axis_0) -> steepest keepdims=1
+    ReduceL2(nu, axis_0) -> nu_size keepdims=1; Div(force, force_size) -> up; Mul(up, nu) -> up_nu
+    ReduceSum(up_nu, axis_0) -> along keepdims=1; Mul(along, up) -> along_vector; Sub(nu, along_vector) -> across
+    Sub(across, wanted) -> off; Gather(shares, instants) -> share axis=0; Mul(off, share) -> change
+    ReduceL2(change, axis_0) -> change_size keepdims=1; Mul(up, jerk) -> up_jerk
+    ReduceSum(up_jerk, axis_0) -> along_jerk keepdims=1; Mul(along_jerk, slower) -> slowed; Sub(along, slowed) -> slope
+    Abs(slope) -> late; ReduceMax(late, axis_1) -> late_most keepdims=1; Concat(late_most, late_most) -> late_both axis=1
+    Shape(force_size) -> each; Expand(ones, each) -> one_each
+    Concat(one_each, force_size, jerk_size, doubts, nu_size, change_size, late_both) -> terms axis=0
+    Transpose(terms) -> terms_last perm=[1, 2, 0]; Unsqueeze(terms_last, axis_2) -> terms_row
+    Gather(box, instants) -> coefficients axis=0; MatMul(terms_row, coefficients) -> sums_row; Squeeze(sums_row, axis_2) -> sums
+    Split(sums, thirds) -> sums_level, sums_any, sums_across axis=2; Mul(up, level) -> lying
+    ReduceL2(lying, axis_0) -> sine keepdims=0; ReduceMax(sine, axis_0) -> steepest keepdims=1
     Gather(sums_level, row_2) -> loose axis=2; Squeeze(force_size, axis_0) -> least_force; Sub(least_force, loose) -> surplus
     Max(surplus, tiny) -> divisor; Div(loose, divisor) -> angle; ReduceMax(angle, axis_0) -> widest keepdims=1
     Add(steepest, widest) -> leaning; Min(leaning, whole) -> upward; Unsqueeze(upward, axis_2) -> upward_column
     Mul(sums_across, upward_column) -> sums_upward; Add(sums_any, sums_upward) -> sums_vertical
-    Concat(sums_level, sums_vertical) -> radii axis=2
-    Concat(radii, radii) -> radii_twice axis=0; Split(radii_twice, halves) -> radius_horizontal, radius_vertical axis=2
-    Unsqueeze(change, axis_3) -> change_column; Mul(change_column, jerk_row) -> moved; Add(z, moved) -> other
-    Concat(z, other) -> points axis=1; Split(points, plane) -> horizontal, vertical_plane axis=0
-    Squeeze(vertical_plane, axis_0) -> vertical
-    MatMul(horizontal, facets_horizontal) -> value_horizontal
-    ReduceL2(value_horizontal, axis_0) -> size_value_horizontal keepdims=0
-    MatMul(vertical, facets_vertical) -> value_vertical; Abs(value_vertical) -> size_value_vertical
-    MatMul(radius_horizontal, size_horizontal) -> slack_horizontal
-    Add(size_value_horizontal, slack_horizontal) -> used_horizontal
-    ReduceMax(used_horizontal, axis_0) -> worst_horizontal keepdims=0; Unsqueeze(worst_horizontal, axis_1) -> row_horizontal
-    Mul(row_horizontal, inverse_horizontal) -> share_horizontal
-    ReduceMax(share_horizontal, axis_2) -> most_horizontal keepdims=0
-    MatMul(radius_vertical, size_vertical) -> slack_vertical; Add(size_value_vertical, slack_vertical) -> used_vertical
-    ReduceMax(used_vertical, axis_0) -> worst_vertical keepdims=0; Unsqueeze(worst_vertical, axis_1) -> row_vertical
-    Mul(row_vertical, inverse_vertical) -> share_vertical; ReduceMax(share_vertical, axis_2) -> most_vertical keepdims=0
-    Max(most_horizontal, most_vertical) -> most; Sub(one, most) -> margins; ReduceMax(margins, axis_1) -> margin keepdims=0
-    Greater(margins, least) -> inside; Where(inside, tube, nowhere) -> rooms; ReduceMin(rooms, axis_2) -> room keepdims=0
+    Concat(sums_level, sums_vertical) -> radii axis=2; Unsqueeze(change, axis_3) -> change_column
+    Mul(change_column, jerk_row) -> moved; Add(z, moved) -> other; Concat(z, other) -> points axis=1
+    Split(points, singles) -> x, y, vertical axis=0; MatMul(x, facets_horizontal) -> value_x; Mul(value_x, value_x) -> square_x
+    MatMul(y, facets_horizontal) -> value_y; Mul(value_y, value_y) -> square_y; Add(square_x, square_y) -> square_horizontal
+    Split(square_horizontal, pairs) -> square_as_is, square_moved axis=1; Max(square_as_is, square_moved) -> square_larger
+    Sqrt(square_larger) -> size_value_horizontal; MatMul(vertical, facets_vertical) -> value_vertical
+    Abs(value_vertical) -> size_vertical_all; Split(size_vertical_all, pairs) -> size_as_is, size_moved axis=1
+    Max(size_as_is, size_moved) -> size_value_vertical; Split(radii, halves) -> radius_horizontal, radius_vertical axis=2
+    MatMul(radius_horizontal, size_horizontal) -> slack_horizontal; Add(size_value_horizontal, slack_horizontal) -> used_horizontal
+    Split(used_horizontal, twice) -> first_horizontal, last_horizontal axis=1
+    Max(first_horizontal, last_horizontal) -> worst_horizontal; Mul(worst_horizontal, inverse_horizontal) -> share_horizontal
+    ReduceMax(share_horizontal, axis_3) -> most_horizontal keepdims=0; MatMul(radius_vertical, size_vertical) -> slack_vertical
+    Add(size_value_vertical, slack_vertical) -> used_vertical; Split(used_vertical, twice) -> first_vertical, last_vertical axis=1
+    Max(first_vertical, last_vertical) -> worst_vertical; Mul(worst_vertical, inverse_vertical) -> share_vertical
+    ReduceMax(share_vertical, axis_3) -> most_vertical keepdims=0; Max(most_horizontal, most_vertical) -> most
+    Sub(one, most) -> margins; ReduceMax(margins, stages) -> margin keepdims=0; Greater(margins, least) -> inside
+    Where(inside, tube, nowhere) -> rooms; ReduceMin(rooms, axis_1) -> room keepdims=0
 """
 
+ANY = "options"
+"""Size that whoever runs the shield graph chooses: how many options it judges, each for itself."""
 BACKUP = Expected(
     "backup.onnx", BACKUP_NODES, {"state": (1, 9), "rotation": (3, 3), "thrust": (1, 1), "slope": (1, 1)},
     {"setpoint": (1, 4), "slope_next": (1, 1)}, "float32",
 )  # fmt: skip
 SHIELD = Expected(
     "shield.onnx", SHIELD_NODES,
-    {"states": (3, 2, 1, 4), "held": (3, 1, 4, 4), "wanted": (3, 2, 1), "doubts": (5, 2, 1), "instants": (2,)},
-    {"margin": (4,), "radii": (2, 4, 8), "room": (2, 4)}, "float64",
+    {"states": (3, 2, ANY, 4), "held": (3, 1, ANY, 4), "wanted": (3, 2, ANY), "doubts": (5, 2, ANY), "instants": (2, ANY)},
+    {"margin": (ANY,), "radii": (2, ANY, 8), "room": (2, ANY)}, "float64",
     frozenset((
-        "instants", "row_2", "row_3", "axis_0", "axis_1", "axis_2", "axis_3", "all_options", "thirds", "halves", "plane",
+        "instants", "row_2", "row_3", "axis_0", "axis_1", "axis_2", "axis_3", "thirds", "halves", "singles", "pairs", "twice", "stages",
     )),
 )  # fmt: skip
 OPSET, IR_VERSION = 18, 9
@@ -131,7 +134,7 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "TypeProto": ("tensor_type",),
     "Tensor": ("elem_type", "shape"),
     "TensorShapeProto": ("dim",),
-    "Dimension": ("dim_value",),
+    "Dimension": ("dim_value", "dim_param"),
 }
 """The only fields that a graph of a certificate has: what stands elsewhere (typed data beside raw bytes, references, shapes of
 inner values) could mean something else to another reader."""
@@ -231,8 +234,8 @@ def _value(onnx: Any, attribute: Any) -> int | list[int] | None:
     return None
 
 
-def _port(onnx: Any, port: Any) -> tuple[str, str, tuple[int, ...]]:
+def _port(onnx: Any, port: Any) -> tuple[str, str, Shape]:
     tensor = port.type.tensor_type
     kinds = {onnx.helper.np_dtype_to_tensor_dtype(np.dtype(kind)): kind for kind in ("float32", "float64", "int64")}
     dtype = kinds.get(tensor.elem_type, "")
-    return port.name, dtype, tuple(d.dim_value if d.HasField("dim_value") else -1 for d in tensor.shape.dim)
+    return port.name, dtype, tuple(d.dim_value if d.HasField("dim_value") else d.dim_param for d in tensor.shape.dim)

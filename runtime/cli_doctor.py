@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tubepilot.firmware_bridge.errors import InputError
 
+from . import engine_choice
 from .doctor import Check, Level, examine
 from .doctor_planner import check_planner
 from .keys import default_folder
@@ -28,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--calibrate", type=Path, metavar="FILE", default=None, help="write this machine's speed for `tubepilot export --device FILE`"
     )
+    engine_choice.add_argument(parser)
     parser.add_argument("--json", metavar="FILE", default=None, help="write the checks as JSON too; - is stdout")
 
 
@@ -39,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the checks and say whether this machine can fly."""
     checks = examine(args.logs, args.keys.expanduser())
     if args.bundle is not None:
-        checks.append(check_planner(args.bundle, args.keys.expanduser(), args.calibrate))
+        checks += check_planner(args.bundle, args.keys.expanduser(), args.calibrate, args.planner_engine)
     elif args.calibrate is not None:
         raise InputError("--calibrate times the planner of a bundle: give --bundle too")
     failed = [check.name for check in checks if check.level is Level.FAIL]

@@ -13,6 +13,7 @@ from pathlib import Path
 from tubepilot.firmware_bridge.errors import InputError
 
 from . import slots
+from .engine_choice import make_ready
 from .slots_remote import RemoteTarget
 
 
@@ -40,6 +41,9 @@ def _local(args: argparse.Namespace, target: Path) -> slots.Status:
         slots.fall_back(target)
     elif not args.status:
         slots.flash(args.bundle, target, keys, args.allow_rollback)
+        said = make_ready(target / str(slots.status(target).active), keys)
+        if said:
+            print(said)
     return slots.status(target)
 
 

@@ -17,7 +17,7 @@ import onnxruntime
 from tubepilot.firmware_bridge.errors import BundleError, InputError, LinkError, VehicleRefusedError
 from tubepilot.firmware_bridge.vehicle import Vehicle, open_vehicle
 
-from . import realtime, tasks
+from . import engine_choice, realtime, tasks
 from .flight import Flight
 from .flight_settings import FlightSettings, StopSwitch
 from .flight_summary import FlightSummary
@@ -74,6 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="TOML file of obstacles, geofence, walls and greatest speed [m, m/s] for planner and shield, keys as in the task files; a "
         "fence of 30 m around the start if not given",
     )
+    engine_choice.add_argument(parser)
     parser.add_argument("--core", type=int, default=None, help="processor core to stay on")
     parser.add_argument("--resume", action="store_true", help="after a take-over in the air, fly the task, then land")
     parser.add_argument("--check-only", action="store_true", help="do the pre-flight checks and end")
@@ -158,7 +159,7 @@ def _meta(link: str, on_board: OnBoard, settings: TickSettings) -> dict[str, str
 
 
 def fly(
-    arguments: argparse.Namespace, on_board: OnBoard, vehicle: Vehicle, task: tasks.TaskSettings, stop: StopSwitch
+    arguments: argparse.Namespace, on_board: OnBoard, vehicle: Vehicle, task: tasks.TaskSettings, stop: StopSwitch, again: bool = False
 ) -> FlightSummary | None:
     """Check and fly with a connected vehicle.
 
@@ -168,6 +169,7 @@ def fly(
         vehicle: Connected.
         task: What to fly.
         stop: Requests to stop.
+        again: systemd started this again after an abnormal end.
 
     Returns:
         The summary of the flight; None if only the checks were asked for.
@@ -184,7 +186,6 @@ def fly(
         wait_s=WAIT_SHARE * period_s,
         setpoint=on_board.setpoint,
     )
-    again = not arguments.check_only and started_again()
     print("pre-flight checks")
     findings, sample, in_air = preflight(vehicle, on_board, settings, arguments.core)
     for finding in findings:
@@ -203,7 +204,8 @@ def fly(
     around = _keep_clear(arguments.keep_clear, on_board, frame, task)
     link_s = 0.5e-3 * vehicle.status().link.timesync.rtt_ms
     predictor = Predictor(on_board.physics, on_board.delay_s + link_s)
-    tick = Tick(vehicle, on_board.planner, on_board.shield, predictor, DisturbanceObserver(), settings, frame)
+    governor = on_board.governor()
+    tick = Tick(vehicle, on_board.planner, on_board.shield, predictor, DisturbanceObserver(), settings, frame, governor=governor)
     flight_settings = FlightSettings(task.height_m, resume=arguments.resume)
     notifier = Notifier()
     ticker = realtime.Ticker(
@@ -254,20 +256,21 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-def load(path: Path, keys: Path | None) -> OnBoard:
+def load(path: Path, keys: Path | None, engine: str = "auto", may_compile: bool = True) -> OnBoard:
     """Load the bundle to fly; in slots, one on trial that does not come up gives way to the last good one.
 
     Args:
         path: Bundle directory, or a directory of slots or its `active`.
         keys: Directory of trusted public keys; the default one if None.
+        engine, may_compile: See `load_on_board`.
 
     Raises:
         BundleError: it does not pass its checks or does not plan in time; the text says what is active then.
-        InputError: a directory of slots holds nothing, or cannot be written.
+        InputError: a directory of slots holds nothing, or cannot be written; or the engine asked for does not work here.
     """
     target = target_of(path)
     if target is None:
-        return load_on_board(path, keys)
+        return load_on_board(path, keys, engine, may_compile)
     try:
         slot, said = begin_start(target)
     except OSError as error:
@@ -276,7 +279,7 @@ def load(path: Path, keys: Path | None) -> OnBoard:
         print(said, flush=True)
     came_up = False
     try:
-        on_board = load_on_board(slot, keys)
+        on_board = load_on_board(slot, keys, engine, may_compile)
         period_s = 1.0 / on_board.tick_hz
         finding = warm_up(on_board.planner, PLAN_SHARE * period_s, SEND_SHARE * period_s)
         if finding.level is Level.FAIL:
@@ -299,14 +302,16 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.log = Path(time.strftime("flight-%Y%m%d-%H%M%S.mcap"))
     if arguments.log.exists():
         raise InputError(f"{arguments.log} exists and a flight log is never overwritten; give another --log name")
-    on_board = load(arguments.bundle, arguments.keys)
+    again = not arguments.check_only and started_again()
+    on_board = load(arguments.bundle, arguments.keys, arguments.planner_engine, may_compile=not again)
+    print(on_board.engine_text, flush=True)
     check_limits(task.reference(), on_board.speed_m_s, on_board.acceleration_m_s2)
     stop = StopSwitch()
     vehicle = open_vehicle(arguments.link, on_board.thrust_scale_m_s2)
     try:
         vehicle.connect(CONNECT_S)
         stop.on_signals()
-        summary = fly(arguments, on_board, vehicle, task, stop)
+        summary = fly(arguments, on_board, vehicle, task, stop, again)
     finally:
         vehicle.close()
     if summary is None:

@@ -38,6 +38,7 @@ Restart=on-abnormal
 RestartSec=0.2
 RuntimeDirectory=tubepilot
 RuntimeDirectoryPreserve=restart
+CacheDirectory=tubepilot
 KillSignal=SIGTERM
 TimeoutStopSec=120
 User={user}

@@ -1,7 +1,8 @@
 """Run a flight again: planner and shield decide once more from what the log holds, and every set-point is compared bit for bit.
 
-Give the bundle that flew; the log names it and its hash. Status 0 if everything came out again to the last bit, or, if another build
-of onnxruntime or another kind of machine runs now, every verdict did and set-points and margins within the stated bounds.
+Give the bundle that flew; the log names it and its hash, and what ran the planner's graphs (the same does now, if it can). Status 0 if
+everything came out again to the last bit, or, if something else runs now (another build of onnxruntime, another compiled planner,
+another kind of machine), every verdict did and set-points and margins within the stated bounds.
 """
 
 from __future__ import annotations
@@ -9,16 +10,18 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import onnxruntime
 
 from tubepilot.firmware_bridge.errors import InputError, LogFormatError
 
 from . import decision_log
-from .bundle import read_bundle
+from .bundle import Bundle, read_bundle
+from .engine_choice import WISHES, Choice, choose
 from .flight_log import read_flight
-from .planner import Planner
 from .replay import BOUND_M_S2, BOUND_MARGIN, BOUND_RAD_S, replay
 from .shield import Shield
 from .surroundings import from_meta
@@ -29,7 +32,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("log", type=Path, help="flight log (MCAP) that `tubepilot fly` wrote")
     parser.add_argument("--bundle", type=Path, default=None, help="bundle that flew; the one that the log names if not given")
     parser.add_argument("--keys", type=Path, default=None, help="directory of trusted public keys")
+    parser.add_argument(
+        "--planner-engine", choices=WISHES, default="auto", help="what runs the planner's graphs; what flew, if it can, with auto"
+    )
     parser.add_argument("--json", type=Path, default=None, help="write the figures to this file")
+
+
+def _chosen(bundle: Bundle, wish: str, meta: Mapping[str, Any]) -> Choice:
+    """The engine of the flight, unless another one is asked for; older logs name none: onnxruntime."""
+    flown = str(meta.get("planner_engine", "onnxruntime"))
+    return choose(bundle, wish if wish != "auto" or flown == "compiled" else "onnxruntime")
+
+
+def _ran(version: str, machine: str, meta: Mapping[str, Any]) -> str:
+    """What decides about the last bit, as text."""
+    library = str(meta.get("planner_library_sha256", ""))
+    return f"onnxruntime {version} on {machine}, planner by {f'library {library[:16]}' if library else 'onnxruntime'}"
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -44,19 +62,21 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(
             f"the log was flown with the bundle {wanted[:16]}, this one is {bundle.manifest_sha256[:16]}: give --bundle of the flight"
         )
-    planner, shield = Planner(bundle), Shield.from_bundle(bundle)
+    choice = _chosen(bundle, arguments.planner_engine, flight.meta)
+    planner, shield = choice.planner(bundle), Shield.from_bundle(bundle)
     around = from_meta(flight.meta)
     if around is not None:
         shield.keep_clear(around.for_shield())
         planner.keep_clear(*around.for_planner(), around.speed_m_s)
     found = replay(planner, shield, decisions)
-    then = f"{flight.meta.get('onnxruntime', '?')} on {flight.meta.get('machine', '?')}"
-    now = f"{onnxruntime.__version__} on {platform.machine()}"
+    then = _ran(str(flight.meta.get("onnxruntime", "?")), str(flight.meta.get("machine", "?")), flight.meta)
+    now = _ran(onnxruntime.__version__, platform.machine(), choice.meta)
     cut = "" if flight.complete else "; the log was cut off, this is all of it"
     print(f"{found.ticks} ticks, {found.plans} plans and {found.verdicts} verdicts of the shield replayed{cut}")
     if found.skipped:
         print(f"{found.skipped} ticks before the planner's first reset in the log cannot be replayed")
-    print(f"onnxruntime {then} then, {now} now")
+    print(choice.text)
+    print(f"then: {then}\nnow:  {now}")
     print(f"differ: {found.differ['plan']} of {found.plans} planned set-points; of {found.verdicts} decisions of the shield:")
     what = {"verdict": "accept, backup or void", "reason": "the reason", "sent": "the set-point sent", "margin": "the margin"}
     print("  " + ", ".join(f"{text} {found.differ[kind]}" for kind, text in what.items()))
@@ -70,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
     if then != now and found.within_bound:
         print(
             f"not bit for bit, but every verdict and reason, set-points within {BOUND_RAD_S:g} rad/s and {BOUND_M_S2:g} m/s^2, margins "
-            f"within {BOUND_MARGIN:g}, as another build may be"
+            f"within {BOUND_MARGIN:g}, as another build or engine may be"
         )
         return 0
     if found.margin > BOUND_MARGIN:

@@ -2,9 +2,10 @@
 
     time = node_us * nodes + flops / rate + element_ns * elements
 
-for each graph of a tick, where elements are the numbers that its nodes write. `tubepilot doctor --bundle BUNDLE --calibrate FILE` fits
-the three to the bundle's own graphs on the machine that flies, so that `export --tick-hz HZ --device FILE` can choose a planner for
-that machine without running on it.
+for each graph of a tick. Under onnxruntime, elements are the numbers that the nodes write. The compiled planner has calls for nodes,
+products as they are really done (whole vectors, without what is zero) and entries of everything else, weighted. `tubepilot doctor
+--bundle BUNDLE --calibrate FILE` fits the three to the bundle's own graphs, by the engine that flies, on the machine that flies, so
+that `export --tick-hz HZ --device FILE` can choose a planner for that machine without running on it.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ RUNS = 300
 
 @dataclass(frozen=True, slots=True)
 class GraphCost:
-    """Nodes, floating-point operations and numbers written of one graph."""
+    """Nodes or calls, floating-point operations and numbers written of one graph; of onnxruntime or of the compiled planner."""
 
     nodes: int
     flops: int
@@ -48,12 +49,14 @@ class Device:
         node_us: Time per node [us].
         gflop_s: Rate of multiplications and additions in products of few rows [1e9 / s].
         element_ns: Time per number written [ns].
+        engine: What the three were measured with: `compiled` or `onnxruntime`; they say nothing of the other.
     """
 
     name: str
     node_us: float
     gflop_s: float
     element_ns: float
+    engine: str = "onnxruntime"
 
     def graph_us(self, cost: GraphCost) -> float:
         """Time of one run of a graph [us]."""
@@ -66,9 +69,13 @@ class Device:
 
 
 DEVICES: dict[str, Device] = {
-    "workstation": Device("workstation", 0.358, 101.0, 0.01),
+    "workstation": Device("workstation", 0.0131, 185.0, 0.0079, "compiled"),
 }
 """Machines measured so far: a virtual core of an EPYC of Zen 5. Others: `tubepilot doctor --calibrate FILE` there."""
+LOW: dict[str, tuple[float, float, float]] = {"onnxruntime": (0.02, 1e-3, 0.01), "compiled": (5e-4, 1e-4, 1e-4)}
+"""Least time per node [us], per 1000 operations [us] and per 1000 numbers [us] that a calibration gives."""
+ALIKE = 0.3
+"""How much machines are held to differ by one factor in all three: three graphs of one compiled planner do not tell them apart."""
 
 
 def load_device(name: str) -> Device:
@@ -82,12 +89,15 @@ def load_device(name: str) -> Device:
     path = Path(name)
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        device = Device(str(values["name"]), *(float(values[key]) for key in ("node_us", "gflop_s", "element_ns")))
+        node_us, gflop_s, element_ns = (float(values[key]) for key in ("node_us", "gflop_s", "element_ns"))
+        device = Device(str(values["name"]), node_us, gflop_s, element_ns, str(values.get("engine", "onnxruntime")))
     except (OSError, ValueError, KeyError, TypeError) as error:
         known = ", ".join(DEVICES)
         raise InputError(
             f"device {name!r} is neither one of {known} nor a file of `tubepilot doctor --calibrate FILE`: {error}"
         ) from error
+    if device.engine not in LOW:
+        raise InputError(f"device file {path}: engine is {device.engine[:40]!r}, must be one of {', '.join(LOW)}; calibrate again")
     if not all(math.isfinite(v) and v > 0.0 for v in (device.node_us, device.gflop_s, device.element_ns)):
         raise InputError(f"device file {path}: node_us, gflop_s and element_ns must be above 0; calibrate again")
     return device
@@ -98,16 +108,17 @@ def save_device(device: Device, path: Path) -> None:
     path.write_text(json.dumps(asdict(device), indent=2) + "\n", encoding="utf-8")
 
 
-def costs_of(bundle: Bundle) -> dict[str, GraphCost]:
-    """Nodes and operations of the planner's graphs, from the metadata that the export wrote."""
+def costs_of(bundle: Bundle, engine: str = "onnxruntime") -> dict[str, GraphCost]:
+    """Nodes and operations of the planner's graphs by an engine, from the metadata that the export wrote."""
     from .session import open_session
 
     result = {}
     for name in ("rollout", "refine", "rank"):
         meta = open_session(bundle.files[f"{name}.onnx"], f"{name}.onnx").get_modelmeta().custom_metadata_map
-        if not {"nodes", "flops", "elements"} <= set(meta):
+        keys = [f"{'compiled_' if engine == 'compiled' else ''}{what}" for what in ("nodes", "flops", "elements")]
+        if not set(keys) <= set(meta):
             raise InputError(f"{name}.onnx does not say its nodes and operations; export the bundle again")
-        result[name] = GraphCost(int(meta["nodes"]), int(meta["flops"]), int(meta["elements"]))
+        result[name] = GraphCost(*(int(meta[key]) for key in keys))
     return result
 
 
@@ -131,8 +142,13 @@ def time_planner(planner: Planner) -> dict[str, float]:
     return {name: float(np.percentile(taken, 20.0)) for name, taken in times.items()}
 
 
-def calibrate(name: str, measured: Iterable[tuple[GraphCost, float]]) -> Device:
+def calibrate(name: str, measured: Iterable[tuple[GraphCost, float]], engine: str = "onnxruntime") -> Device:
     """Fit the three numbers to graphs of known cost and measured time [us], by relative least squares, none below a floor.
+
+    Args:
+        name: Of the machine.
+        measured: Costs of graphs by that engine, and their times [us].
+        engine: What ran them. The compiled planner's numbers are drawn to the known machine's, times one factor, by `ALIKE`.
 
     Raises:
         InputError: fewer than three graphs.
@@ -142,9 +158,14 @@ def calibrate(name: str, measured: Iterable[tuple[GraphCost, float]]) -> Device:
         raise InputError(f"{len(rows)} graphs were timed, at least 3 are needed to calibrate")
     scale = np.array([us for _, us in rows])
     columns = np.array([[g.nodes, 1e-3 * g.flops, 1e-3 * g.elements] for g, _ in rows]) / scale[:, None]
-    low = np.array([0.02, 1e-3, 0.01])
-    values = _bounded(columns, np.ones(len(rows)), low)
-    return Device(name, float(values[0]), 1.0 / float(values[1]), float(values[2]))
+    wanted = np.ones(len(rows))
+    if engine == "compiled":
+        known = DEVICES["workstation"]
+        usual = np.array([known.node_us, 1.0 / known.gflop_s, known.element_ns])
+        pairs = ALIKE * np.array([[1.0, -1.0, 0.0], [1.0, 0.0, -1.0], [0.0, 1.0, -1.0]]) / usual
+        columns, wanted = np.concatenate([columns, pairs]), np.append(wanted, np.zeros(3))
+    values = _bounded(columns, wanted, np.array(LOW[engine]))
+    return Device(name, float(values[0]), 1.0 / float(values[1]), float(values[2]), engine)
 
 
 def _bounded(columns: np.ndarray, wanted: np.ndarray, low: np.ndarray) -> np.ndarray:

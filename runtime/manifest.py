@@ -18,6 +18,8 @@ FORMAT = 1
 NAME = "manifest.toml"
 GRAPHS = ("rollout", "refine", "rank", "policy", "backup", "shield")
 FILES = (*(f"{graph}.onnx" for graph in GRAPHS), "certificate.toml", "certificate.npz", "planner.npz", "selftest.npz")
+OPTIONAL = ("planner.c", "planner.bin")
+"""The planner's graphs in C and their float32 weights: both or neither. Without them onnxruntime plans."""
 MOST_BYTES = 64 * 1024 * 1024
 """Largest file in a bundle."""
 
@@ -339,13 +341,14 @@ def _cost(table: _Table) -> CostEntry:
 def _files(tables: list[_Table]) -> tuple[FileEntry, ...]:
     entries = []
     for table in tables:
-        name = table.text("name", "|".join(map(re.escape, FILES)))
+        name = table.text("name", "|".join(map(re.escape, (*FILES, *OPTIONAL))))
         size = table.integer("bytes", 1, MOST_BYTES)
         entries.append(FileEntry(name, size, table.text("sha256", r"[0-9a-f]{64}")))
         table.end()
     names = [entry.name for entry in entries]
-    if sorted(names) != sorted(FILES):
-        missing = ", ".join(sorted(set(FILES) - set(names))) or "none"
+    wanted = (*FILES, *OPTIONAL) if set(OPTIONAL) & set(names) else FILES
+    if sorted(names) != sorted(wanted):
+        missing = ", ".join(sorted(set(wanted) - set(names))) or "none"
         raise BundleError(f"{NAME}: must list every file once; missing: {missing}; export the bundle again")
     return tuple(entries)
 

@@ -10,6 +10,9 @@ from tubepilot.firmware_bridge.types import GRAVITY_M_S2
 
 from .bundle import read_bundle
 from .check_claims import check_agreement
+from .engine_choice import choose
+from .governor import Governor
+from .governor_motion import Bounds, bounds_of
 from .manifest import Manifest, Plain
 from .planner import Planner
 from .predictor import PhysicsParameters
@@ -38,7 +41,9 @@ class OnBoard:
         thrust_scale_m_s2: Collective acceleration at throttle 1 [m/s^2].
         setpoint: What the shield admits at most in a set-point.
         speed_m_s, acceleration_m_s2: Limits of a task, each (horizontal, vertical).
-        meta: For the flight log: bundle, airframe, version, signer.
+        followed, chased: What a reference may ask for, and how one that asks for more is followed; see `Governor`.
+        meta: For the flight log: bundle, airframe, version, signer, engine.
+        engine_text: Which engine plans, and why, for the user.
     """
 
     planner: Planner
@@ -50,7 +55,14 @@ class OnBoard:
     setpoint: SetpointLimits
     speed_m_s: Pair
     acceleration_m_s2: Pair
+    followed: Bounds
+    chased: Bounds
     meta: Mapping[str, str | float | int]
+    engine_text: str = ""
+
+    def governor(self) -> Governor:
+        """A new one, for one flight."""
+        return Governor(self.followed, self.chased, self.planner.dt_plan_s)
 
 
 def _pair(table: Mapping[str, Plain], name: str, otherwise: float) -> Pair:
@@ -80,16 +92,19 @@ def _setpoint_limits(shield: Shield) -> SetpointLimits:
     return SetpointLimits(assumed.admitted_rates_rad_s, assumed.thrust_min_m_s2, assumed.thrust_max_m_s2)
 
 
-def load_on_board(path: Path, keys: Path | None) -> OnBoard:
+def load_on_board(path: Path, keys: Path | None, engine: str = "auto", may_compile: bool = True) -> OnBoard:
     """Verify a bundle and load it.
 
     Args:
         path: Bundle directory.
         keys: Directory of trusted public keys; the default one if None.
+        engine: What runs the planner; see `engine_choice.choose`.
+        may_compile: Whether there is time to compile the planner.
 
     Raises:
         BundleError: a file, its hash or the signature is wrong, or a graph does not answer as at export.
         CertificateError: the certificate holds for other numbers than those of the manifest.
+        InputError: the compiled planner is asked for, and does not work here.
     """
     bundle = read_bundle(path, keys)
     check_agreement(bundle)
@@ -97,8 +112,10 @@ def load_on_board(path: Path, keys: Path | None) -> OnBoard:
     manifest, physics = bundle.manifest, bundle.manifest.physics
     speed_m_s, acceleration_m_s2 = task_limits(manifest)
     shield = Shield.from_bundle(bundle)
+    followed, chased = bounds_of(bundle.files["certificate.toml"])
+    choice = choose(bundle, engine, may_compile=may_compile)
     return OnBoard(
-        planner=Planner(bundle),
+        planner=choice.planner(bundle),
         shield=shield,
         physics=PhysicsParameters(
             physics.thrust_gain,
@@ -114,6 +131,8 @@ def load_on_board(path: Path, keys: Path | None) -> OnBoard:
         setpoint=_setpoint_limits(shield),
         speed_m_s=speed_m_s,
         acceleration_m_s2=acceleration_m_s2,
+        followed=followed,
+        chased=chased,
         meta={
             "bundle": str(path),
             "bundle_sha256": bundle.manifest_sha256,
@@ -121,5 +140,7 @@ def load_on_board(path: Path, keys: Path | None) -> OnBoard:
             "signer": bundle.signer,
             "airframe": manifest.airframe,
             "checkpoint_sha256": manifest.checkpoint_sha256,
+            **choice.meta,
         },
+        engine_text=choice.text,
     )

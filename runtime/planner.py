@@ -1,4 +1,4 @@
-"""The planner on board: candidates, refinement steps until the deadline, ranking; every stage a complete ONNX graph.
+"""The planner on board: candidates, refinement steps until the deadline, ranking; every stage a complete graph, run by an `engine`.
 
 Buffers are bound once, so that a tick allocates next to nothing. Any number of refinement steps (0 too) gives a usable
 plan. Inputs are float64; the graphs see float32 positions relative to the reference. Frames: world ENU turned so that
@@ -21,9 +21,10 @@ from tubepilot.firmware_bridge.errors import BundleError
 from tubepilot.firmware_bridge.types import GRAVITY_M_S2, Setpoint, Vector
 
 from .bundle import Bundle
+from .engine import Engine, Onnxruntime, Stage
 from .limits import Limits
 from .manifest import Manifest
-from .session import ORT_ERRORS, bind, buffers, open_session
+from .session import ORT_ERRORS, Buffer, buffers, open_session
 
 RISE, FALL, SKIPPED = 1.25, 0.95, 0.99
 """A stage's estimated duration follows the measured one, by at most these factors per run: it settles near the 80th
@@ -69,7 +70,7 @@ class Plan:
 
 
 _STAGES = ("rollout", "refine", "rank")
-_Buffers = Mapping[str, npt.NDArray[np.float32] | npt.NDArray[np.int64]]
+_Buffers = Mapping[str, Buffer]
 
 
 def _names(arguments: list[onnxruntime.NodeArg]) -> set[str]:
@@ -81,29 +82,18 @@ def _after(buffers_of_plans: _Buffers) -> _Buffers:
     return {"refined" if name == "plans" else f"{name}_after": array for name, array in buffers_of_plans.items()}
 
 
-class _Stage:
-    """One way of running one graph on fixed buffers: those of the ones given that the graph has."""
-
-    def __init__(self, session: onnxruntime.InferenceSession, inputs: _Buffers, outputs: _Buffers) -> None:
-        taken, made = _names(session.get_inputs()), _names(session.get_outputs())
-        self._session = session
-        self._given = {name: array for name, array in inputs.items() if name in taken}
-        self._made = {name: array for name, array in outputs.items() if name in made}
-        self._binding = bind(session, self._given, self._made)  # it holds addresses only: the arrays live here
-
-    def run(self) -> None:
-        self._session.run_with_iobinding(self._binding)
-
-
 class Planner:
     """Plans tick after tick; keeps the candidates of the last one. Nothing here raises once it is constructed."""
 
-    def __init__(self, bundle: Bundle, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
+    def __init__(
+        self, bundle: Bundle, clock_ns: Callable[[], int] = time.monotonic_ns, engine: Engine | None = None
+    ) -> None:
         """Load the graphs of a verified bundle.
 
         Args:
             bundle: From `read_bundle`.
             clock_ns: Clock of the deadlines [ns]; another one only in tests.
+            engine: What runs the graphs; onnxruntime if None. `engine_choice.choose` finds the one to fly with.
 
         Raises:
             BundleError: a graph or the noise table does not fit the manifest.
@@ -113,6 +103,7 @@ class Planner:
         self.dt_plan_s = manifest.dt_plan_s
         self.steps_max = manifest.planner.steps
         self._reuse = manifest.planner.reuse
+        self.engine = Onnxruntime() if engine is None else engine
         self._clock_ns = clock_ns
         self._centre = np.array(manifest.action_scale.centre)
         self._half = np.array(manifest.action_scale.half)
@@ -142,7 +133,7 @@ class Planner:
         self._nothing = np.zeros(shape[1:], np.float32)
 
     def _make_stages(self, bundle: Bundle) -> None:
-        """Sessions of the three graphs on fixed buffers.
+        """Stages of the three graphs on fixed buffers.
 
         Plans and their trajectories lie in two sets of buffers: `rollout` fills the first, every `refine` reads one and
         fills the other, `rank` reads the one filled last. What `rollout` prepares for a tick lies in a third.
@@ -158,18 +149,16 @@ class Planner:
         }  # fmt: skip
         here, there = ({**path, "plans": plans} for path, plans in zip(paths, self._plans, strict=True))
         blend = {"previous_plans": self._previous, "noise": self._noise, "reuse": self._share}
-        self._rollout = _Stage(sessions["rollout"], {**task, **blend}, {**shared, **here})
-        self._refine = tuple(
-            _Stage(sessions["refine"], {**task, **old}, _after(new))
-            for old, new in ((here, there), (there, here))
-        )
-        result: dict[str, npt.NDArray[np.float32] | npt.NDArray[np.int64]] = {
+        stage = self.engine.maker(sessions)
+        self._rollout = stage("rollout", {**task, **blend}, {**shared, **here})
+        self._refine = tuple(stage("refine", {**task, **old}, _after(new)) for old, new in ((here, there), (there, here)))
+        result: dict[str, Buffer] = {
             "returns": self._ranked,
             "best": self._best,
             "plan": self._plan,
             "disagreement": self._disagreement,
         }
-        self._rank = tuple(_Stage(sessions["rank"], {**task, **plans}, result) for plans in (here, there))
+        self._rank = tuple(stage("rank", {**task, **plans}, result) for plans in (here, there))
 
     def _check_ports(self, sessions: dict[str, onnxruntime.InferenceSession]) -> dict[str, tuple[int, ...]]:
         """Shapes of what `rollout` hands on.
@@ -401,7 +390,7 @@ class Planner:
         """Whether the stages, one after the other, are expected to end before the deadline."""
         return self._clock_ns() + sum(self._estimate_ns[stage] for stage in stages) <= deadline_ns
 
-    def _timed(self, name: str, stage: _Stage) -> None:
+    def _timed(self, name: str, stage: Stage) -> None:
         start_ns = self._clock_ns()
         stage.run()
         spent_ns = float(self._clock_ns() - start_ns)

@@ -27,29 +27,33 @@ DTYPES["tensor(bool)"] = np.bool_
 Buffer = npt.NDArray[np.float32] | npt.NDArray[np.float64] | npt.NDArray[np.int64] | npt.NDArray[np.bool_]
 
 
-def open_session(model: bytes, name: str) -> onnxruntime.InferenceSession:
+def open_session(model: bytes, name: str, options: int | None = 4) -> onnxruntime.InferenceSession:
     """Load a graph.
 
     Args:
         model: Bytes of an ONNX file, already checked against their hash.
         name: File name, for the message.
+        options: What the size of that name is fixed to, if the graph leaves it open (the shield's does). None: it stays open, and
+            each binding has its own, so that few options and many share one session, which is warm then.
 
     Raises:
         BundleError: onnxruntime refuses it.
     """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = 1
+    settings.inter_op_num_threads = 1
+    settings.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     # Every intermediate result keeps a place of its own in the block that is laid out once: nothing is given back between
     # nodes, which takes 8 to 10 % off graphs of many small ones (measured, 1.32.0), for some 100 kB a graph.
-    options.enable_mem_reuse = False
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    options.log_severity_level = 3
+    settings.enable_mem_reuse = False
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    settings.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    if options is not None:
+        settings.add_free_dimension_override_by_name("options", options)
+    settings.log_severity_level = 3
     try:
         return onnxruntime.InferenceSession(
-            model, options, providers=["CPUExecutionProvider"], disabled_optimizers=list(DISABLED_OPTIMIZERS)
+            model, settings, providers=["CPUExecutionProvider"], disabled_optimizers=list(DISABLED_OPTIMIZERS)
         )
     except ORT_ERRORS as error:
         raise BundleError(

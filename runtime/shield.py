@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,12 +27,12 @@ from tubepilot.firmware_bridge.types import Setpoint
 
 from .bundle import Bundle
 from .keep_clear import KeepClear
-from .shield_ahead import Prediction
+from .shield_ahead import Prediction, Start
 from .shield_assumed import Assumed, Triple, assumed_from
 from .shield_backup import BackupPolicy
 from .shield_decision import Decision, Reason, Verdict
-from .shield_margins import CertifiedSet, Held
-from .shield_monitor import BLIND_TICKS, DETECTED, OUTSIDE_TICKS, PATIENCE, Monitor
+from .shield_margins import Answer, CertifiedSet, Held, Question, present, taking_over
+from .shield_monitor import BLIND_TICKS, DETECTED, OUTSIDE_TICKS, PATIENCE, Finding, Monitor
 from .shield_states import Command, Present, flatten
 
 __all__ = ["Assumed", "Decision", "Reason", "Shield", "Verdict", "assumed_from"]
@@ -40,6 +41,22 @@ BLENDS = ((1.0, 0.0), (0.5, 0.5), (0.1, 0.9), (0.0, 0.5))
 """What is tried after a rejected set-point: shares of it, cut to its limits, and of the one before, the rest being the backup's."""
 LEAST_THRUST_M_S2 = 1.0
 """A predicted thrust that is not above this is no state of a flying vehicle."""
+
+
+class Resort(NamedTuple):
+    """What is left if no set-point of the planner's is admitted.
+
+    Attributes:
+        setpoint, slope: The backup's towards an anchor, and the thrust slope that it leads to [m/s^3]; None if it is not finite.
+        held: That anchor.
+        questions: Does the present state lie in S for the anchor held, or, if none is, for one that can be? And, if the anchor may be
+            given up, for another one?
+    """
+
+    setpoint: Setpoint | None
+    slope: float
+    held: Held
+    questions: list[Question]
 
 
 class Shield:
@@ -91,6 +108,7 @@ class Shield:
         self._last: Setpoint | None = None
         self._acting: tuple[Command, ...] = ()  # set-points of the last ticks that may act too late, newest first
         self._thrust: float | None = None
+        self._open: tuple[Start, Command] | None = None  # what `settle` has to look at
 
     def keep_clear(self, clear: KeepClear) -> None:
         """Say what the vehicle must stay clear of, before the shield is engaged; in the frame of the states."""
@@ -121,6 +139,7 @@ class Shield:
         Returns:
             The decision; its set-point is what must be sent.
         """
+        self.settle()
         late, skipped = self._monitor.is_late(now_ns), self._monitor.skipped
         if late:
             self._thrust = None  # too many ticks were skipped: start again from the predictor's thrust
@@ -138,125 +157,141 @@ class Shield:
         now = flatten(x, self._slope(x[13]), self.assumed.gravity_m_s2)
         held_estimate = self._held.disturbance if self._held is not None and self._next_slope is not None else None
         broken = self._monitor.watch(x[10:12], d, held_estimate, late)
-        seen = (broken.seen, broken.most, broken.ticks)
         if broken.ticks > PATIENCE:
-            return Decision(None, Verdict.VOID, broken.reason, math.nan, *seen)
-        reason = Reason.NO_PLAN
+            return Decision(None, Verdict.VOID, broken.reason, math.nan, broken.seen, broken.most, broken.ticks)
+        tick = self._start(now, d)
         if broken.ticks >= DETECTED:
-            reason = broken.reason
-            if reason is Reason.DISTURBANCE:
+            if broken.reason is Reason.DISTURBANCE:
                 self._held = None  # held anew, with what is estimated now
-        elif candidate is not None:
-            reason, held, margin, accepted = self._judge(now, d, candidate)
-            if accepted is not None:
-                self._monitor.count(Reason.OUTSIDE_SET, False)
-                self._held, self._next_slope = held, None
-                self._keep(x, accepted)
-                named = broken.reason if reason is Reason.OK else reason
-                return Decision(accepted, Verdict.ACCEPT, named, margin, *seen)
-        return replace(self._fall_back(x, now, d, reason, broken.ticks > 0), seen=broken.seen, most=broken.most, ticks=broken.ticks)
+            decision = self._fall_back(x, tick, broken.reason, True)
+        elif candidate is None:
+            decision = self._fall_back(x, tick, Reason.NO_PLAN, broken.ticks > 0)
+        else:
+            decision = self._judge(x, tick, candidate, broken)
+        return decision if broken.ticks == 0 else replace(decision, seen=broken.seen, most=broken.most, ticks=broken.ticks)
 
     # --- ACCEPT: does every state that the candidate can lead to lie in S? -----------------------------------
 
-    def _judge(self, now: Present, d: Triple, candidate: Setpoint) -> tuple[Reason, Held | None, float, Setpoint | None]:
-        """The candidate, or else the first blend of it, that is admitted (None: none), and why, with what to hold."""
+    def _judge(self, x: list[float], tick: Start, candidate: Setpoint, broken: Finding) -> Decision:
+        """The candidate if it is admitted, or else the first blend of it that is, or else the backup's set-point."""
         command = _usable_command(candidate)
         if command is None:
-            return Reason.NOT_FINITE, None, math.nan, None
-        reason, held, margin = self._admit(now, d, command)
+            return self._fall_back(x, tick, Reason.NOT_FINITE, broken.ticks > 0)
+        reason, held, margin = self._admit(tick, command)
         if reason is Reason.OK:
-            return reason, held, margin, candidate
-        if reason in (Reason.GEOFENCE, Reason.OBSTACLE):
-            return reason, None, margin, None
-        tried = 0 if reason is Reason.SETPOINT_LIMIT else 1  # the first one is the set-point itself if that was within its limits
-        for blend in self._blends(now, d, command)[tried:]:
-            milder, held, margin = self._admit(now, d, blend)
+            return self._accept(x, candidate, held, margin, broken.reason)
+        if reason not in (Reason.WOULD_LEAVE_SET, Reason.SETPOINT_LIMIT):
+            return self._fall_back(x, tick, reason, broken.ticks > 0)
+        resort = self._resort(tick, broken.ticks > 0)
+        blends = self._blends(command, resort)[0 if reason is Reason.SETPOINT_LIMIT else 1 :]  # the first: the set-point in its limits
+        leads = [(blend, lead) for blend in blends if (lead := self._leads(tick, blend)) is not None]
+        answers = self._set.ask([*(lead for _, lead in leads), *resort.questions])
+        for (blend, lead), answer in zip(leads, answers, strict=False):
+            milder, held, margin = self._set.choose(lead, answer)
             if milder is Reason.OK:
-                return Reason.SOFTENED, held, margin, Setpoint(np.array(blend[:3]), blend[3])
-        return reason, None, margin, None
+                return self._accept(x, Setpoint(np.array(blend[:3]), blend[3]), held, margin, Reason.SOFTENED)
+        return self._fall_back(x, tick, reason, broken.ticks > 0, (resort, answers[len(leads) :]))
 
-    def _admit(self, now: Present, d: Triple, command: Command) -> tuple[Reason, Held | None, float]:
+    def _start(self, now: Present, d: Triple) -> Start:
+        """What all set-points of a tick have in common."""
+        return self._prediction.start(now, self._set.limited(d), self._acting)
+
+    def _accept(self, x: list[float], setpoint: Setpoint, held: Held | None, margin: float, reason: Reason) -> Decision:
+        self._monitor.count(Reason.OUTSIDE_SET, False)
+        self._held, self._next_slope = held, None
+        self._keep(x, setpoint)
+        return Decision(setpoint, Verdict.ACCEPT, reason, margin)
+
+    def _admit(self, tick: Start, command: Command) -> tuple[Reason, Held | None, float]:
         """Whether the states that a set-point can lead to lie in S for an anchor with room to stop; the best one, and its margin."""
-        a, most = self.assumed, self._rate_limit
-        if not a.thrust_min_m_s2 <= command[3] <= a.thrust_max_m_s2:
+        lead = self._leads(tick, command)
+        if lead is None:
             return Reason.SETPOINT_LIMIT, None, math.nan
-        if abs(command[0]) > most[0] or abs(command[1]) > most[1] or abs(command[2]) > most[2]:
-            return Reason.SETPOINT_LIMIT, None, math.nan
-        ahead = self._prediction.ahead(now, command, self._set.limited(d), self._acting)
-        options = self._set.anchors(ahead.states[1], d, self._held)
-        margins = self._set.admitted(ahead, options)
-        best, blocked = max(margins), Reason.WOULD_LEAVE_SET
-        for number in _ranked(margins):
-            if margins[number] > 0.0:
-                blocked = self._set.blocked(number, options[number])
-                if blocked is Reason.OK:
-                    return Reason.OK, options[number], margins[number]
-        return blocked, None, best
+        return self._set.choose(lead, self._set.ask([lead])[0])
 
-    def _blends(self, now: Present, d: Triple, command: Command) -> list[Command]:
+    def _leads(self, tick: Start, command: Command) -> Question | None:
+        """The question whether a set-point can be sent; None if it is beyond its limits."""
+        if self._cut(command) != command:
+            return None
+        ahead = self._prediction.ahead(tick, command)
+        return taking_over(ahead, self._set.anchors(ahead.states[1], tick.disturbance, self._held))
+
+    def _cut(self, command: Command) -> Command:
+        """A set-point cut to its limits."""
+        a, (most_roll, most_pitch, most_yaw), (roll, pitch, yaw, thrust) = self.assumed, self._rate_limit, command
+        return (
+            min(max(roll, -most_roll), most_roll),
+            min(max(pitch, -most_pitch), most_pitch),
+            min(max(yaw, -most_yaw), most_yaw),
+            min(max(thrust, a.thrust_min_m_s2), a.thrust_max_m_s2),
+        )
+
+    def _blends(self, command: Command, resort: Resort) -> list[Command]:
         """The set-point, cut to its limits and drawn towards the one before and the backup policy's; each is judged like any other."""
-        a = self.assumed
-        held = self._held if self._held is not None else self._set.anchors(now.flat, d, None)[1]
-        backup, _ = self._backup.setpoint(now, held)
-        if backup is None:
+        if resort.setpoint is None:
             return []
-        roll, pitch, yaw = (min(max(rate, -most), most) for rate, most in zip(command[:3], self._rate_limit, strict=True))
-        asked = roll, pitch, yaw, min(max(command[3], a.thrust_min_m_s2), a.thrust_max_m_s2)
-        other = (*backup.rates_rad_s.tolist(), backup.thrust_m_s2)
+        asked, other = self._cut(command), _plain(resort.setpoint)
         before = self._acting[0] if self._acting else other
         return [_mixed(asked, share, before, kept, other) for share, kept in BLENDS]
 
     # --- BACKUP ----------------------------------------------------------------------------------------------
 
-    def _fall_back(self, x: list[float], now: Present, d: Triple, reason: Reason, broken: bool) -> Decision:
+    def _resort(self, tick: Start, broken: bool) -> Resort:
+        """What the backup policy would do towards the anchor held, and what is to be asked of S about the present state."""
+        now, d = tick.now, tick.disturbance
+        any_other = self._set.anchors(now.flat, d, self._held)
+        options = [self._held] if self._held is not None else any_other
+        questions = [present(now.flat, options)]
+        if self._held is not None and (broken or self._monitor.ticks(Reason.OUTSIDE_SET) >= PATIENCE):
+            questions.append(present(now.flat, any_other))
+        return Resort(*self._backup.setpoint(now, options[-1]), options[-1], questions)
+
+    def _fall_back(
+        self, x: list[float], tick: Start, reason: Reason, broken: bool, asked: tuple[Resort, list[Answer]] | None = None
+    ) -> Decision:
         """The backup policy towards the anchor held last; from outside S it is sent all the same, but not for long.
 
         The anchor held stays covered though its margin, which takes off the estimate's errors, may show the state slightly outside, as
         may the ticks between two steps of the proof. So it is given up only for one for which the set-point sent now is admitted
-        (`_move`), or when nothing is claimed any more: an assumption is broken, or the state looked outside for long.
+        (`settle`), or when nothing is claimed any more: an assumption is broken, or the state looked outside for long.
         """
-        held, margin, _ = self._best(now, [self._held] if self._held is not None else self._set.anchors(now.flat, d, None))
+        if asked is None:
+            resort = self._resort(tick, broken)
+            asked = resort, self._set.ask(resort.questions)
+        resort, answers = asked
+        _, held, margin = self._set.choose(resort.questions[0], answers[0])
         ticks = self._monitor.count(Reason.OUTSIDE_SET, margin <= 0.0)
-        if margin <= 0.0 and (broken or ticks > PATIENCE):
-            other, other_margin, has_room = self._best(now, self._set.anchors(now.flat, d, self._held))
-            if has_room:
+        if margin <= 0.0 and len(answers) > 1:
+            found, other, other_margin = self._set.choose(resort.questions[1], answers[1])
+            if found is Reason.OK:
                 held, margin, ticks = other, other_margin, self._monitor.count(Reason.OUTSIDE_SET, False)
         if ticks > OUTSIDE_TICKS:
             return Decision(None, Verdict.VOID, Reason.OUTSIDE_SET, margin)
-        setpoint, slope = self._backup.setpoint(now, held)
+        setpoint, slope = (resort.setpoint, resort.slope) if held is resort.held else self._backup.setpoint(tick.now, held)
         if setpoint is None:
             return Decision(None, Verdict.VOID, Reason.NOT_FINITE, margin)
         self._held, self._next_slope = held, slope
-        self._along = now.slope + (slope - now.slope) / self._slope_share
-        if margin <= 0.0:
-            self._move(now, d, setpoint)
+        self._along = tick.now.slope + (slope - tick.now.slope) / self._slope_share
+        self._open = (tick, _plain(setpoint)) if margin <= 0.0 else None
         self._keep(x, setpoint)
         return Decision(setpoint, Verdict.BACKUP, Reason.OUTSIDE_SET if margin <= 0.0 else reason, margin)
 
-    def _move(self, now: Present, d: Triple, setpoint: Setpoint) -> None:
-        """Hold another anchor from the next tick on if the set-point for the present one is admitted for it, like a planner's."""
-        roll, pitch, yaw = setpoint.rates_rad_s.tolist()
-        reason, other, _ = self._admit(now, d, (roll, pitch, yaw, setpoint.thrust_m_s2))
+    def settle(self) -> None:
+        """What a tick can do after its set-point was sent, else the next one does it first: hold another anchor from then on if the
+        backup's set-point for the one held so far, from a state without a margin, is admitted for it, like a planner's."""
+        if self._open is None:
+            return
+        (tick, command), self._open = self._open, None
+        reason, held, _ = self._admit(tick, command)
         if reason is Reason.OK:
-            self._held, self._next_slope = other, None
-
-    def _best(self, now: Present, options: list[Held]) -> tuple[Held, float, bool]:
-        """The anchor with the largest margin for the present state among those with room to stop, else among all; its margin, and
-        whether there is room from a state inside S."""
-        margins = self._set.present(now.flat, options)
-        ranked = _ranked(margins)
-        for number in ranked:
-            if margins[number] > 0.0 and self._set.blocked(number, options[number]) is Reason.OK:
-                return options[number], margins[number], True
-        return options[ranked[0]], margins[ranked[0]], False
+            self._held, self._next_slope = held, None
 
     def _blind(self, reason: Reason) -> Decision:
         """No usable state: the last set-point once more, for `BLIND_TICKS` at most, then nothing."""
         self._thrust = None
         if self._monitor.count(reason, True) > BLIND_TICKS or self._last is None:
             return Decision(None, Verdict.VOID, reason, math.nan)
-        roll, pitch, yaw = self._last.rates_rad_s.tolist()
-        self._monitor.expect((roll, pitch, yaw, self._last.thrust_m_s2))
+        self._monitor.expect(_plain(self._last))
         return Decision(self._last, Verdict.BACKUP, reason, math.nan)
 
     # --- what is carried along -------------------------------------------------------------------------------
@@ -284,8 +319,7 @@ class Shield:
 
     def _keep(self, x: list[float], setpoint: Setpoint) -> None:
         """Remember what acts now, and what it should lead to by the next tick."""
-        roll, pitch, yaw = setpoint.rates_rad_s.tolist()
-        command = (roll, pitch, yaw, setpoint.thrust_m_s2)
+        command = _plain(setpoint)
         self._monitor.expect(command)
         self._last, self._acting = setpoint, (command, *self._acting)[: self._prediction.remembered]
         self._thrust = x[13] + self._thrust_share * (self.assumed.thrust_gain * command[3] - x[13])
@@ -305,21 +339,22 @@ def _usable_estimate(disturbance: Sequence[float]) -> Triple | None:
 
 def _usable_command(setpoint: Setpoint) -> Command | None:
     """The set-point as plain numbers; None if one is missing or not finite."""
-    if setpoint.rates_rad_s.shape != (3,):
-        return None
+    command = _plain(setpoint) if setpoint.rates_rad_s.shape == (3,) else None
+    return command if command is not None and all(map(math.isfinite, command)) else None
+
+
+def _plain(setpoint: Setpoint) -> Command:
+    """The set-point as plain numbers."""
     roll, pitch, yaw = setpoint.rates_rad_s.tolist()
-    command = (roll, pitch, yaw, float(setpoint.thrust_m_s2))
-    return command if all(map(math.isfinite, command)) else None
-
-
-def _ranked(margins: Sequence[float]) -> list[int]:
-    """Places of the margins from the largest to the smallest; of equal ones the first comes first."""
-    return sorted(range(len(margins)), key=lambda number: -margins[number])
+    return roll, pitch, yaw, float(setpoint.thrust_m_s2)
 
 
 def _mixed(asked: Command, share: float, before: Command, kept: float, backup: Command) -> Command:
     """A share of the first set-point and of the second, the rest of the third."""
-    roll, pitch, yaw, thrust = (
-        share * one + kept * two + (1.0 - share - kept) * three for one, two, three in zip(asked, before, backup, strict=True)
+    rest = 1.0 - share - kept
+    return (
+        share * asked[0] + kept * before[0] + rest * backup[0],
+        share * asked[1] + kept * before[1] + rest * backup[1],
+        share * asked[2] + kept * before[2] + rest * backup[2],
+        share * asked[3] + kept * before[3] + rest * backup[3],
     )
-    return roll, pitch, yaw, thrust

@@ -9,14 +9,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .shield_assumed import Assumed, Triple
 from .shield_states import Command, Flat, Present, less, norm
 
 
-@dataclass(frozen=True, slots=True)
-class Ahead:
+class Ahead(NamedTuple):
     """Where a set-point leads, at the first and the last instant at which the backup policy can have taken over.
 
     Attributes:
@@ -33,8 +32,19 @@ class Ahead:
     doubts: tuple[float, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Instant:
+class Ramp(NamedTuple):
+    """Velocity and position after a time, with linear drag, under an acceleration that goes straight from one value to another: of
+    the velocity what is left and what it moves; of the first acceleration, and of its change, what they add to both."""
+
+    left: float
+    moves: float
+    add_v: float
+    add_p: float
+    change_v: float
+    change_p: float
+
+
+class _Instant(NamedTuple):
     """What one of the judged instants needs, none of it dependent on the state; all times are counted from s_k.
 
     Attributes:
@@ -44,7 +54,7 @@ class _Instant:
         new_share, new_s: Share of the way to the judged set-point, and what that has turned by, over its rates [s], in the middle
             between the earliest and the latest instant at which it can have begun to act.
         thrust_left: What is left of the thrust's distance from its target.
-        horizontal, vertical: See `_ramp`.
+        horizontal, vertical: See there.
     """
 
     t_s: float
@@ -54,13 +64,61 @@ class _Instant:
     new_share: float
     new_s: float
     thrust_left: float
-    horizontal: tuple[float, ...]
-    vertical: tuple[float, ...]
+    horizontal: Ramp
+    vertical: Ramp
 
 
-def _ramp(drag_1_s: float, t_s: float) -> tuple[float, ...]:
-    """Velocity and position after a time, with linear drag, under an acceleration that goes straight from one value to another: of
-    the velocity what is left and what it moves; of the first acceleration, and of its change, what they add to both."""
+class Leg(NamedTuple):
+    """What the set-points before lead to until one of the judged instants; world.
+
+    Attributes:
+        instant: Which.
+        up: Direction of the thrust vector, not normalised.
+        turn: Of the jerk across it, at the present thrust [m/s^3].
+        position, velocity: With the present thrust vector throughout [m], [m/s].
+    """
+
+    instant: _Instant
+    up: Triple
+    turn: Triple
+    position: Triple
+    velocity: Triple
+
+
+class Course(NamedTuple):
+    """What is known of a tick before a set-point is.
+
+    Attributes:
+        old: What the set-point before asks of the jerk across the thrust vector [m/s^3].
+        older: How much those before it differed from each other [m/s^3].
+        swing: How far the jerk is from `old` [m/s^3].
+        fastest: The largest of all these that it is or was asked to be [m/s^3].
+        legs: To both instants.
+    """
+
+    old: Triple
+    older: float
+    swing: float
+    fastest: float
+    legs: tuple[Leg, Leg]
+
+
+class Start(NamedTuple):
+    """What all set-points of a tick have in common.
+
+    Attributes:
+        now: State at s_k.
+        disturbance: Estimate, within its limits [m/s^2].
+        course: None if no set-point before is known: then it is that of the judged one.
+    """
+
+    now: Present
+    disturbance: Triple
+    course: Course | None
+
+
+def _ramp(drag_1_s: float, t_s: float) -> Ramp:
+    """See there."""
     add_v = add_p = change_v = change_p = 0.0
     term = 1.0
     for n in range(1, 12):  # drag times time is far below 1: the terms that are left out are below one rounding
@@ -70,7 +128,7 @@ def _ramp(drag_1_s: float, t_s: float) -> tuple[float, ...]:
         add_p += term * t_s / (n + 1)
         change_p += term * t_s / ((n + 1) * (n + 2))
         term *= -drag_1_s
-    return 1.0 - drag_1_s * add_v, add_v, add_v, add_p, change_v, change_p
+    return Ramp(1.0 - drag_1_s * add_v, add_v, add_v, add_p, change_v, change_p)
 
 
 class Prediction:
@@ -125,73 +183,80 @@ class Prediction:
             c * (pitch * forward[2] - roll * left[2]),
         )
 
-    def ahead(self, now: Present, command: Command, disturbance: Triple, acting: Sequence[Command]) -> Ahead:
-        """Where a set-point leads.
+    def start(self, now: Present, disturbance: Triple, acting: Sequence[Command]) -> Start:
+        """What all set-points of a tick have in common.
 
         Args:
             now: State at s_k, as if the set-point before acted until then.
-            command: The set-point.
             disturbance: Estimate, within its limits [m/s^2].
             acting: Set-points before it that may act too late, newest first; empty if none is known.
         """
-        a, flat, up = self._assumed, now.flat, now.up
-        wanted = self.turn(now, command)
-        before = [self.turn(now, old) for old in acting] or [wanted]
+        before = [self.turn(now, old) for old in acting]
+        return Start(now, disturbance, self._course(now, disturbance, before) if before else None)
+
+    def _course(self, now: Present, disturbance: Triple, before: Sequence[Triple]) -> Course:
+        """Where the set-points before lead, by what they ask of the jerk across the thrust vector, newest first [m/s^3]."""
+        flat, up, start = now.flat, now.up, now.flat.thrust or math.nan
         (tx, ty, tz) = turn = (
             flat.jerk[0] - now.slope * up[0], flat.jerk[1] - now.slope * up[1], flat.jerk[2] - now.slope * up[2],
         )  # fmt: skip
-        (ox, oy, oz), (wx, wy, wz) = old, new = before[0], less(wanted, before[0])
-        target, start = a.thrust_gain * command[3], flat.thrust or math.nan
-        timing, older = norm(new), sum(norm(less(one, other)) for one, other in itertools.pairwise(before))
-        swing = norm(less(old, turn))
-        rates = max(norm(turn), norm(wanted), *map(norm, before)) / start + self._errors_rad_s
-        states, asked, left_out = [], [], []
+        (ox, oy, oz) = old = before[0]
+        older = sum(norm(less(one, other)) for one, other in itertools.pairwise(before))
+        legs = []
         for instant in self._instants:
-            thrust = target + (start - target) * instant.thrust_left
-            swung, held, added = instant.swung_s / start, instant.held_s / start, instant.new_s / start
-            ux, uy, uz = (
-                up[0] + swung * tx + held * ox + added * wx,
-                up[1] + swung * ty + held * oy + added * wy,
-                up[2] + swung * tz + held * oz + added * wz,
+            swung, held, share, went = instant.swung_s / start, instant.held_s / start, instant.left, 1.0 - instant.left
+            (px, vx), (py, vy), (pz, vz) = (
+                _coasted(instant.horizontal, flat.position[0], flat.velocity[0], flat.acceleration[0], disturbance[0]),
+                _coasted(instant.horizontal, flat.position[1], flat.velocity[1], flat.acceleration[1], disturbance[1]),
+                _coasted(instant.vertical, flat.position[2], flat.velocity[2], flat.acceleration[2], disturbance[2]),
             )
-            length = math.sqrt(ux * ux + uy * uy + uz * uz) or math.nan
-            ux, uy, uz = direction = ux / length, uy / length, uz / length
-            share, went, scale = instant.left, 1.0 - instant.left, thrust / start
-            hx, hy, hz = _across(direction, scale, (
-                share * tx + went * ox + instant.new_share * wx,
-                share * ty + went * oy + instant.new_share * wy,
-                share * tz + went * oz + instant.new_share * wz,
-            ))  # fmt: skip
-            force = thrust * ux, thrust * uy, thrust * uz - a.gravity_m_s2
-            slope = (target - thrust) / a.thrust_lag_s
-            moved = [
-                _moved(ramp, *values)
-                for ramp, *values in zip(
-                    (instant.horizontal, instant.horizontal, instant.vertical), flat.position, flat.velocity, flat.acceleration,
-                    force, disturbance, strict=True,
-                )
-            ]  # fmt: skip
-            (px, vx), (py, vy), (pz, vz) = moved
-            states.append(
-                Flat(
+            legs.append(
+                Leg(
+                    instant=instant,
+                    up=(up[0] + swung * tx + held * ox, up[1] + swung * ty + held * oy, up[2] + swung * tz + held * oz),
+                    turn=(share * tx + went * ox, share * ty + went * oy, share * tz + went * oz),
                     position=(px, py, pz),
                     velocity=(vx, vy, vz),
+                )
+            )
+        return Course(old, older, norm(less(old, turn)), max(norm(turn), *map(norm, before)), (legs[0], legs[1]))
+
+    def ahead(self, tick: Start, command: Command) -> Ahead:
+        """Where a set-point leads."""
+        a, flat = self._assumed, tick.now.flat
+        wanted = self.turn(tick.now, command)
+        course = tick.course or self._course(tick.now, tick.disturbance, [wanted])
+        wx, wy, wz = new = less(wanted, course.old)
+        target, start = a.thrust_gain * command[3], flat.thrust or math.nan
+        timing, rates = norm(new), max(course.fastest, norm(wanted)) / start + self._errors_rad_s
+        (ax, ay, az), states, asked, left_out = flat.acceleration, [], [], []
+        for instant, (ux, uy, uz), (tx, ty, tz), (px, py, pz), (vx, vy, vz) in course.legs:
+            thrust = target + (start - target) * instant.thrust_left
+            added, new_share, scale = instant.new_s / start, instant.new_share, thrust / start
+            ux, uy, uz = ux + added * wx, uy + added * wy, uz + added * wz
+            length = math.sqrt(ux * ux + uy * uy + uz * uz) or math.nan
+            ux, uy, uz = direction = ux / length, uy / length, uz / length
+            hx, hy, hz = _across(direction, scale, (tx + new_share * wx, ty + new_share * wy, tz + new_share * wz))
+            fx, fy, fz = force = thrust * ux, thrust * uy, thrust * uz - a.gravity_m_s2
+            slope, level, upright = (target - thrust) / a.thrust_lag_s, instant.horizontal, instant.vertical
+            states.append(
+                Flat(
+                    position=(px + level.change_p * (fx - ax), py + level.change_p * (fy - ay), pz + upright.change_p * (fz - az)),
+                    velocity=(vx + level.change_v * (fx - ax), vy + level.change_v * (fy - ay), vz + upright.change_v * (fz - az)),
                     acceleration=force,
                     jerk=(slope * ux + hx, slope * uy + hy, slope * uz + hz),
                     thrust=thrust,
                 )
             )
             asked.append(_across(direction, scale, wanted))
-            left_out.append(self._left_out(instant.t_s, start, target, rates, timing, swing + timing))
+            left_out.append(self._left_out(instant.t_s, start, target, rates, timing, course.swing + timing))
         (first_a, first_j), (last_a, last_j) = left_out
         most = max(states[1].thrust / start, 1.0)
-        timing, older, swing = most * timing, most * older, most * swing
+        timing, older, swing = most * timing, most * course.older, most * course.swing
         doubts = (timing, timing, older, older, swing, swing, first_a, last_a, first_j, last_j)
         return Ahead((states[0], states[1]), (asked[0], asked[1]), doubts)
 
-    def _left_out(
-        self, t_s: float, start: float, target: float, rates: float, timing: float, swing: float
-    ) -> tuple[float, float]:
+    def _left_out(self, t_s: float, start: float, target: float, rates: float, timing: float, swing: float) -> tuple[float, float]:
         """What the nominal state leaves out of the acceleration [m/s^2] and of the jerk [m/s^3]: the yaw rate, the second order of
         the turns, and how far the path between the instants bends besides (docs/certificate.md, section 6).
 
@@ -219,10 +284,8 @@ def _across(direction: Triple, scale: float, vector: Triple) -> Triple:
     return scale * (x - ux * along), scale * (y - uy * along), scale * (z - uz * along)
 
 
-def _moved(
-    ramp: tuple[float, ...], position: float, velocity: float, acceleration: float, then: float, disturbance: float
-) -> tuple[float, float]:
-    """Position and velocity along one axis at an instant, see `_ramp`: the thrust vector goes straight to what it is then."""
-    left, moves, add_v, add_p, change_v, change_p = ramp
-    first, change = acceleration + disturbance, then - acceleration
-    return position + moves * velocity + add_p * first + change_p * change, left * velocity + add_v * first + change_v * change
+def _coasted(ramp: Ramp, position: float, velocity: float, acceleration: float, disturbance: float) -> tuple[float, float]:
+    """Position and velocity along one axis at an instant if the thrust vector stays what it is; what its way to another one adds is
+    `Ramp.change_p` and `Ramp.change_v` times the change."""
+    first = acceleration + disturbance
+    return position + ramp.moves * velocity + ramp.add_p * first, ramp.left * velocity + ramp.add_v * first

@@ -1,19 +1,23 @@
 """Membership in the certified set S by the shield graph, the anchors that are tried, and whether there is room to stop.
 
 Docs: docs/certificate.md, section 6. The graph (float64) holds the tables of the certificate: the one-tick admission box, the
-facets, and the tubes in which the vehicle stops. It takes 1e-9 off for rounding.
+facets, and the tubes in which the vehicle stops. It takes 1e-9 off for rounding. It judges many options at once, each for itself;
+all questions of a tick that are known at the same time are put to it in one run, as a run costs more than an option does.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import onnxruntime
 
 from tubepilot.firmware_bridge.errors import BundleError
 
 from .keep_clear import KeepClear
-from .session import bind, buffers, open_session
+from .session import Buffer, bind, open_session
 from .shield_ahead import Ahead
 from .shield_assumed import Assumed, Triple
 from .shield_decision import Reason
@@ -22,23 +26,113 @@ from .shield_states import Flat, dot
 ANCHORS = ((1, 0.7), (1, 1.0), (0, 1.0))
 """Which best position from the anchor is tried, for fast flight (0) or for calm (1), and what multiple of it; the fourth candidate is
 the anchor held last."""
-OPTIONS = 4
-INPUTS = {"states", "held", "wanted", "doubts", "instants"}
-OUTPUTS = {"margin", "radii", "room"}
+RUNS = (4, 5, 13, 17, 21)
+"""Options of the runs that are kept ready: a set-point with each anchor; the present state with the anchor held, and with others; three
+blends of a set-point, or four, and the present state with the anchor held, or with others too."""
+Shape = tuple[int | str, ...]
+ANY = "options"
+"""Size of the graph's ports that each run has for itself."""
+INPUTS: dict[str, Shape] = {
+    "states": (3, 2, ANY, 4), "held": (3, 1, ANY, 4), "wanted": (3, 2, ANY), "doubts": (5, 2, ANY), "instants": (2, ANY),
+}  # fmt: skip
+OUTPUTS: dict[str, Shape] = {"margin": (ANY,), "radii": (2, ANY, 8), "room": (2, ANY)}
 PRESENT, TAKE_OVER = (0, 0), (1, 2)
 """Rows of the admission box: the present state; the first and last instant at which the backup can have taken over."""
 LARGEST = 1e9
-"""Sum of all that goes into the graph; nothing in flight comes near."""
+"""Sum of all that goes into an option; nothing in flight comes near."""
 STILL: tuple[Triple, Triple] = ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0))
 NO_DOUBTS = (0.0,) * 10
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(NamedTuple):
     """What the backup holds: anchor [m] and disturbance estimate [m/s^2], world."""
 
     anchor: Triple
     disturbance: Triple
+
+
+class Question(NamedTuple):
+    """For which of some anchors, four at most, do states lie in S?
+
+    Attributes:
+        ahead: Where a set-point leads, or the present state.
+        instants: `TAKE_OVER` or `PRESENT`.
+        options: The anchors.
+    """
+
+    ahead: Ahead
+    instants: tuple[int, int]
+    options: Sequence[Held]
+
+
+class Answer(NamedTuple):
+    """For each anchor of a question the margin of its states, errors taken off, to one and the same stage of S: that for which it is
+    largest (positive: every state lies in S; minus infinity: it was not a finite number), and the horizontal and vertical room to stop
+    [m]."""
+
+    margins: list[float]
+    across_m: list[float]
+    high_m: list[float]
+
+
+def taking_over(ahead: Ahead, options: Sequence[Held]) -> Question:
+    """Do all states lie in S in which the backup policy can take over from a set-point?"""
+    return Question(ahead, TAKE_OVER, options)
+
+
+def present(flat: Flat, options: Sequence[Held]) -> Question:
+    """Does the present state lie in S?"""
+    return Question(Ahead((flat, flat), STILL, NO_DOUBTS), PRESENT, options)
+
+
+def _sized(shape: Shape, n: int) -> list[int]:
+    """A shape for so many options."""
+    return [size if isinstance(size, int) else n for size in shape]
+
+
+class _Run:
+    """The graph on fixed buffers, for so many options."""
+
+    def __init__(self, session: onnxruntime.InferenceSession, n: int) -> None:
+        given: dict[str, Buffer] = {name: np.zeros(_sized(shape, n)) for name, shape in INPUTS.items()}
+        given["instants"] = self._instants = np.zeros(_sized(INPUTS["instants"], n), np.int64)
+        out: dict[str, Buffer] = {name: np.zeros(_sized(shape, n)) for name, shape in OUTPUTS.items()}
+        self._session, self._binding = session, bind(session, given, out)
+        self.options, self.radii, self._margin, self._room = n, out["radii"], out["margin"], out["room"]
+        # an option's numbers in a row, as they are at hand, and the same seen in the order of the graph's inputs
+        self._numbers = np.zeros((n, 46))
+        states, wanted, doubts, anchors, disturbances = np.split(self._numbers, (24, 30, 40, 43), axis=1)
+        self._copied = [
+            (given["states"], states.reshape(n, 2, 4, 3).transpose(3, 1, 0, 2)),
+            (given["wanted"], wanted.reshape(n, 2, 3).transpose(2, 1, 0)),
+            (given["doubts"], doubts.reshape(n, 5, 2).transpose(1, 2, 0)),
+            (given["held"][:, 0, :, 0], anchors.T),
+            (given["held"][:, 0, :, 2], disturbances.T),
+        ]
+
+    def ask(self, questions: Sequence[Question]) -> list[Answer]:
+        """Answers, one for each question; what the buffers hold besides, from before, is judged as well, and dropped."""
+        places: list[slice] = []
+        end = 0
+        for ahead, instants, options in questions:
+            place = slice(end, end := end + len(options))
+            numbers: list[float] = []
+            for flat in ahead.states:
+                numbers += (*flat.position, *flat.velocity, *flat.acceleration, *flat.jerk)
+            self._numbers[place, :40] = (*numbers, *ahead.wanted[0], *ahead.wanted[1], *ahead.doubts)
+            self._numbers[place, 40:] = [(x, y, z, -dx, -dy, -dz) for (x, y, z), (dx, dy, dz) in options]
+            self._instants[0, place], self._instants[1, place] = instants
+            places.append(place)
+        for target, source in self._copied:
+            target[...] = source
+        self._session.run_with_iobinding(self._binding)
+        margins, (across, high) = self._margin.tolist(), self._room.tolist()
+        # an input that is no number, or has no square, may be hidden by the largest of several
+        sums: list[float] = np.abs(self._numbers).sum(axis=1).tolist()
+        margins = [
+            margin if math.isfinite(margin) and total < LARGEST else -math.inf for margin, total in zip(margins, sums, strict=True)
+        ]
+        return [Answer(margins[place], across[place], high[place]) for place in places]
 
 
 class CertifiedSet:
@@ -54,18 +148,14 @@ class CertifiedSet:
     """
 
     def __init__(self, graph: bytes, assumed: Assumed, clear: KeepClear) -> None:
-        self._session = open_session(graph, "shield.onnx")
-        self._in, self._out = buffers(self._session, "shield.onnx")
-        if set(self._in) != INPUTS or set(self._out) != OUTPUTS:
-            raise BundleError("shield.onnx has other inputs or outputs than this version; export the bundle again")
-        self._binding = bind(self._session, self._in, self._out)
-        self._states, self._held = self._in["states"].reshape(-1), self._in["held"].reshape(-1)
-        self._wanted, self._doubts = self._in["wanted"].reshape(-1), self._in["doubts"].reshape(-1)
-        self._instants, self._margin, self._room = self._in["instants"], self._out["margin"], self._out["room"]
+        session = open_session(graph, "shield.onnx", None)
+        for ports, wanted in ((session.get_inputs(), INPUTS), (session.get_outputs(), OUTPUTS)):
+            if {port.name: tuple(port.shape) for port in ports} != wanted:
+                raise BundleError("shield.onnx has other inputs or outputs than this version; export the bundle again")
+        self._runs = [_Run(session, options) for options in RUNS]
         self._maps = assumed.anchors
         self._limit = assumed.estimate_limit_m_s2
         self.clear = clear
-        self._rooms: list[list[float]] = [[math.inf] * OPTIONS] * 2
 
     def engage(self, position_m: Sequence[float]) -> None:
         """Measure the geofence from here."""
@@ -77,58 +167,34 @@ class CertifiedSet:
         return min(max(x, -most_x), most_x), min(max(y, -most_y), most_y), min(max(z, -most_z), most_z)
 
     def anchors(self, flat: Flat, disturbance: Triple, held: Held | None) -> list[Held]:
-        """Anchors to try from a state, with the present disturbance estimate to hold; the one held last comes along."""
-        d = self.limited(disturbance)
+        """Anchors to try from a state, with the present disturbance estimate, within its limits, to hold; the one held last comes
+        along."""
         (px, py, pz), (vx, vy, vz), (ax, ay, az), (jx, jy, jz) = flat.position, flat.velocity, flat.acceleration, flat.jerk
-        x, y, z = (vx, ax + d[0], jx), (vy, ay + d[1], jy), (vz, az + d[2], jz)
+        dx, dy, dz = disturbance
+        x, y, z = (vx, ax + dx, jx), (vy, ay + dy, jy), (vz, az + dz, jz)
         best = [(dot(horizontal, x), dot(horizontal, y), dot(vertical, z)) for horizontal, vertical in self._maps]
         result = [
-            Held((px - share * best[which][0], py - share * best[which][1], pz - share * best[which][2]), d) for which, share in ANCHORS
+            Held((px - share * best[which][0], py - share * best[which][1], pz - share * best[which][2]), disturbance)
+            for which, share in ANCHORS
         ]
-        return [*result, Held(held.anchor, d) if held is not None else result[1]]
+        return [*result, Held(held.anchor, disturbance) if held is not None else result[1]]
 
-    def admitted(self, ahead: Ahead, options: Sequence[Held]) -> list[float]:
-        """For each anchor, the margin of the states in which the backup policy can take over from a set-point, to one and the same
-        stage of S: that for which it is largest.
+    def ask(self, questions: Sequence[Question]) -> list[Answer]:
+        """Put questions, of up to 21 options together, in one run of the graph."""
+        options = sum(len(question.options) for question in questions)
+        return next(run for run in self._runs if run.options >= options).ask(questions)
 
-        Args:
-            ahead: Where it leads.
-            options: `OPTIONS` anchors.
+    def choose(self, question: Question, answer: Answer) -> tuple[Reason, Held, float]:
+        """The anchor with the largest positive margin of those with room to stop clear of fence and obstacles, and that margin.
 
         Returns:
-            Positive: every state lies in S. Minus infinity: a margin was not a finite number.
+            If there is none, not OK but why, and the anchor with the largest margin of all.
         """
-        return self._margins(ahead, TAKE_OVER, options)
-
-    def present(self, flat: Flat, options: Sequence[Held]) -> list[float]:
-        """For each of up to `OPTIONS` anchors, the margin of the present state, its estimate's errors taken off."""
-        filled = [*options, *[options[0]] * (OPTIONS - len(options))]
-        return self._margins(Ahead((flat, flat), STILL, NO_DOUBTS), PRESENT, filled)[: len(options)]
-
-    def _margins(self, ahead: Ahead, instants: tuple[int, int], options: Sequence[Held]) -> list[float]:
-        columns: list[float] = []
-        wanted: list[float] = []
-        taken: list[float] = []
-        for axis in (0, 1, 2):
-            for flat in ahead.states:
-                columns += (flat.position[axis], flat.velocity[axis], flat.acceleration[axis], flat.jerk[axis])
-            wanted += [asked[axis] for asked in ahead.wanted]
-            for held in options:
-                taken += (held.anchor[axis], 0.0, -held.disturbance[axis], 0.0)
-        if not sum(map(abs, (*columns, *taken, *wanted, *ahead.doubts))) < LARGEST:
-            return [-math.inf] * OPTIONS  # the largest of several numbers may hide one that is none, or has no square
-        self._states[:], self._held[:] = columns, taken
-        self._wanted[:], self._doubts[:], self._instants[:] = wanted, ahead.doubts, instants
-        self._session.run_with_iobinding(self._binding)
-        self._rooms = self._room.tolist()
-        found: list[float] = self._margin.tolist()
-        return [margin if math.isfinite(margin) else -math.inf for margin in found]
-
-    def blocked(self, number: int, held: Held) -> Reason:
-        """Whether the vehicle, stopping at an anchor, could leave the fence or touch an obstacle; OK if not.
-
-        Args:
-            number: Which of the anchors of the last margins it is; its margin is positive.
-            held: That anchor.
-        """
-        return self.clear.blocked(held.anchor, self._rooms[0][number], self._rooms[1][number])
+        options, margins, blocked = question.options, answer.margins, Reason.WOULD_LEAVE_SET
+        inside = [number for number, margin in enumerate(margins) if margin > 0.0]
+        for number in sorted(inside, key=lambda number: -margins[number]):  # of equal ones the first comes first
+            blocked = self.clear.blocked(options[number].anchor, answer.across_m[number], answer.high_m[number])
+            if blocked is Reason.OK:
+                return blocked, options[number], margins[number]
+        best = max(margins)
+        return blocked, options[margins.index(best)], best

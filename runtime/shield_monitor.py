@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .shield_assumed import Assumed, Triple
 from .shield_decision import Reason
@@ -29,8 +29,7 @@ LATE_S = 0.05
 """How much later than at its time the rates must answer for the reason to be called a delay, if that explains them better."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """What the watch says of a tick.
 
     Attributes:
@@ -117,6 +116,10 @@ class Monitor:
             for _ in range(self.skipped):
                 self.expect(self._last)
         return late
+
+    def ticks(self, reason: Reason) -> int:
+        """Ticks in a row, this one not included, in which this happened."""
+        return self._broken[reason]
 
     def count(self, reason: Reason, happened: bool) -> int:
         """Ticks in a row, this one included, in which this happened."""

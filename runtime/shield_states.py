@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .shield_assumed import Triple
 
@@ -17,8 +17,7 @@ Command = tuple[float, float, float, float]
 """A set-point as plain numbers: body rates [rad/s], collective thrust [m/s^2]."""
 
 
-@dataclass(frozen=True, slots=True)
-class Flat:
+class Flat(NamedTuple):
     """A state in the coordinates of S, world axes.
 
     Attributes:
@@ -33,8 +32,7 @@ class Flat:
     thrust: float
 
 
-@dataclass(frozen=True, slots=True)
-class Present:
+class Present(NamedTuple):
     """The state at the instant of the tick, with the attitude and the thrust slope that it comes from.
 
     Attributes:

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from tubepilot.firmware_bridge.errors import BundleError, InputError, TubepilotError
 
+from .engine_choice import make_ready
 from .slot_check import SlotFacts, examine
 from .slots_pointer import SLOTS, read_active, sync_directory, write_active
 
@@ -397,6 +398,7 @@ def main(argv: list[str] | None = None) -> int:
             prepare(args.target)
         elif args.step == "install":
             answer["version"] = install(args.target, keys, args.allow_rollback)
+            answer["engine"] = make_ready(args.target / str(read_active(args.target)), keys)
         elif args.step == "mark-good":
             answer["version"] = mark_good(args.target, keys)
         elif args.step == "fall-back":

@@ -15,7 +15,7 @@ from .slots import INCOMING, Status
 
 _REMOTE = re.compile(r"(?P<host>[^/:\s-][^/:\s]*):(?P<path>\S.*)")
 SSH = ("ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10")
-STEP_TIMEOUT_S = 120.0
+STEP_TIMEOUT_S = 300.0
 COPY_TIMEOUT_S = 600.0
 
 
@@ -78,6 +78,8 @@ class RemoteTarget:
         output = _run([*SSH, self.host, shlex.join(words)], STEP_TIMEOUT_S, f"{step} on {self.host}")
         try:
             answer = json.loads(output.strip().splitlines()[-1])
+            if answer.get("engine"):
+                print(f"{self.host}: {answer['engine']}")
             return Status(**{name: answer[name] for name in Status.__dataclass_fields__})
         except (IndexError, KeyError, ValueError) as error:
             raise LinkError(f"{self.host} answered {output!r}; is the same tubepilot installed there?") from error

@@ -17,6 +17,7 @@ import numpy as np
 
 from tubepilot.firmware_bridge.types import GRAVITY_M_S2, Setpoint, Vector, VehicleState
 
+from .governor import Governor
 from .local_frame import LocalFrame
 from .observer import DisturbanceObserver
 from .predictor import Predictor
@@ -41,6 +42,7 @@ class Tick:
         settings: Deadlines and limits.
         frame: Take-off frame.
         clock_ns: CLOCK_MONOTONIC [ns].
+        governor: Keeps what the planner is asked for within the certificate; None: it is asked for the path as it is.
     """
 
     def __init__(
@@ -53,7 +55,9 @@ class Tick:
         settings: TickSettings,
         frame: LocalFrame,
         clock_ns: Callable[[], int] = time.monotonic_ns,
+        governor: Governor | None = None,
     ) -> None:
+        self._governor, self._replaced = governor, False
         self.vehicle, self.planner, self.shield = vehicle, planner, shield
         self.predictor, self.observer = predictor, observer
         self.settings, self.frame = settings, frame
@@ -102,12 +106,15 @@ class Tick:
         self._guard(Stage.SHIELD, lambda: self._decide(work, instant, guidance), None)
         self._guard(Stage.SEND, lambda: self._send(work, guidance), None)
         sent_ns = work.sent_ns or self._clock_ns()
+        self._guard(Stage.SHIELD, self.shield.settle, None)
         overrun = instant.skipped > 0 or sent_ns > instant.nominal_ns + round(1e9 * self.settings.send_by_s)
         self.overruns += overrun
         self._usual_send_ns += (min(max(sent_ns - instant.nominal_ns, 0), 8_000_000) - self._usual_send_ns) // 32
         tick_us = 1e-3 * (sent_ns - start_ns)
+        self._replaced = work.decision is not None and work.sent is not work.candidate
         error_m = self._error_m(work, guidance)
-        if error_m is not None and work.decision is not None and work.sent is work.candidate:
+        chasing = self._governor is not None and self._governor.active
+        if error_m is not None and work.decision is not None and work.sent is work.candidate and not chasing:
             self.trim.update(error_m.tolist(), self.settings.period_s)
         work.status = self._guard(Stage.STATE, self.vehicle.status, None)
         self._guard(Stage.RECORD, lambda: self._record(work, instant, guidance, overrun, tick_us), None)
@@ -185,6 +192,8 @@ class Tick:
             return
         self._lay_out(guidance.reference, 1e-9 * (work.act_ns - instant.nominal_ns), guidance)
         np.copyto(self._asked, self._rows[1:])
+        if self._governor is not None:
+            self._governor.govern(self._asked, 1e-9 * work.act_ns, work.predicted, self._replaced)
         self._asked[:, 0:3] += self.trim.offset_m
         deadline_ns = instant.nominal_ns + round(1e9 * self.settings.plan_by_s)
         start_ns = self._clock_ns()

@@ -89,6 +89,7 @@ class ShieldLike(Protocol):
     def decide(
         self, predicted: Sequence[float] | None, disturbance: Sequence[float], candidate: Setpoint | None, now_ns: int
     ) -> DecisionLike: ...
+    def settle(self) -> None: ...
 
 
 class RecorderLike(Protocol):

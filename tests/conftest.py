@@ -10,6 +10,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # as tubepilot.runtime does, for tests that import onnxruntime before it
+os.environ["XDG_CACHE_HOME"] = str(ROOT / "build" / "test-cache")  # compiled planners; never the user's own
+os.environ.pop("CACHE_DIRECTORY", None)
 DATA = Path(os.environ.get("TUBEPILOT_DATA", ROOT.parent / "shared" / "data"))
 BENCH = Path(os.environ.get("TUBEPILOT_BENCH", ROOT.parent / "shared" / "bench"))
 

@@ -116,6 +116,20 @@ class SampledPlan(NamedTuple):
     disagreement: Float[Array, ""]
 
 
+class SamplingNoise(NamedTuple):
+    """The random numbers of one tick.
+
+    Attributes:
+        policy: Standard normal, for the policy's rollouts, shape (policy_plans, H, 4).
+        samples: Standard normal, for the samples of every iteration, shape (iterations, samples - policy_plans, H, 4).
+        draw: Standard Gumbel, by which an elite is drawn, shape (elites,).
+    """
+
+    policy: Float[Array, "policy_plans horizon 4"]
+    samples: Float[Array, "iterations drawn horizon 4"]
+    draw: Float[Array, " elites"]
+
+
 def plan_by_sampling(
     model: PlannerModel,
     settings: SamplingSettings,
@@ -134,14 +148,28 @@ def plan_by_sampling(
     """
     policy_key, sample_key, elite_key = jax.random.split(key, 3)
     size = (settings.problem.horizon, 4)
-    noise = settings.problem.noise * jax.random.normal(policy_key, (settings.policy_plans, *size))
+    drawn = (settings.samples - settings.policy_plans, *size)
+    noise = SamplingNoise(
+        jax.random.normal(policy_key, (settings.policy_plans, *size)),
+        jax.vmap(lambda k: jax.random.normal(k, drawn))(jax.random.split(sample_key, settings.iterations)),
+        jax.random.gumbel(elite_key, (settings.elites,)),
+    )
+    return plan_from_noise(model, settings, problem, mean, noise)
+
+
+def plan_from_noise(
+    model: PlannerModel, settings: SamplingSettings, problem: Problem, mean: Float[Array, "horizon 4"], given: SamplingNoise
+) -> SampledPlan:
+    """One tick of MPPI or CEM with its random numbers given; see `plan_by_sampling`."""
+    size = (settings.problem.horizon, 4)
+    noise = settings.problem.noise * given.policy
     # A model that explodes under the policy must not put a NaN into the mean by way of the elites.
     of_policy = jnp.nan_to_num(jax.vmap(lambda n: policy_plan(model, settings.problem, problem, n))(noise))
     score = jax.vmap(lambda p: plan_return(model, settings.problem, problem, p))
 
-    def iterate(carry: tuple[Array, ...], key: Array) -> tuple[tuple[Array, ...], None]:
+    def iterate(carry: tuple[Array, ...], samples: Array) -> tuple[tuple[Array, ...], None]:
         mean, std = carry[0:2]
-        drawn = mean + std * jax.random.normal(key, (settings.samples - settings.policy_plans, *size))
+        drawn = mean + std * samples
         plans = jnp.concatenate([of_policy, jnp.clip(drawn, -1.0, 1.0)])
         returns, spreads = score(plans)
         returns = jnp.where(jnp.isfinite(returns), returns, WORST_RETURN)
@@ -160,9 +188,8 @@ def plan_by_sampling(
         jnp.full(settings.elites, 1.0 / settings.elites),
         jnp.zeros(()),
     )
-    keys = jax.random.split(sample_key, settings.iterations)
-    (mean, std, elites, spreads, weights, greatest), _ = jax.lax.scan(iterate, start, keys)
+    (mean, std, elites, spreads, weights, greatest), _ = jax.lax.scan(iterate, start, given.samples)
     if not settings.draw_elite:
         return SampledPlan(mean, mean, std, greatest, weights @ spreads)
-    index = jax.random.categorical(elite_key, jnp.log(weights))
+    index = jnp.argmax(given.draw + jnp.log(weights))
     return SampledPlan(elites[index], mean, std, greatest, spreads[index])

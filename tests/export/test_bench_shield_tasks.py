@@ -13,7 +13,7 @@ from tubepilot.train.task_definition import TASKS, load_task
 
 
 def test_two_tasks_break_an_assumption_by_what_they_are() -> None:
-    """Not `sprint`: that its planner leaves the set is a result."""
+    """Not `sprint`, whose step of 6 m asks for more than is certified: what becomes of it is a result."""
     assert {name for name in TASKS if beyond(load_task(name))} == {"payload_change", "low_battery"}
 
 
@@ -37,6 +37,7 @@ def _row(**changes: Any) -> dict[str, Any]:
     row = {
         "task": "path", "ticks": 1000, "replaced": 9, "reasons": {"SOFTENED": 9}, "rmse_m": 0.0104, "without_rmse_m": 0.01,
         "ended": False, "ended_s": 10.0, "broken_s": None, "beyond": "", "without_speed_m_s": 2.0, "without_tilt_deg": 20.0,
+        "governed": 0, "alone_rmse_m": 0.008, "alone_speed_m_s": 2.0, "alone_tilt_deg": 20.0,
     }  # fmt: skip
     return {**row, **changes}
 
@@ -56,3 +57,11 @@ def test_a_task_holds_only_below_both_limits_and_to_its_end() -> None:
     assert (line["share"], line["broken_s"], line["ended_s"]) == (0.9, [1.5], [])
     assert "not counted: a step" in _text(line)
     assert _summary("calm", "path", [_row(), _row(without_speed_m_s=3.0)], 0.01)["speed_m_s"] == 3.0
+
+
+def test_where_the_reference_was_bounded_the_planner_alone_is_shown_too() -> None:
+    plain = _summary("calm", "path", [_row()], 0.05)
+    assert "alone" not in _text(plain)
+    line = _summary("calm", "path", [_row(governed=30), _row(governed=12, alone_rmse_m=0.006, alone_speed_m_s=5.5)], 0.05)
+    assert (line["governed"], line["alone"]["rmse_m"], line["alone"]["speed_m_s"]) == (42, pytest.approx(0.007), 5.5)
+    assert "reference bounded in 42 ticks: the planner alone 0.0070 m, 5.5 m/s and 20 deg" in _text(line)

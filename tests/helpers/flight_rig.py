@@ -174,6 +174,9 @@ class Shield:
         verdict = 0 if candidate and not self.hold else 1
         return Accepting(candidate or Setpoint(np.zeros(3), GRAVITY_M_S2), verdict, 0, 1.0)
 
+    def settle(self) -> None:
+        pass
+
 
 class Log:
     def __init__(self) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from tubepilot.export import samples
 from tubepilot.export.bundle import Export, write_bundle
+from tubepilot.export.c_source import write
 from tubepilot.export.certificate import read_certificate
 from tubepilot.export.cli_export import build_graphs, planner_model
 from tubepilot.export.constraint_graph import ConstraintSize
@@ -16,6 +17,7 @@ from tubepilot.export.curvature import inverse_curvature
 from tubepilot.export.planner_graphs import NO_CONSTRAINTS
 from tubepilot.firmware_bridge.types import GRAVITY_M_S2
 from tubepilot.runtime import keys
+from tubepilot.runtime.engine import GRAPHS
 from tubepilot.train.checkpoint import ARRAYS, Checkpoint, Limits, ResidualBounds, Settings, load, save
 from tubepilot.train.dynamics import Physics, Residual, WorldModel
 from tubepilot.train.planner_settings import preset
@@ -86,8 +88,12 @@ def flyable_checkpoint(horizon: int = 12) -> Checkpoint:
     )
 
 
-def make_certified_bundle(folder: Path, constraints: ConstraintSize = NO_CONSTRAINTS) -> tuple[Path, Path]:
+def make_certified_bundle(
+    folder: Path, constraints: ConstraintSize = NO_CONSTRAINTS, *, compiled: bool = False
+) -> tuple[Path, Path]:
     """Write a signed bundle of the checkpoint with the proven certificate of `proven`, a vehicle of the same lags.
+
+    With `compiled`, the planner's C code is in it too.
 
     Returns:
         The bundle's folder and the folder of trusted keys.
@@ -111,6 +117,7 @@ def make_certified_bundle(folder: Path, constraints: ConstraintSize = NO_CONSTRA
         parity=[],
         version=1,
         seed=0,
+        compiled=write({name: built[name][1] for name in GRAPHS}) if compiled else None,
     )
     write_bundle(folder / "bundle", export, SIGNING_KEY)
     keys.trust(SIGNING_KEY.verify_key, folder / "trusted")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import types
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from tubepilot.firmware_bridge.types import Setpoint
 from tubepilot.runtime.shield import Reason, Verdict
+from tubepilot.runtime.shield_margins import Answer
 
 from .mutants import Library
 from .small_shield import CALM, HOVER, TICK_NS, certificate, graphs
@@ -16,6 +18,8 @@ FENCE_M, FLOOR_M = 12.0, -4.0
 YAW_RAD_S = (0.25 - 0.005) / 1.06
 START_NS = 5_000_000_000
 UP, DOWN = math.inf, -math.inf
+ACROSS_M = [8.0, 9.0, 10.0, 11.0]
+"""Room of each anchor of a stub."""
 
 
 def make(lib: Library, fence_m: float = 1e5, floor_m: float = DOWN, **changes: Any) -> Any:
@@ -58,17 +62,38 @@ def same(decision: Any, verdict: Verdict, reason: Reason) -> None:
 
 
 def stub(shield: Any, answer: Callable[[int, int], list[float]]) -> list[tuple[int, Sequence[Any]]]:
-    """Let the margins be what `answer(states, call)` says, one per option; returns the calls: states and options."""
+    """Let the margins be what `answer(states, call)` says, one per option; returns the calls, one a question: states and options."""
     calls: list[tuple[int, Sequence[Any]]] = []
 
-    def margins(ahead: Any, instants: tuple[int, int], options: Sequence[Any]) -> list[float]:
-        calls.append((4 if instants == (1, 2) else 1, options))
-        found = answer(calls[-1][0], len(calls))
-        return [*found, *[0.0] * (4 - len(found))]
+    def ask(questions: Sequence[Any]) -> list[Answer]:
+        answers = []
+        for question in questions:
+            calls.append((4 if question.instants == (1, 2) else 1, question.options))
+            found = answer(calls[-1][0], len(calls))
+            count = len(question.options)
+            answers.append(Answer([*found, *[0.0] * (4 - len(found))][:count], ACROSS_M[:count], [3.5] * count))
+        return answers
 
-    shield._set._margins = margins
-    shield._set._rooms = [[8.0] * 4, [3.5] * 4]
+    shield._set.ask = ask
     return calls
+
+
+def clear_of(lib: Library, shield: Any, free: Sequence[int]) -> list[int]:
+    """Let only these anchors of a stub have room; returns the numbers of those that are asked for it."""
+    asked: list[int] = []
+
+    def blocked(anchor: Any, across_m: float, high_m: float) -> Any:
+        asked.append(ACROSS_M.index(across_m))
+        return lib.decision.Reason.OK if asked[-1] in free else lib.decision.Reason.OBSTACLE
+
+    shield._set.clear = types.SimpleNamespace(blocked=blocked)
+    return asked
+
+
+def margins_of(shield: Any, question: Any) -> list[float]:
+    """What the shield graph says to one question."""
+    found: list[float] = shield._set.ask([question])[0].margins
+    return found
 
 
 def roomy(lib: Library, **changes: Any) -> Any:

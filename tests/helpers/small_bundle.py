@@ -14,12 +14,14 @@ from nacl.signing import SigningKey
 
 from tubepilot.export import samples
 from tubepilot.export.bundle import Export, write_bundle
+from tubepilot.export.c_source import write
 from tubepilot.export.certificate import read_certificate
 from tubepilot.export.cli_export import build_graphs, planner_model
 from tubepilot.export.curvature import inverse_curvature
 from tubepilot.export.emit import Port, to_model
 from tubepilot.export.graph import Graph
 from tubepilot.runtime import keys
+from tubepilot.runtime.engine import GRAPHS
 from tubepilot.train.checkpoint import ARRAYS, Checkpoint, Limits, ResidualBounds, Settings, load, save
 from tubepilot.train.planner_settings import preset
 
@@ -85,8 +87,8 @@ def write_certificate(folder: Path, checkpoint: Checkpoint) -> None:
     (folder / "certificate.npz").write_bytes(buffer.getvalue())
 
 
-def make_bundle(folder: Path, *, seed: int = 0, version: int = 7, steps: int = 4) -> tuple[Path, Path]:
-    """Write checkpoint, certificate, bundle and trusted keys into a folder.
+def make_bundle(folder: Path, *, seed: int = 0, version: int = 7, steps: int = 4, compiled: bool = False) -> tuple[Path, Path]:
+    """Write checkpoint, certificate, bundle (with C code if `compiled`) and trusted keys into a folder.
 
     Returns:
         The bundle's folder and the folder of trusted keys.
@@ -108,6 +110,7 @@ def make_bundle(folder: Path, *, seed: int = 0, version: int = 7, steps: int = 4
         parity=[],
         version=version,
         seed=seed,
+        compiled=write({name: built[name][1] for name in GRAPHS}) if compiled else None,
     )
     write_bundle(folder / "bundle", export, SIGNING_KEY)
     keys.trust(SIGNING_KEY.verify_key, folder / "trusted")

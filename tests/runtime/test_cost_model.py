@@ -35,6 +35,17 @@ def test_a_device_is_found_from_its_times() -> None:
     assert (found.node_us, found.gflop_s, found.element_ns) == pytest.approx((0.8, 20.0, 0.5), rel=1e-6)
 
 
+def test_a_compiled_planner_is_told_from_three_graphs_that_hardly_differ() -> None:
+    usual = DEVICES["workstation"]
+    truth = Device("board", 4.0 * usual.node_us, usual.gflop_s / 4.0, 4.0 * usual.element_ns, "compiled")
+    alike = [GraphCost(10 * n, 100_000 * n, 5_000 * n + 1) for n in (30, 33, 36)]
+    other = GraphCost(30, 4_000_000, 10_000)
+    for rate in (0.95, 1.05):
+        found = calibrate("board", [(cost, truth.graph_us(cost) * rate) for cost in alike], "compiled")
+        assert found.engine == "compiled"
+        assert found.graph_us(other) == pytest.approx(truth.graph_us(other), rel=0.06)
+
+
 def test_noise_in_the_times_never_makes_a_number_negative() -> None:
     rng = np.random.default_rng(0)
     truth = DEVICES["workstation"]
@@ -58,6 +69,11 @@ def test_device_files(tmp_path: Path) -> None:
     assert load_device("workstation") is DEVICES["workstation"]
     with pytest.raises(InputError, match="neither one of workstation nor a file"):
         load_device(str(tmp_path / "none.json"))
+    save_device(Device("pi", 1.5, 8.0, 0.9, "compiled"), tmp_path / "compiled.json")
+    assert load_device(str(tmp_path / "compiled.json")).engine == "compiled"
+    (tmp_path / "odd.json").write_text('{"name": "x", "node_us": 1, "gflop_s": 1, "element_ns": 1, "engine": "steam"}')
+    with pytest.raises(InputError, match="engine is 'steam'"):
+        load_device(str(tmp_path / "odd.json"))
     (tmp_path / "bad.json").write_text('{"name": "x", "node_us": -1, "gflop_s": 1, "element_ns": 1}')
     with pytest.raises(InputError, match="must be above 0"):
         load_device(str(tmp_path / "bad.json"))
@@ -66,7 +82,8 @@ def test_device_files(tmp_path: Path) -> None:
 def test_the_doctor_times_and_predicts_a_bundle(tmp_path: Path) -> None:
     path, keys = make_bundle(tmp_path)
     assert costs_of(read_bundle(path, keys))["refine"].nodes > 50
-    check = check_planner(path, keys, tmp_path / "here.json")
+    engine, check = check_planner(path, keys, tmp_path / "here.json")
+    assert (engine.name, engine.level) == ("planner engine", Level.WARN), "this bundle brings no C code"
     assert check.level in {Level.OK, Level.WARN}
     assert "predicted" in check.found
     assert load_device(str(tmp_path / "here.json")).node_us > 0.0

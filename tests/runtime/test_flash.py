@@ -216,7 +216,7 @@ def test_fly_goes_back_when_the_first_start_fails(
     assert subprocess.run([sys.executable, "-c", dies, str(target / ACTIVE)], check=False, capture_output=True).returncode < 0
     assert slots.status(target).active == "slot-b"
 
-    def stop(slot: Path, _: Path | None) -> None:
+    def stop(slot: Path, *_: object) -> None:
         assert examine(slot, keys).version == 7
         raise KeyboardInterrupt
 

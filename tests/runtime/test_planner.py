@@ -12,7 +12,7 @@ from helpers.small_bundle import make_bundle
 
 from tubepilot.export.parity import handed_on, run_graph
 from tubepilot.firmware_bridge.types import Setpoint, Vector
-from tubepilot.runtime import planner as planner_module
+from tubepilot.runtime import engine
 from tubepilot.runtime.bundle import Bundle, read_bundle
 from tubepilot.runtime.decision_log import decision_dtype
 from tubepilot.runtime.planner import Planner
@@ -126,13 +126,13 @@ def test_refinement_gains_and_more_steps_gain_more(bundle: Bundle) -> None:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """A clock on which every reading takes 1 ns and every run of a graph 1000 ns."""
     clock = Clock(1)
-    run = planner_module._Stage.run
+    run = engine._Bound.run
 
-    def timed(stage: planner_module._Stage) -> None:
+    def timed(stage: engine._Bound) -> None:
         clock.now_ns += 1000
         run(stage)
 
-    monkeypatch.setattr(planner_module._Stage, "run", timed)
+    monkeypatch.setattr(engine._Bound, "run", timed)
     return clock
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,10 @@ from tubepilot.firmware_bridge.errors import InputError, LogFormatError
 from tubepilot.runtime import bench_faults, cli_replay, decision_log
 from tubepilot.runtime.bundle import read_bundle
 from tubepilot.runtime.cli import main
-from tubepilot.runtime.on_board import load_on_board
+from tubepilot.runtime.on_board import OnBoard, load_on_board
 from tubepilot.runtime.planner import Planner
 from tubepilot.runtime.recorder_writer import LogFile
-from tubepilot.runtime.replay import KINDS, Replay, replay
+from tubepilot.runtime.replay import BOUND_RAD_S, KINDS, Replay, replay
 from tubepilot.runtime.shield import Shield
 
 TICKS = 600
@@ -34,6 +35,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.fixture(scope="module")
 def flown(made: tuple[Path, Path]) -> tuple[dict[str, Any], Any]:
     """Counts of `bench faults`, and the decisions of its ticks."""
+    return fly(load_on_board(*made), TICKS)
+
+
+def fly(on_board: OnBoard, ticks: int) -> tuple[dict[str, Any], Any]:
     kept: list[Any] = []
     commit = bench_faults.FullRing.commit_decision
 
@@ -44,7 +49,7 @@ def flown(made: tuple[Path, Path]) -> tuple[dict[str, Any], Any]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bench_faults.FullRing, "commit_decision", keep)
-        counts = bench_faults.run_faults(load_on_board(*made), TICKS, 2, progress=False)
+        counts = bench_faults.run_faults(on_board, ticks, 2, progress=False)
     return counts, np.array(kept)
 
 
@@ -109,20 +114,47 @@ def test_the_last_bit_of_a_set_point_is_noticed(
     assert 0.0 < found.rate_rad_s < 1e-12
 
 
-@pytest.fixture
-def log(made: tuple[Path, Path], flown: tuple[dict[str, Any], Any], tmp_path: Path) -> Path:
+def write_log(path: Path, made: tuple[Path, Path], decisions: Any, meta: Mapping[str, Any]) -> Path:
     """A flight log with the decisions, closed."""
-    path = tmp_path / "flight.mcap"
     bundle = read_bundle(*made)
-    meta = {
+    known = {
         "format": 1, "horizon": bundle.manifest.planner.horizon, "bundle_sha256": bundle.manifest_sha256, "bundle": str(made[0]),
         "onnxruntime": onnxruntime.__version__, "machine": platform.machine(),
     }  # fmt: skip
-    file = LogFile(path, meta, 0)
-    for record in flown[1]:
+    file = LogFile(path, {**meta, **known}, 0)
+    for record in decisions:
         file.add_decision(record)
     file.finish(0, 0)
     return path
+
+
+@pytest.fixture
+def log(made: tuple[Path, Path], flown: tuple[dict[str, Any], Any], tmp_path: Path) -> Path:
+    return write_log(tmp_path / "flight.mcap", made, flown[1], {})
+
+
+def test_the_compiled_planner_flies_and_replays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What flew replays bit for bit, the other engine within the bound; both say which they are."""
+    made = make_certified_bundle(tmp_path, compiled=True)
+    on_board = load_on_board(*made)
+    assert "compiled by" in on_board.engine_text
+    counts, decisions = fly(on_board, 200)
+    assert (counts["outside"], counts["silent"]) == (0, 0)
+    arguments = ["--keys", str(made[1]), "--json", str(tmp_path / "figures.json")]
+    log = write_log(tmp_path / "compiled.mcap", made, decisions, on_board.meta)
+    assert main(["replay", str(log), *arguments]) == 0
+    assert "every set-point came out again, bit for bit" in capsys.readouterr().out
+    assert main(["replay", str(log), *arguments, "--planner-engine", "onnxruntime"]) == 0
+    assert "not bit for bit, but every verdict" in capsys.readouterr().out
+    assert 0.0 < json.loads((tmp_path / "figures.json").read_text())["rate_rad_s"] <= BOUND_RAD_S
+
+    reference = load_on_board(*made, "onnxruntime")
+    assert reference.meta["planner_engine"] == reference.planner.engine.name == "onnxruntime"
+    older = write_log(tmp_path / "older.mcap", made, fly(reference, 200)[1], {})
+    assert main(["replay", str(older), *arguments]) == 0
+    assert "bit for bit" in capsys.readouterr().out
+    assert main(["replay", str(older), *arguments, "--planner-engine", "compiled"]) == 0
+    assert "not bit for bit, but every verdict" in capsys.readouterr().out
 
 
 def test_the_command_replays_a_log(made: tuple[Path, Path], log: Path, capsys: pytest.CaptureFixture[str]) -> None:

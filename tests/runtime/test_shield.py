@@ -5,6 +5,7 @@ Each test takes the modules of the shield as `lib`, so that `test_shield_mutants
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
 import time
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 from helpers import mutants
 from helpers.mutants import Library
-from helpers.shield_checks import DOWN, UP, YAW_RAD_S, Clock, at, make, roomy, same, stub
+from helpers.shield_checks import ACROSS_M, DOWN, UP, YAW_RAD_S, Clock, at, clear_of, make, margins_of, roomy, same, stub
 from helpers.small_shield import CALM, HOVER, RATES_RAD_S, THRUST_M_S2, certificate, setpoint
 
 from tubepilot.firmware_bridge.types import Setpoint
@@ -131,7 +132,7 @@ def test_nothing_is_softened_beyond_the_fence_or_without_a_backup(lib: Library) 
     shield = make(lib, fence_m=1.0)
     calls = stub(shield, lambda states, call: [0.5] * 4)
     same(Clock(shield)(candidate=setpoint()), Verdict.BACKUP, Reason.GEOFENCE)
-    assert [states for states, _ in calls] == [4, 1]
+    assert [states for states, _ in calls] == [4, 1]  # no anchor is held yet: what the backup sends is not asked for
     shield = make(lib)
     shield._backup.setpoint = lambda now, held: (None, math.nan)
     decision = Clock(shield)(candidate=setpoint(roll=2.0))
@@ -162,17 +163,10 @@ def test_the_best_anchor_with_room_is_held(lib: Library) -> None:
         shield = make(lib)
         shield._held = lib.margins.Held((9.0, 9.0, 9.0), (0.0, 0.0, 0.0))
         calls = stub(shield, lambda states, call, margins=margins: margins)  # type: ignore[misc]
-        blocked: list[int] = []
-
-        def answer(number: int, held: Any, calls: Any = calls, free: Any = roomy_ones, blocked: Any = blocked) -> Any:
-            assert held is calls[-1][1][number]
-            blocked.append(number)
-            return lib.decision.Reason.OK if number in free else lib.decision.Reason.OBSTACLE
-
-        shield._set.blocked = answer
+        blocked = clear_of(lib, shield, roomy_ones)
         now = lib.states.flatten(HOVER, 0.0, 9.80665)
-        reason, held, margin = shield._admit(now, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 9.9))
-        assert held is (None if wanted is None else calls[0][1][wanted])
+        reason, held, margin = shield._admit(shield._start(now, (0.0, 0.0, 0.0)), (0.0, 0.0, 0.0, 9.9))
+        assert held is calls[0][1][margins.index(max(margins)) if wanted is None else wanted]
         assert margin == (max(margins) if wanted is None else margins[wanted])
         assert all(margins[number] > 0.0 for number in blocked)
         refused = Reason.OBSTACLE if max(margins) > 0.0 else Reason.WOULD_LEAVE_SET
@@ -182,7 +176,7 @@ def test_the_best_anchor_with_room_is_held(lib: Library) -> None:
 def test_anchors_are_tried_around_the_best_one(lib: Library) -> None:
     shield = make(lib)
     now = lib.states.flatten(at(x0=1.0, x1=2.0, x3=0.5, x4=-0.25, x5=0.1), 0.0, 9.80665)
-    options = shield._set.anchors(now.flat, (5.0, -5.0, 5.0), None)
+    options = shield._set.anchors(now.flat, shield._set.limited((5.0, -5.0, 5.0)), None)
     limit = 1.1 / math.sqrt(2.0)
     swift = [-1.21 * 0.5 - 0.83 * limit, 1.21 * 0.25 + 0.83 * limit, -1.45 * 0.1 - 0.52 * 0.4]
     calm = [-1.37 * 0.5 - 2.29 * limit, 1.37 * 0.25 + 2.29 * limit, -1.62 * 0.1 - 1.31 * 0.4]
@@ -195,54 +189,88 @@ def test_anchors_are_tried_around_the_best_one(lib: Library) -> None:
 
 
 def test_a_margin_that_is_no_number_counts_as_outside(lib: Library) -> None:
-    shield = make(lib)
-    held = lib.margins.Held((0.0, 0.0, 0.0), (0.0, 0.0, 0.0))
-    good = lib.states.flatten(HOVER, 0.0, 9.80665).flat
+    shield, ahead, nothing = make(lib), lib.ahead.Ahead, (0.0,) * 3
+    hover, origin = [lib.margins.Held(nothing, nothing)] * 4, [lib.margins.Held(nothing, nothing)] * 4
+    good, still, sure = lib.states.flatten(HOVER, 0.0, 9.80665).flat, (nothing, nothing), (0.0,) * 10
+
+    def found(states: Any, wanted: Any = still, doubts: Any = sure, options: Any = hover) -> list[float]:
+        return margins_of(shield, lib.margins.taking_over(ahead(states, wanted, doubts), options))
+
     for number in (math.nan, 1e200, -1e200, 1e9):  # the square of the second one would be infinite, in the graph
-        now = lib.states.flatten(at(x0=number), 0.0, 9.80665)
-        assert shield._set.present(now.flat, [held]) == [-math.inf]
-        still = ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0))
-        assert shield._set.admitted(lib.ahead.Ahead((good, now.flat), still, (0.0,) * 10), [held] * 4) == [-math.inf] * 4
+        there = lib.states.flatten(at(x0=number), 0.0, 9.80665).flat
+        assert margins_of(shield, lib.margins.present(there, hover)) == [-math.inf] * 4
+        assert found((good, there)) == found((there, good)) == [-math.inf] * 4
     for wrong in (math.nan, math.inf, -math.inf, 1e9, -1e9):
-        ahead = lib.ahead.Ahead((good, good), (still[0], (0.0, wrong, 0.0)), (0.0,) * 10)
-        assert shield._set.admitted(ahead, [held] * 4) == [-math.inf] * 4
-        assert shield._set.admitted(lib.ahead.Ahead((good, good), still, (0.0,) * 9 + (wrong,)), [held] * 4) == [-math.inf] * 4
-    assert min(shield._set.admitted(lib.ahead.Ahead((good, good), still, (0.0,) * 10), [held] * 4)) > 0.0
-    nowhere, origin = lib.states.Flat(*[(0.0, 0.0, 0.0)] * 4, 9.8), [lib.margins.Held((0.0, 0.0, 0.0), (0.0, 0.0, 0.0))] * 4
+        assert found((good, good), (nothing, (0.0, wrong, 0.0))) == [-math.inf] * 4
+        assert found((good, good), doubts=(0.0,) * 9 + (wrong,)) == [-math.inf] * 4
+    assert min(found((good, good))) > 0.0
+    nowhere = lib.states.Flat(*[nothing] * 4, 9.8)
     for most, outside in ((1e9, True), (math.nextafter(1e9, 0.0), False), (math.nextafter(1e9, UP), True)):
-        found = shield._set.admitted(lib.ahead.Ahead((nowhere, nowhere), still, (most, *[0.0] * 9)), origin)
-        assert (found == [-math.inf] * 4) == outside
-        assert max(found) < 0.0
-    falling = lib.states.Flat((0.0,) * 3, (0.0,) * 3, (0.0, 0.0, -9.80665), (0.0,) * 3, 0.0)  # no direction of thrust, in the graph
-    assert shield._set.admitted(lib.ahead.Ahead((falling, falling), still, (0.0,) * 10), origin) == [-math.inf] * 4
+        margins = found((nowhere, nowhere), doubts=(most, *[0.0] * 9), options=origin)
+        assert (margins == [-math.inf] * 4) == outside
+        assert max(margins) < 0.0
+    falling = lib.states.Flat(nothing, nothing, (0.0, 0.0, -9.80665), nothing, 0.0)  # no direction of thrust, in the graph
+    for states in ((falling, falling), (good, falling), (falling, good)):
+        assert found(states, options=origin) == [-math.inf] * 4
+
+
+def test_a_question_that_is_no_number_leaves_those_beside_it_alone(lib: Library) -> None:
+    shield, calm = make(lib), (0.0, 0.0, 0.0)
+    held = [lib.margins.Held((0.1 * n, 0.0, 1.0), calm) for n in range(4)]
+    good = [lib.margins.present(lib.states.flatten(at(x3=0.1 * n), 0.0, 9.80665).flat, held) for n in range(6)]
+    wrong = [lib.margins.present(lib.states.flatten(at(x3=number), 0.0, 9.80665).flat, held) for number in (math.nan, 1e200)]
+    alone = [shield._set.ask([question])[0] for question in good]
+    for count in range(1, 6):
+        assert shield._set.ask(good[:count]) == alone[:count]
+        for place in range(count):
+            mixed = [*good[:place], wrong[count % 2], *good[place + 1 : count]]
+            answers = shield._set.ask(mixed)
+            assert answers.pop(place).margins == [-math.inf] * 4
+            assert answers == [*alone[:place], *alone[place + 1 : count]]
 
 
 def test_the_backup_gives_its_anchor_up_only_for_one_that_is_admitted(lib: Library) -> None:
     """It is covered though its margin shows the state outside; the present state's margin for another one is no proof of that one."""
     smallest = math.nextafter(0.0, UP)
-    for kept, admitted, moves in (
+    cases: tuple[tuple[float, list[float], int | None], ...] = (
         (smallest, [0.5] * 4, None),
         (0.0, [-0.1, smallest, smallest, 0.0], 1),
         (0.0, [0.0] * 4, None),
         (-0.1, [-0.3, -0.05, 0.2, -0.1], 2),
         (-0.1, [-0.3, -0.05, 0.0, -0.1], None),
-    ):
+    )
+    for (kept, admitted, moves), by_itself in itertools.product(cases, (True, False)):
         shield = make(lib)
         old = lib.margins.Held((0.0, 0.0, 1.0), (0.0, 0.0, 0.0))
         shield._held = old
-        calls = stub(
-            shield, lambda states, call, kept=kept, admitted=admitted: admitted if states == 4 else [kept, 0.5, 0.5, 0.5]
-        )  # type: ignore[misc]
+        calls = stub(shield, lambda states, call, kept=kept, admitted=admitted: admitted if states == 4 else [kept] * 4)  # type: ignore[misc]
         tick = Clock(shield)
         decision = tick()
         same(decision, Verdict.BACKUP, Reason.OUTSIDE_SET if kept <= 0.0 else Reason.NO_PLAN)
         assert decision.margin == kept
-        assert [states for states, _ in calls] == ([1, 4] if kept <= 0.0 else [1])
-        assert shield._held is (old if moves is None else calls[1][1][moves])
+        assert [states for states, _ in calls] == [1]
+        assert shield._held is old
         # sent is what leads to the anchor held so far; only from then on the slope is that of a set-point like any other
         wanted, slope = make(lib)._backup.setpoint(lib.states.flatten(HOVER, 0.0, 9.80665), old)
         np.testing.assert_array_equal(decision.setpoint.rates_rad_s, wanted.rates_rad_s)
-        assert shield._next_slope == (slope if moves is None else None)
+        assert shield._next_slope == slope
+        for _ in range(2):
+            if by_itself:
+                shield.settle()
+            else:
+                tick(None)  # the next tick does it first; without a state it asks nothing else
+            assert [states for states, _ in calls] == ([1, 4] if kept <= 0.0 else [1])
+            assert shield._held is (old if moves is None else calls[1][1][moves])
+            assert shield._next_slope == (slope if moves is None else None)
+
+
+def test_what_is_left_to_settle_is_forgotten_when_the_shield_is_engaged_again(lib: Library) -> None:
+    shield = make(lib)
+    calls = stub(shield, lambda states, call: [0.5 if states == 4 else -0.1] * 4)
+    same(Clock(shield)(), Verdict.BACKUP, Reason.OUTSIDE_SET)
+    shield.engage(HOVER)
+    shield.settle()
+    assert ([states for states, _ in calls], shield._held) == ([1], None)
 
 
 def test_the_present_state_alone_moves_no_anchor(lib: Library) -> None:
@@ -254,13 +282,15 @@ def test_the_present_state_alone_moves_no_anchor(lib: Library) -> None:
         speeds, rates = random.normal(size=3) * [1.0, 1.0, 0.4], random.normal(size=2) * 1.2
         x = at(x3=speeds[0], x4=speeds[1], x5=speeds[2], x10=rates[0], x11=rates[1])
         now = lib.states.flatten(x, 0.0, 9.80665)
-        of_old = shield._set.present(now.flat, [old])
-        of_others = shield._set.present(now.flat, shield._set.anchors(now.flat, calm, old))
+        of_old = margins_of(shield, lib.margins.present(now.flat, [old] * 4))
+        of_others = margins_of(shield, lib.margins.present(now.flat, shield._set.anchors(now.flat, calm, old)))
         if max(of_old) > 0.0 or max(of_others) <= 0.0:
             continue  # else the old rule moved to the best of these
         backup, _ = shield._backup.setpoint(now, old)
-        admitted = shield._admit(now, calm, (*backup.rates_rad_s.tolist(), backup.thrust_m_s2))[0] is lib.decision.Reason.OK
-        shield._fall_back(x, now, calm, lib.decision.Reason.NO_PLAN, False)
+        tick = shield._start(now, calm)
+        admitted = shield._admit(tick, (*backup.rates_rad_s.tolist(), backup.thrust_m_s2))[0] is lib.decision.Reason.OK
+        shield._fall_back(x, tick, lib.decision.Reason.NO_PLAN, False)
+        shield.settle()
         assert (shield._held is not old) == admitted
         kept, moved = kept + (not admitted), moved + admitted
     assert kept > 3
@@ -275,15 +305,16 @@ def test_any_anchor_may_be_taken_when_nothing_is_claimed(lib: Library) -> None:
         ([-0.2, 0.3, 0.2, 0.0], (2,), 2), ([-0.2, 0.3, 0.2, 0.0], (0, 3), None),
     ):  # fmt: skip
         for broken, kept in ((True, -0.1), (True, 0.0), (False, -0.1), (False, 0.0)):
-            shield, kinds, calls = make(lib), lib.decision.Reason, []
+            shield, calls = make(lib), []
             shield._held = old = lib.margins.Held((0.0, 0.0, 1.0), (0.0, 0.0, 0.0))
 
-            def margins(ahead: Any, instants: Any, options: Any, calls: Any = calls, answers: Any = (others, kept, old)) -> Any:
-                calls.append(options)
-                return [answers[1]] * 4 if instants == (1, 2) or options[0] is answers[2] else answers[0]
+            def ask(questions: Any, calls: Any = calls, answers: Any = (others, kept, old), answer: Any = lib.margins.Answer) -> Any:
+                calls.extend(question.options for question in questions)
+                kept = [question.instants == (1, 2) or question.options[0] is answers[2] for question in questions]
+                return [answer([answers[1]] * 4 if same else answers[0], ACROSS_M, [3.5] * 4) for same in kept]
 
-            shield._set._margins = margins
-            shield._set.blocked = lambda number, held, free=free, kinds=kinds: kinds.OK if number in free else kinds.OBSTACLE
+            shield._set.ask = ask
+            clear_of(lib, shield, free)
             tick = Clock(shield)
             for n in range(1 if broken else 26):
                 assert shield._held is old
@@ -299,7 +330,7 @@ def test_any_anchor_may_be_taken_when_nothing_is_claimed(lib: Library) -> None:
 def test_without_an_anchor_the_best_one_is_taken_if_none_has_room(lib: Library) -> None:
     shield = make(lib)
     calls = stub(shield, lambda states, call: [0.1, 0.4, 0.4, 0.2])
-    shield._set.blocked = lambda number, held: lib.decision.Reason.GEOFENCE
+    clear_of(lib, shield, ())
     decision = Clock(shield)()
     assert (decision.margin, decision.reason, shield._held is calls[0][1][1]) == (0.4, Reason.NO_PLAN, True)
 
@@ -359,11 +390,11 @@ def test_what_to_keep_clear_of_can_be_said_before_it_is_engaged(lib: Library) ->
 def test_a_thrust_or_direction_of_zero_is_outside(lib: Library) -> None:
     shield = make(lib)
     now = lib.states.flatten(at(x13=0.0), 0.0, 9.80665)
-    reason, _, margin = shield._admit(now, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 9.9))
+    reason, _, margin = shield._admit(shield._start(now, (0.0, 0.0, 0.0)), (0.0, 0.0, 0.0, 9.9))
     assert (reason, margin) == (Reason.WOULD_LEAVE_SET, -math.inf) or reason == Reason.GEOFENCE
     flat = lib.states.Flat((0.0,) * 3, (0.0,) * 3, (0.0,) * 3, (0.0,) * 3, 9.8)
     nowhere = lib.states.Present(flat, 0.0, (0.0,) * 3, (0.0,) * 3, (0.0,) * 3)
-    found = shield._prediction.ahead(nowhere, (0.0, 0.0, 0.0, 9.9), (0.0,) * 3, ())
+    found = shield._prediction.ahead(shield._start(nowhere, (0.0,) * 3), (0.0, 0.0, 0.0, 9.9))
     assert math.isnan(found.states[0].acceleration[0])
 
 
@@ -406,7 +437,7 @@ def test_as_many_setpoints_are_remembered_as_may_be_late(lib: Library) -> None:
 def test_a_setpoint_without_thrust_leaves_the_set(lib: Library) -> None:
     shield = make(lib, thrust_min_m_s2=("backup", 0.0))
     now = lib.states.flatten(HOVER, 0.0, 9.80665)
-    assert shield._admit(now, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 0.0)) == (Reason.WOULD_LEAVE_SET, None, -math.inf)
+    assert shield._admit(shield._start(now, (0.0, 0.0, 0.0)), (0.0, 0.0, 0.0, 0.0))[::2] == (Reason.WOULD_LEAVE_SET, -math.inf)
 
 
 def test_the_least_thrust(lib: Library) -> None:

@@ -11,6 +11,7 @@ import pytest
 from helpers import mutants
 from helpers.mutants import Library
 from helpers.shield_checks import DOWN, UP, at, make
+from helpers.small_shield import HOVER
 
 from tubepilot.runtime.shield import Reason
 
@@ -105,19 +106,32 @@ def test_obstacles_count_the_room(lib: Library) -> None:
 
 
 def test_the_smallest_tube_that_holds_the_states_counts(lib: Library) -> None:
-    held = [lib.margins.Held((0.0, 0.0, 1.0), (0.0, 0.0, 0.0))] * 2
+    held = [lib.margins.Held((0.0, 0.0, 1.0), (0.0, 0.0, 0.0))] * 4
     hover, fast, outside = (lib.states.flatten(at(x3=speed), 0.0, 9.80665).flat for speed in (0.0, 1.6, 9.0))
     for flat, across, high in ((hover, 3.75, 1.625), (fast, 8.0, 3.5), (outside, 1e9, 1e9)):
         for beyond, wanted in ((0.02, Reason.OK), (0.0, Reason.GEOFENCE)):
             shield = make(lib, fence_m=across + beyond)
-            assert (min(shield._set.present(flat, held)) > 0.0) == (flat is not outside)
-            assert shield._set._rooms[0] == [across] * 4
-            assert shield._set._rooms[1] == [high] * 4
-            assert shield._set.blocked(1, held[1]) == wanted
+            question = lib.margins.present(flat, held)
+            answer = shield._set.ask([question])[0]
+            assert (min(answer.margins) > 0.0) == (flat is not outside)
+            assert answer.across_m == [across] * 4
+            assert answer.high_m == [high] * 4
+            assert shield._set.choose(question, answer)[0] == (Reason.WOULD_LEAVE_SET if flat is outside else wanted)
     shield = make(lib, fence_m=1e9, floor_m=1.0 - 1.64)
-    shield._set.present(hover, held)
-    assert shield._set.blocked(0, held[0]) == Reason.OK
-    shield._set.present(fast, held)
-    assert shield._set.blocked(0, held[0]) == Reason.GEOFENCE
-    shield = make(lib, fence_m=1e5)
-    assert shield._set.blocked(3, held[0]) == Reason.GEOFENCE  # nothing was asked yet: a room without end
+    for flat, wanted in ((hover, Reason.OK), (fast, Reason.GEOFENCE)):
+        question = lib.margins.present(flat, held)
+        assert shield._set.choose(question, shield._set.ask([question])[0])[0] == wanted
+
+
+def test_every_anchor_has_a_room_of_its_own(lib: Library) -> None:
+    shield = make(lib, fence_m=5.0)
+    options = [lib.margins.Held((float(n), 0.0, 1.0), (0.0, 0.0, 0.0)) for n in range(4)]
+    question = lib.margins.present(lib.states.flatten(HOVER, 0.0, 9.80665).flat, options)
+    for across, wanted in (([9.0, 9.0, 9.0, 1.98], 3), ([9.0, 9.0, 2.98, 1.98], 2), ([9.0, 3.98, 9.0, 9.0], 1), ([9.0] * 4, None)):
+        answer = lib.margins.Answer([0.4, 0.3, 0.2, 0.1], across, [0.0] * 4)
+        reason, held, margin = shield._set.choose(question, answer)
+        assert reason == (Reason.GEOFENCE if wanted is None else Reason.OK)
+        assert (held, margin) == (options[wanted or 0], answer.margins[wanted or 0])
+    shield = make(lib, floor_m=0.5)
+    answer = lib.margins.Answer([0.4, 0.3, 0.2, 0.1], [0.0] * 4, [0.6, 0.6, 0.48, 0.6])
+    assert shield._set.choose(question, answer) == (Reason.OK, options[2], 0.2)

@@ -13,6 +13,8 @@ from helpers.shield_checks import roomy
 
 from tubepilot.firmware_bridge.types import GRAVITY_M_S2, FlightMode, Setpoint, Vector, VehicleState
 from tubepilot.runtime.flight_log import TICK_DTYPE
+from tubepilot.runtime.governor import Governor
+from tubepilot.runtime.governor_motion import Bounds
 from tubepilot.runtime.local_frame import LocalFrame
 from tubepilot.runtime.observer import DisturbanceObserver
 from tubepilot.runtime.phases import Phase
@@ -48,6 +50,7 @@ class World:
     inputs: list[tuple[Vector, Vector, Vector]] = field(default_factory=list)
     records: list[np.ndarray] = field(default_factory=list)
     engaged: int = 0
+    settled: list[int] = field(default_factory=list)
 
     mode = FlightMode.OFFBOARD
     armed = True
@@ -132,6 +135,9 @@ class Shield:
         if self.world.void:
             return Decision(None, 2, 1, -1.0)
         return Decision(BACKUP, 1, 6, 0.2) if candidate is None else Decision(candidate, 0, 0, 0.7)
+
+    def settle(self) -> None:
+        self.world.settled.append(len(self.world.sent))
 
 
 class Recorder:
@@ -439,3 +445,44 @@ def test_level_turns_the_vehicle_upright() -> None:
         predictor.sent(-1, setpoint)
         x = predictor.carry(x, 0, PERIOD_NS, (0.0, 0.0, 0.0))
     assert abs(x[7]) + abs(x[8]) < 1e-3
+
+
+def _governed(world: World) -> tuple[Tick, Governor]:
+    tick = _tick(world)
+    governor = Governor(Bounds((4.0, 2.0), (7.0, 2.0), (15.0, 10.0)), Bounds((3.0, 1.0), (5.0, 1.0), (9.0, 3.0)), Planner.dt_plan_s)
+    tick._governor = governor
+    return tick, governor
+
+
+def test_the_governor_bounds_what_the_planner_is_asked_for_and_nothing_else() -> None:
+    world = World(state_now=_hovering(0))
+    (tick, governor), far = _governed(world), Hover(np.array([6.0, 0.0, 1.0]), 9.0)
+    for _ in range(5):
+        _go(world, tick, HOVER)
+    assert not governor.active
+    np.testing.assert_allclose(world.inputs[-1][1][:, 0], 0.0, atol=1e-9)
+    offset = list(tick.trim.offset_m)
+    for _ in range(5):
+        outcome = _go(world, tick, Guidance(Phase.TRACK, far, shielded=True))
+    asked = world.inputs[-1][1]
+    assert governor.active
+    assert 0.0 < asked[-1, 0] < 1.0
+    assert np.all(np.linalg.norm(asked[:, 6:8], axis=1) <= 5.0)
+    assert (outcome.reference[0], outcome.error_m is not None and outcome.error_m[0]) == pytest.approx((6.0, -6.0), abs=1e-6)
+    assert tick.trim.offset_m == offset  # on its way, nothing is learned
+
+
+def test_after_the_backup_has_carried_the_vehicle_off_the_reference_starts_from_it() -> None:
+    """One tick without a plan, and the vehicle half a metre away: no jump of half a metre is asked for."""
+    world = World(state_now=_hovering(0))
+    tick, governor = _governed(world)
+    _go(world, tick, HOVER)
+    plan, world.plan = world.plan, ValueError("none")
+    elsewhere = Guidance(Phase.TRACK, Hover(np.array([0.5, 0.0, 1.0]), 9.0), shielded=True)
+    tick._governor = None
+    assert _go(world, tick, elsewhere).sent is BACKUP
+    tick._governor, world.plan = governor, plan
+    _go(world, tick, elsewhere)
+    assert governor.active
+    assert world.inputs[-1][1][0, 0] == pytest.approx(0.0, abs=0.02)
+    assert _go(world, tick, elsewhere).sent is plan

@@ -13,6 +13,7 @@ from scipy.linalg import expm
 
 from tubepilot.export import bench_certificate
 from tubepilot.firmware_bridge.errors import CertificateError
+from tubepilot.runtime import bench_shield_ticks
 from tubepilot.runtime.certificate_check import recheck_files
 from tubepilot.train.invariance import planted, tampering
 from tubepilot.train.invariance import proof as proof_module
@@ -265,11 +266,11 @@ def _judged(random: np.random.Generator, speed: float) -> dict[str, np.ndarray]:
     held = np.zeros((3, 1, 4, 4))
     held[:, 0, :, 0], held[:, 0, :, 2] = random.normal(0.0, 2.0, (3, 4)), random.normal(0.0, 0.3, (3, 1))
     return {
-        "states": random.normal(size=(3, 2, 1, 4)) * 0.4 * scale,
+        "states": random.normal(size=(3, 2, 4, 4)) * 0.4 * scale,
         "held": held,
-        "wanted": random.normal(size=(3, 2, 1)),
-        "doubts": random.uniform(0.0, 1.0, (5, 2, 1)),
-        "instants": np.array([[1, 2], [0, 0]][random.integers(2)]),
+        "wanted": random.normal(size=(3, 2, 4)),
+        "doubts": random.uniform(0.0, 1.0, (5, 2, 4)),
+        "instants": np.array([[1, 2], [0, 0]])[random.integers(2, size=4)].T,
     }
 
 
@@ -292,23 +293,23 @@ def test_the_shield_graph_gives_margin_box_and_room_of_numpy() -> None:
         feed = _judged(random, float(random.choice([0.2, 1.0, 3.0])))
         margin, radii, room = session.run(None, feed)
         for option in range(4):
-            late = max(slope(feed["states"][:, n, 0], feed["held"][:, 0, option]) for n in (0, 1))
+            late = max(slope(feed["states"][:, n, option], feed["held"][:, 0, option]) for n in (0, 1))
             worst = np.full(len(tables.offsets[0]), np.inf)
             leaning = []
             for instant in (0, 1):
-                force = feed["states"][:, instant, 0, 2] + gravity
+                force = feed["states"][:, instant, option, 2] + gravity
                 c = float(np.linalg.norm(force))
                 off = radii[instant, option, 2]
                 leaning.append((float(np.hypot(*force[:2])) / c, off / (c - off) if off < c else np.inf))
             tilt, angle = np.max(leaning, axis=0)
-            for instant, kind in enumerate(feed["instants"]):
-                z = feed["states"][:, instant, 0] - feed["held"][:, 0, option]
-                force, jerk = feed["states"][:, instant, 0, 2] + gravity, feed["states"][:, instant, 0, 3]
+            for instant, kind in enumerate(feed["instants"][:, option]):
+                z = feed["states"][:, instant, option] - feed["held"][:, 0, option]
+                force, jerk = feed["states"][:, instant, option, 2] + gravity, feed["states"][:, instant, option, 3]
                 c = np.linalg.norm(force)
                 up, nu = force / c, (z[:, :3] * gain).sum(axis=1)
-                change = table["shares"][kind, 0] * (nu - up * (up @ nu) - feed["wanted"][:, instant, 0])
+                change = table["shares"][kind] * (nu - up * (up @ nu) - feed["wanted"][:, instant, option])
                 sizes = [float(np.linalg.norm(vector)) for vector in (jerk, nu, change)]
-                terms = np.array([1.0, c, sizes[0], *feed["doubts"][:, instant, 0], *sizes[1:], late])
+                terms = np.array([1.0, c, sizes[0], *feed["doubts"][:, instant, option], *sizes[1:], late])
                 sums = terms @ table["box"][kind]
                 box = np.concatenate([sums[:4], sums[4:8] + min(tilt + angle, 1.0) * sums[8:]])
                 np.testing.assert_allclose(radii[instant, option], box, rtol=1e-12)
@@ -337,10 +338,10 @@ def test_the_graph_admits_nothing_that_the_prover_holds_for_outside() -> None:
         heading = random.uniform(0.0, 2.0 * np.pi)
         for share in (0.3, 1.0 - 1e-7, 1.0 + 1e-7):
             edge = share * z / min(np.abs(facets @ z).max() for facets in stages)
-            states = np.zeros((3, 2, 1, 4))
-            states[:2, :, 0] = np.outer([np.cos(heading), np.sin(heading)], edge)[:, None]
-            feed = {"states": states, "held": np.zeros((3, 1, 4, 4)), "wanted": np.zeros((3, 2, 1)), "doubts": np.zeros((5, 2, 1))}
-            margin, radii, _ = session.run(None, {**feed, "instants": np.zeros(2, np.int64)})
+            states = np.zeros((3, 2, 4, 4))
+            states[:2] = np.outer([np.cos(heading), np.sin(heading)], edge)[:, None, None]
+            feed = {"states": states, "held": np.zeros((3, 1, 4, 4)), "wanted": np.zeros((3, 2, 4)), "doubts": np.zeros((5, 2, 4))}
+            margin, radii, _ = session.run(None, {**feed, "instants": np.zeros((2, 4), np.int64)})
             slack = max((np.abs(facets) @ radii[0, 0, :4]).max() for facets in stages)
             assert 1.0 - share - slack - 2e-9 <= margin[0] < 1.0 - share
             assert margin[0] < 0.0 or share < 1.0
@@ -429,5 +430,8 @@ def test_stop_distances_grow_with_speed_and_decisions_are_timed() -> None:
     distances = [line["distance_m"] for line in stops]
     assert distances == sorted(distances)
     assert distances[0] > proven().axes[0].stage_tube[-1, 0] - 1e-9
-    took = bench_certificate._decisions(certificate_files(), 20, SEED)
-    assert 0.0 < took["p50"] <= took["p99"]
+    took = bench_shield_ticks.measure(certificate_files(), 600, SEED)
+    assert sum(kind["ticks"] for kind in took["kinds"].values()) == 600
+    assert {"accepted", "softened"} <= set(took["kinds"])
+    assert 0.0 < took["p50"] <= took["p99"] == took["kinds"][took["worst"]]["p99"]
+    assert len(bench_shield_ticks.lines(took)) == 2 + len(took["kinds"])

@@ -92,10 +92,12 @@ SLOW = _calm((2.0, 1.0), (2.5, 0.4), (8.0, 3.0))
 DESIGNS: tuple[Design, ...] = (
     Design((0.649, 0.725, 0.765), (0.938, 0.901, 1.123), _starts(35.2, (3.63, 5.05, 2.77), (17.0, 10.0), 7.5), 60, SLOW),
     Design((0.671, 0.696, 0.649), (0.815, 0.872, 0.888), _starts(35.0, (7.5, 6.42, 5.81), (8.0, 3.0)), 80, SLOW),
+    Design((0.520, 0.608, 0.611), (0.693, 0.713, 0.940), _starts(35.2, (5.41, 9.46, 5.36), (10.0, 3.5)), calm=SLOW),
+    Design((0.439, 0.371, 0.527), (0.534, 0.582, 0.509), _starts(35.2, (14.5, 21.6, 5.37), (10.0, 3.5)), calm=SLOW),
     Design((0.677, 0.569, 0.641), (0.508, 0.873, 0.86), _starts(30.0, (3.6, 6.0, 2.33), (5.5, 2.5))),
 )
-"""For vehicles with a rate lag near 45 ms: the first for small disturbances and errors, the second for large ones; found by a random
-search over poles and anchors for the smallest tube around the anchor."""
+"""For vehicles with a rate lag near 45 ms: the first for small disturbances and errors, the second for large ones, the third and fourth
+likewise for 50 Hz; found by a random search over poles and anchors for the smallest tube around the anchor."""
 
 
 def gains(poles: Sequence[float], drag_1_s: float, lag_s: float) -> Numbers:

@@ -15,6 +15,7 @@ from scipy.spatial.transform import Rotation
 
 from tubepilot.runtime.keep_clear import KeepClear
 from tubepilot.runtime.shield import Shield, assumed_from
+from tubepilot.runtime.shield_margins import taking_over
 from tubepilot.runtime.shield_states import flatten
 from tubepilot.train.invariance.assumptions import Assumptions
 from tubepilot.train.invariance.shield_graph import Tables, shield_graph
@@ -116,10 +117,10 @@ def shares_of_the_box(seed: int, graph: bytes | None = None) -> Numbers:
     now = flatten(state, (target_before - state[13]) / a.thrust_lag_s, a.gravity_m_s2)
     acting = (command(before, target_before),) * max(shield._prediction.remembered, 1)
     d = (float(held[0]), float(held[1]), float(held[2]))
-    ahead = shield._prediction.ahead(now, command(judged, target), d, acting)
+    ahead = shield._prediction.ahead(shield._prediction.start(now, d, acting), command(judged, target))
     options = shield._set.anchors(ahead.states[1], d, None)
-    shield._set.admitted(ahead, options)
-    radii = shield._set._out["radii"].copy()[:, 1]  # of every anchor but for what its own backup would do, which is more
+    shield._set.ask([taking_over(ahead, options)])
+    radii = shield._set._runs[0].radii.copy()[:, 1]  # of every anchor but for what its own backup would do, which is more
     nominal = [np.array([s.position, s.velocity, s.acceleration, s.jerk]) for s in ahead.states]
     result = np.zeros((2, 2, 4))
     for u in (np.array([1.0, 0.0, 0.0]), np.array([0.0, 1.0, 0.0]), UP):
