@@ -115,6 +115,9 @@ def planner_settings(
     Raises:
         InputError: a value is out of range.
     """
+    for option, count in (("--candidates", candidates), ("--horizon", horizon)):
+        if count is not None and count < 1:
+            raise InputError(f"{option} is {count}; it must be at least 1; leave it out for the preset's own")
     settings = preset(
         name,
         dt_plan_s=checkpoint.settings.dt_plan_s,
