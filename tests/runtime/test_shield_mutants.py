@@ -72,6 +72,7 @@ EQUIVALENT = {
     "share * asked[<2>] + kept * before[2] + rest * backup[2],  2 -> -2": THIRD,
     "share * asked[2] + kept * before[<2>] + rest * backup[2],  2 -> -2": THIRD,
     "share * asked[2] + kept * before[2] + rest * backup[<2>],  2 -> -2": THIRD,
+    "return Course(old, older, norm(less(old, turn)), max(norm(turn), *map(norm, before)), (legs[0], legs[<1>]))  1 -> -1": PAIR,
 }
 """Changes that change nothing, and why."""
 
