@@ -32,7 +32,7 @@ from .shield_assumed import Assumed, Triple, assumed_from
 from .shield_backup import BackupPolicy
 from .shield_decision import Decision, Reason, Verdict
 from .shield_margins import Answer, CertifiedSet, Held, Question, present, taking_over
-from .shield_monitor import BLIND_TICKS, DETECTED, OUTSIDE_TICKS, PATIENCE, Finding, Monitor
+from .shield_monitor import BLIND_TICKS, DETECTED, OUTSIDE_TICKS, PATIENCE, Monitor
 from .shield_states import Command, Present, flatten
 
 __all__ = ["Assumed", "Decision", "Reason", "Shield", "Verdict", "assumed_from"]
@@ -109,6 +109,7 @@ class Shield:
         self._acting: tuple[Command, ...] = ()  # set-points of the last ticks that may act too late, newest first
         self._thrust: float | None = None
         self._open: tuple[Start, Command] | None = None  # what `settle` has to look at
+        self._doubted = False  # an assumption looks broken in this tick
 
     def keep_clear(self, clear: KeepClear) -> None:
         """Say what the vehicle must stay clear of, before the shield is engaged; in the frame of the states."""
@@ -159,30 +160,30 @@ class Shield:
         broken = self._monitor.watch(x[10:12], d, held_estimate, late)
         if broken.ticks > PATIENCE:
             return Decision(None, Verdict.VOID, broken.reason, math.nan, broken.seen, broken.most, broken.ticks)
-        tick = self._start(now, d)
+        tick, self._doubted = self._start(now, d), broken.ticks > 0
         if broken.ticks >= DETECTED:
             if broken.reason is Reason.DISTURBANCE:
                 self._held = None  # held anew, with what is estimated now
-            decision = self._fall_back(x, tick, broken.reason, True)
+            decision = self._fall_back(x, tick, broken.reason)
         elif candidate is None:
-            decision = self._fall_back(x, tick, Reason.NO_PLAN, broken.ticks > 0)
+            decision = self._fall_back(x, tick, Reason.NO_PLAN)
         else:
-            decision = self._judge(x, tick, candidate, broken)
+            decision = self._judge(x, tick, candidate, broken.reason)
         return decision if broken.ticks == 0 else replace(decision, seen=broken.seen, most=broken.most, ticks=broken.ticks)
 
     # --- ACCEPT: does every state that the candidate can lead to lie in S? -----------------------------------
 
-    def _judge(self, x: list[float], tick: Start, candidate: Setpoint, broken: Finding) -> Decision:
+    def _judge(self, x: list[float], tick: Start, candidate: Setpoint, broken: Reason) -> Decision:
         """The candidate if it is admitted, or else the first blend of it that is, or else the backup's set-point."""
         command = _usable_command(candidate)
         if command is None:
-            return self._fall_back(x, tick, Reason.NOT_FINITE, broken.ticks > 0)
+            return self._fall_back(x, tick, Reason.NOT_FINITE)
         reason, held, margin = self._admit(tick, command)
         if reason is Reason.OK:
-            return self._accept(x, candidate, held, margin, broken.reason)
+            return self._accept(x, candidate, held, margin, broken)
         if reason not in (Reason.WOULD_LEAVE_SET, Reason.SETPOINT_LIMIT):
-            return self._fall_back(x, tick, reason, broken.ticks > 0)
-        resort = self._resort(tick, broken.ticks > 0)
+            return self._fall_back(x, tick, reason)
+        resort = self._resort(tick)
         blends = self._blends(command, resort)[0 if reason is Reason.SETPOINT_LIMIT else 1 :]  # the first: the set-point in its limits
         leads = [(blend, lead) for blend in blends if (lead := self._leads(tick, blend)) is not None]
         answers = self._set.ask([*(lead for _, lead in leads), *resort.questions])
@@ -190,7 +191,7 @@ class Shield:
             milder, held, margin = self._set.choose(lead, answer)
             if milder is Reason.OK:
                 return self._accept(x, Setpoint(np.array(blend[:3]), blend[3]), held, margin, Reason.SOFTENED)
-        return self._fall_back(x, tick, reason, broken.ticks > 0, (resort, answers[len(leads) :]))
+        return self._fall_back(x, tick, reason, (resort, answers[len(leads) :]))
 
     def _start(self, now: Present, d: Triple) -> Start:
         """What all set-points of a tick have in common."""
@@ -236,19 +237,17 @@ class Shield:
 
     # --- BACKUP ----------------------------------------------------------------------------------------------
 
-    def _resort(self, tick: Start, broken: bool) -> Resort:
+    def _resort(self, tick: Start) -> Resort:
         """What the backup policy would do towards the anchor held, and what is to be asked of S about the present state."""
         now, d = tick.now, tick.disturbance
         any_other = self._set.anchors(now.flat, d, self._held)
         options = [self._held] if self._held is not None else any_other
         questions = [present(now.flat, options)]
-        if self._held is not None and (broken or self._monitor.ticks(Reason.OUTSIDE_SET) >= PATIENCE):
+        if self._held is not None and (self._doubted or self._monitor.ticks(Reason.OUTSIDE_SET) >= PATIENCE):
             questions.append(present(now.flat, any_other))
         return Resort(*self._backup.setpoint(now, options[-1]), options[-1], questions)
 
-    def _fall_back(
-        self, x: list[float], tick: Start, reason: Reason, broken: bool, asked: tuple[Resort, list[Answer]] | None = None
-    ) -> Decision:
+    def _fall_back(self, x: list[float], tick: Start, reason: Reason, asked: tuple[Resort, list[Answer]] | None = None) -> Decision:
         """The backup policy towards the anchor held last; from outside S it is sent all the same, but not for long.
 
         The anchor held stays covered though its margin, which takes off the estimate's errors, may show the state slightly outside, as
@@ -256,7 +255,7 @@ class Shield:
         (`settle`), or when nothing is claimed any more: an assumption is broken, or the state looked outside for long.
         """
         if asked is None:
-            resort = self._resort(tick, broken)
+            resort = self._resort(tick)
             asked = resort, self._set.ask(resort.questions)
         resort, answers = asked
         _, held, margin = self._set.choose(resort.questions[0], answers[0])

@@ -14,20 +14,20 @@ from tubepilot.firmware_bridge.types import Setpoint
 from tubepilot.runtime.shield import BLENDS, Decision, Reason, Shield, Verdict
 from tubepilot.runtime.shield_ahead import Start
 from tubepilot.runtime.shield_margins import Held, present
-from tubepilot.runtime.shield_monitor import OUTSIDE_TICKS, PATIENCE, Finding
+from tubepilot.runtime.shield_monitor import OUTSIDE_TICKS, PATIENCE
 from tubepilot.runtime.shield_states import Command
 
 
 class SequentialShield(Shield):
     """Takes and gives what `Shield` does."""
 
-    def _judge(self, x: list[float], tick: Start, candidate: Setpoint, broken: Finding) -> Decision:
+    def _judge(self, x: list[float], tick: Start, candidate: Setpoint, broken: Reason) -> Decision:
         rates, thrust = candidate.rates_rad_s, float(candidate.thrust_m_s2)
         if rates.shape != (3,) or not (np.isfinite(rates).all() and math.isfinite(thrust)):
-            return self._fall_back(x, tick, Reason.NOT_FINITE, broken.ticks > 0)
+            return self._fall_back(x, tick, Reason.NOT_FINITE)
         command = (*rates.tolist(), thrust)
         reason, held, margin = self._admit(tick, command)
-        accepted, named = candidate, broken.reason
+        accepted, named = candidate, broken
         if reason in (Reason.WOULD_LEAVE_SET, Reason.SETPOINT_LIMIT):
             for blend in self._mixtures(tick, command)[1 if reason is Reason.WOULD_LEAVE_SET else 0 :]:
                 milder, held, margin = self._admit(tick, blend)
@@ -35,7 +35,7 @@ class SequentialShield(Shield):
                     reason, accepted, named = milder, Setpoint(np.array(blend[:3]), blend[3]), Reason.SOFTENED
                     break
         if reason is not Reason.OK:
-            return self._fall_back(x, tick, reason, broken.ticks > 0)
+            return self._fall_back(x, tick, reason)
         self._monitor.count(Reason.OUTSIDE_SET, False)
         self._held, self._next_slope = held, None
         self._keep(x, accepted)
@@ -58,10 +58,10 @@ class SequentialShield(Shield):
         ]
         return mixed
 
-    def _fall_back(self, x: list[float], tick: Start, reason: Reason, broken: bool, asked: Any = None) -> Decision:
+    def _fall_back(self, x: list[float], tick: Start, reason: Reason, asked: Any = None) -> Decision:
         held, margin, _ = self._best(tick, [self._held] if self._held is not None else self._others(tick))
         ticks = self._monitor.count(Reason.OUTSIDE_SET, margin <= 0.0)
-        if margin <= 0.0 and (broken or ticks > PATIENCE):
+        if margin <= 0.0 and (self._doubted or ticks > PATIENCE):
             other, other_margin, has_room = self._best(tick, self._others(tick))
             if has_room:
                 held, margin, ticks = other, other_margin, self._monitor.count(Reason.OUTSIDE_SET, False)

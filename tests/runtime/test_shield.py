@@ -289,7 +289,7 @@ def test_the_present_state_alone_moves_no_anchor(lib: Library) -> None:
         backup, _ = shield._backup.setpoint(now, old)
         tick = shield._start(now, calm)
         admitted = shield._admit(tick, (*backup.rates_rad_s.tolist(), backup.thrust_m_s2))[0] is lib.decision.Reason.OK
-        shield._fall_back(x, tick, lib.decision.Reason.NO_PLAN, False)
+        shield._fall_back(x, tick, lib.decision.Reason.NO_PLAN)
         shield.settle()
         assert (shield._held is not old) == admitted
         kept, moved = kept + (not admitted), moved + admitted

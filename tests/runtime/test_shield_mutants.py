@@ -26,6 +26,7 @@ FILES = (
 ARITHMETIC = os.environ.get("TUBEPILOT_ALL_MUTANTS") == "1"
 
 PAIR, SAME_LIMIT = "the last of two numbers is the second one", "the limits along x and y are the same number"
+INFERRED, THIRD = "numpy infers the one size that is negative", "of four the third is the last but one"
 NO_SHARE = "the box of the present state has no part of it"
 EQUIVALENT = {
     "STILL: tuple[Triple, Triple] = ((<0.0>, 0.0, 0.0), (0.0, 0.0, 0.0))  0.0 -> 1": NO_SHARE,
@@ -52,6 +53,26 @@ EQUIVALENT = {
     ),
     "x, y = anchor[0] - self.home[0], anchor[1] - self.home[<1>]  1 -> -1": PAIR,
     "self._most: Triple = (limit[<0>] + horizontal, limit[1] + horizontal, limit[2] + vertical)  0 -> 1": SAME_LIMIT,
+    "states, wanted, doubts, anchors, disturbances = np.split(self._numbers, (24, 30, 40, 43), axis=<1>)  1 -> -1": PAIR,
+    '(given["states"], states.reshape(n, <2>, 4, 3).transpose(3, 1, 0, 2)),  2 -> -2': INFERRED,
+    '(given["states"], states.reshape(n, 2, <4>, 3).transpose(3, 1, 0, 2)),  4 -> -4': INFERRED,
+    '(given["states"], states.reshape(n, 2, 4, <3>).transpose(3, 1, 0, 2)),  3 -> -3': INFERRED,
+    '(given["states"], states.reshape(n, 2, 4, 3).transpose(3, 1, 0, <2>)),  2 -> -2': THIRD,
+    '(given["wanted"], wanted.reshape(n, <2>, 3).transpose(2, 1, 0)),  2 -> -2': INFERRED,
+    '(given["wanted"], wanted.reshape(n, 2, <3>).transpose(2, 1, 0)),  3 -> -3': INFERRED,
+    '(given["doubts"], doubts.reshape(n, <5>, 2).transpose(1, 2, 0)),  5 -> -5': INFERRED,
+    '(given["doubts"], doubts.reshape(n, 5, <2>).transpose(1, 2, 0)),  2 -> -2': INFERRED,
+    '(given["held"][:, 0, :, <2>], disturbances.T),  2 -> -2': THIRD,
+    "self._numbers[place, :40] = (*numbers, *ahead.wanted[0], *ahead.wanted[<1>], *ahead.doubts)  1 -> -1": PAIR,
+    "self._instants[0, place], self._instants[<1>, place] = instants  1 -> -1": PAIR,
+    "sums: list[float] = np.abs(self._numbers).sum(axis=<1>).tolist()  1 -> -1": PAIR,
+    "return taking_over(ahead, self._set.anchors(ahead.states[<1>], tick.disturbance, self._held))  1 -> -1": PAIR,
+    "found, other, other_margin = self._set.choose(resort.questions[<1>], answers[1])  1 -> -1": PAIR,
+    "found, other, other_margin = self._set.choose(resort.questions[1], answers[<1>])  1 -> -1": PAIR,
+    "share * asked[<2>] + kept * before[2] + rest * backup[2],  2 -> -2": THIRD,
+    "share * asked[2] + kept * before[<2>] + rest * backup[2],  2 -> -2": THIRD,
+    "share * asked[2] + kept * before[2] + rest * backup[<2>],  2 -> -2": THIRD,
+    "return Course(old, older, norm(less(old, turn)), max(norm(turn), *map(norm, before)), (legs[0], legs[<1>]))  1 -> -1": PAIR,
 }
 """Changes that change nothing, and why."""
 
