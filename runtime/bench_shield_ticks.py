@@ -7,6 +7,7 @@ stop following. So every decision follows the one before it as in flight, warm a
 
 from __future__ import annotations
 
+import gc
 import math
 import time
 from collections.abc import Mapping
@@ -101,6 +102,7 @@ def measure(files: Mapping[str, bytes], ticks: int, seed: int) -> dict[str, Any]
     took: dict[str, list[float]] = {name: [] for name in KINDS}
     after: list[float] = []
     now_ns, left = 10**9, 0
+    gc.disable()  # as in flight
     for _ in range(ticks):
         if left == 0:
             left, vehicle = FLIGHT_TICKS, Vehicle(shield.assumed)
@@ -130,6 +132,7 @@ def measure(files: Mapping[str, bytes], ticks: int, seed: int) -> dict[str, Any]
         vehicle.fly(decision.setpoint)
         if trouble == "gusts" and left % GUST_TICKS == 0:
             vehicle.x[3:6] += random.normal(size=3) * GUST_M_S * np.array([1.0, 1.0, 0.3])
+    gc.enable()
     return _summary(took, after)
 
 
