@@ -24,6 +24,7 @@ from tubepilot.runtime.cost_model import GraphCost, load_device
 from tubepilot.runtime.engine import GRAPHS, Engine
 from tubepilot.runtime.manifest import PhysicsEntry
 from tubepilot.runtime.session import open_session
+from tubepilot.train.atomic import require_writable
 from tubepilot.train.checkpoint import ARRAYS, Checkpoint, load
 from tubepilot.train.planner import PlannerModel
 from tubepilot.train.planner_settings import PlannerSettings, preset
@@ -114,6 +115,9 @@ def planner_settings(
     Raises:
         InputError: a value is out of range.
     """
+    for option, count in (("--candidates", candidates), ("--horizon", horizon)):
+        if count is not None and count < 1:
+            raise InputError(f"{option} is {count}; it must be at least 1; leave it out for the preset's own")
     settings = preset(
         name,
         dt_plan_s=checkpoint.settings.dt_plan_s,
@@ -203,6 +207,7 @@ def run(args: argparse.Namespace) -> int:
     """Export; see the module."""
     if args.samples < 2:
         raise InputError(f"--samples is {args.samples}, must be at least 2")
+    require_writable(args.out)
     checkpoint = load(args.checkpoint)
     digest = hashlib.sha256((args.checkpoint / ARRAYS).read_bytes()).hexdigest()
     certificate = read_certificate(args.certificate)

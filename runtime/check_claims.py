@@ -155,7 +155,8 @@ def check_vehicle(found: Identified, table: Mapping[str, Any], where: str) -> No
         pairs |= {f"drag_1_s of {axis}": (physics.drag_1_s[n], assumed["drags_1_s"][n]) for n, axis in enumerate("xyz")}
     except (KeyError, IndexError, TypeError, ZeroDivisionError) as error:
         raise CertificateError(
-            f"certificate.toml: assumptions or backup are not complete ({error}); certify again, with this version"
+            f"certificate.toml: {error} is not in assumptions or backup; its format is {table.get('format')}, this version reads "
+            f"{FORMAT}: certify and export again"
         ) from error
     for name, (number, stated) in pairs.items():
         if not math.isclose(number, stated, rel_tol=NEAR, abs_tol=0.0):

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from dataclasses import dataclass
 
 from tubepilot.firmware_bridge.errors import MissingExtraError, TubepilotError
+
+from .cli_options import checked, refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +110,16 @@ def main(argv: list[str] | None = None) -> int:
             formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         )
         module.add_arguments(parser)  # type: ignore[attr-defined]
-        status: int = module.run(parser.parse_args(rest))  # type: ignore[attr-defined]
+        status: int = module.run(checked(parser, parser.parse_args(rest)))  # type: ignore[attr-defined]
+        sys.stdout.flush()
     except TubepilotError as error:
         print(f"tubepilot {name}: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # whoever reads the output has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        print(f"tubepilot {name}: {refused(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"\ntubepilot {name}: stopped by Ctrl-C", file=sys.stderr)

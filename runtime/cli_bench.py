@@ -13,6 +13,8 @@ from __future__ import annotations
 import argparse
 import importlib
 
+from .cli_options import checked
+
 BENCHES: dict[str, tuple[str, str]] = {
     "track": ("tubepilot.runtime.bench_track", "figure-eight in wind against the simulator's own controller"),
     "tick": ("tubepilot.runtime.bench_tick", "timing of the ticks of a recorded flight, or of a bundle run live"),
@@ -48,5 +50,5 @@ def run(arguments: argparse.Namespace) -> int:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     module.add_arguments(parser)
-    status: int = module.run(parser.parse_args(arguments.rest))
+    status: int = module.run(checked(parser, parser.parse_args(arguments.rest)))
     return status

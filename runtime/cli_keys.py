@@ -46,6 +46,8 @@ def _new(path: Path, folder: Path) -> None:
 
 
 def _trust(path: Path, folder: Path) -> None:
+    if path.suffix != keys.SUFFIX:  # a signing key is as long: nothing but its name tells it from a public one
+        raise InputError(f"{path} is not named *{keys.SUFFIX}; give the public key, the file that was made beside the signing key")
     try:
         content = path.read_bytes()
     except OSError as error:

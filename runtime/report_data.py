@@ -164,7 +164,7 @@ def load_truth(path: Path) -> Truth:
             if missing:
                 raise LogFormatError(f"{path} lacks {', '.join(sorted(missing))}; give the file of sim-fc --truth")
             return Truth(arrays["t_mono_ns"].astype(np.int64), arrays[names["position"]].astype(np.float64))
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
         raise LogFormatError(f"{path} cannot be read as truth: {error}; give the file of sim-fc --truth") from error
 
 

@@ -82,6 +82,7 @@ def run(args: argparse.Namespace) -> int:
     """
     import numpy as np
 
+    from .atomic import require_writable
     from .checkpoint import load
     from .invariance.assumptions import Assumptions
     from .invariance.backup import BackupLaw
@@ -103,6 +104,7 @@ def run(args: argparse.Namespace) -> int:
             f"backup limits {args.backup_rate_limit_rad_s:g} rad/s and shares {low:g} to {high:g}: the rate must be above 0, and "
             "0 <= MIN < MAX <= 1"
         )
+    require_writable(args.out)
     checkpoint = load(args.checkpoint)
     settings, physics = checkpoint.settings, checkpoint.model.physics
     tick_s, scale_m_s2 = 1.0 / settings.tick_hz, settings.thrust_scale_m_s2

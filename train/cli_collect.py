@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from tubepilot.firmware_bridge.errors import InputError, LogFormatError
 
+from .atomic import require_writable
 from .flight import save_flight
 
 
@@ -48,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
         LogFormatError: no log could be imported.
     """
     folder: Path = args.out
+    require_writable(folder)
     if args.logs:
         written = import_logs(args.logs, folder)
     else:

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from tubepilot.firmware_bridge.errors import InputError
 
+from .atomic import require_writable
 from .flight import RATES, Flight
 
 
@@ -74,6 +75,9 @@ def run(args: argparse.Namespace) -> int:
     speed, acceleration = args.reference_limits
     if not (0 < speed <= 50 and 0 < acceleration <= 50):
         raise InputError(f"--reference-limits are {speed:g} m/s and {acceleration:g} m/s^2; each must be above 0 and at most 50")
+    if args.thrust_scale_m_s2 is not None and not 1.0 <= args.thrust_scale_m_s2 <= 500.0:
+        raise InputError(f"--thrust-scale-m-s2 is {args.thrust_scale_m_s2:g}, the acceleration at full throttle; 1 to 500 m/s^2")
+    require_writable(args.out)
     flights = read_flights(args.data)
     levels = {flight.action_level for flight in flights}
     if len(levels) > 1:

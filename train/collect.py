@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -244,7 +245,8 @@ def collect(folder: Path, plan: list[Mission], processes: int) -> list[Path]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     done: list[Path] = []
-    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
+    # Ctrl-C reaches the workers too: they end the flight that they are in, so that it is kept, and say nothing
+    pool = ProcessPoolExecutor(processes, get_context("spawn"), initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN))
     waiting = [pool.submit(_fly_and_save, mission, folder) for mission in plan]
     try:
         with tqdm(total=len(plan), desc="flights", unit="flight") as bar:

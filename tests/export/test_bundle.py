@@ -91,6 +91,10 @@ def test_settings_come_from_preset_and_checkpoint() -> None:
     assert planner_settings(checkpoint, "quadrotor", 2, 0).steps == 0
     with pytest.raises(InputError, match="candidates"):
         planner_settings(checkpoint, "quadrotor", 1000, None)
+    with pytest.raises(InputError, match="--candidates is 0; it must be at least 1"):
+        planner_settings(checkpoint, "quadrotor", 0, None)
+    with pytest.raises(InputError, match="--horizon is 0"):
+        planner_settings(checkpoint, "quadrotor", None, None, 0)
 
 
 def test_export_refuses_a_certificate_of_another_vehicle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -113,7 +117,7 @@ def test_export_refuses_a_certificate_of_another_vehicle(tmp_path: Path, capsys:
             wrong = [1.01 * number for number in value] if isinstance(value, list) else 1.01 * value
             with pytest.raises(CertificateError, match=r"here: .* certify this checkpoint"):
                 check_vehicle(found, {**table, part: {**values, key: wrong}}, "here")
-            with pytest.raises(CertificateError, match="not complete"):
+            with pytest.raises(CertificateError, match="is not in assumptions or backup; its format is None"):
                 check_vehicle(found, {**table, part: {k: v for k, v in values.items() if k != key}}, "here")
 
 

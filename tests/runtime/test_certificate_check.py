@@ -98,8 +98,10 @@ EDITS: dict[str, Edit] = {
     "gain of the shield": shield_constant("gain", first_nonzero(1.001)),
     "halves of the radii": shield_constant("halves", lambda v: np.array([3, 5])),
     "singles": shield_constant("singles", lambda v: np.array([1, 2, 0])),
-    "pairs": shield_constant("pairs", lambda v: np.array([3, 1])),
     "size of a port": lambda t, a, b, s: setattr(s.graph.input[0].type.tensor_type.shape.dim[2], "dim_value", 4),
+    "pairs": shield_constant("pairs", lambda v: np.array([1, 3])),
+    "twice": shield_constant("twice", lambda v: np.array([2, 0])),
+    "stages of the other axis": shield_constant("stages", lambda v: v[::-1]),
     "limits of a stage above those before": array("limits", lambda v: v.__setitem__(3, 1.01 * v[2])),
     # r in the stages of fast flight has up to 7 % more than the checker finds: less is still true there, so a late stage is cut
     "bounds of a stage": array("bounds", lambda v: v.__setitem__((60, 0, 1), 0.97 * v[60, 0, 1])),

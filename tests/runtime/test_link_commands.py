@@ -64,6 +64,10 @@ def test_keys_new_trust_list(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert main(["keys", "new", str(tmp_path / "signing.key"), "--keys", str(here)]) == 1, "a key is never overwritten"
     (tmp_path / "short.pub").write_bytes(b"x" * 31)
     assert main(["keys", "trust", str(tmp_path / "short.pub"), "--keys", str(there)]) == 1
+    (tmp_path / "signing.key").write_bytes(bytes(range(32)))
+    before = sorted(there.iterdir())
+    assert main(["keys", "trust", str(tmp_path / "signing.key"), "--keys", str(there)]) == 1
+    assert sorted(there.iterdir()) == before
     assert "31 bytes" in capsys.readouterr().err
     assert main(["keys", "trust"]) == 1
 
