@@ -9,7 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from helpers.flyable import THRUST_SCALE_M_S2, flyable_checkpoint
+from helpers.flyable import flyable_checkpoint
+from helpers.proven import ASSUMED
 
 from tubepilot.firmware_bridge.errors import InputError
 from tubepilot.firmware_bridge.simulator import SimulatedQuadrotor
@@ -48,7 +49,7 @@ def fly(controller: Controller, duration_s: float, constraints: Constraints | No
         x = np.concatenate([vehicle.position_m, vehicle.velocity_m_s, vehicle.quaternion_wxyz, vehicle.rates_rad_s])
         commands.append(controller.setpoint(x, 0.01 * k, line, constraints))
         path.append(x[0:3])
-        vehicle.step(commands[-1][0:3], float(np.clip(commands[-1][3] / THRUST_SCALE_M_S2, 0.0, 1.0)), 0.01)
+        vehicle.step(commands[-1][0:3], float(np.clip(commands[-1][3] / ASSUMED.thrust_scale_m_s2, 0.0, 1.0)), 0.01)
     return np.array(path), np.array(commands)
 
 
