@@ -85,6 +85,9 @@ def firmware_from(arguments: argparse.Namespace) -> SimulatedFirmware:
         value = getattr(arguments, name)
         if not math.isfinite(value) or abs(value) > 1e4:
             raise InputError(f"--{name.replace('_', '-')} is {value!r}; it must be a finite number")
+    for name in ("wind_m_s", "gust_m_s"):
+        if getattr(arguments, name) < 0.0:
+            raise InputError(f"--{name.replace('_', '-')} is {getattr(arguments, name)!r}; it must be 0 m/s or above")
     if arguments.duration_s is not None and not arguments.duration_s > 0.0:
         raise InputError(f"--duration-s is {arguments.duration_s!r}; it must be above 0 s")
     mean = wind_vector(arguments.wind_m_s, arguments.wind_from_deg)

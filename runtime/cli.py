@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from tubepilot.firmware_bridge.errors import MissingExtraError, TubepilotError
 
-from .cli_options import checked, refused
+from .cli_options import UsageError, checked, refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ def main(argv: list[str] | None = None) -> int:
         sys.stdout.flush()
     except TubepilotError as error:
         print(f"tubepilot {name}: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, UsageError) else 1
     except BrokenPipeError:  # whoever reads the output has seen enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

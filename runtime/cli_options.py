@@ -22,11 +22,15 @@ REMEDIES = {
 }
 
 
+class UsageError(InputError):
+    """An option has a value that no command can use: wrong usage, like an option that does not exist."""
+
+
 def checked(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> argparse.Namespace:
     """The options, if every number among them is finite and no whole number is negative (a default may be what it is).
 
     Raises:
-        InputError: one is not; the text names option and value.
+        UsageError: one is not; the text names option and value.
     """
     for name, value in vars(arguments).items():
         if value is parser.get_default(name):
@@ -34,9 +38,9 @@ def checked(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> a
         option = "--" + name.replace("_", "-")
         for number in value if isinstance(value, list | tuple) else (value,):
             if isinstance(number, float) and not math.isfinite(number):
-                raise InputError(f"{option} is {number}; it must be a finite number")
+                raise UsageError(f"{option} is {number}; it must be a finite number")
             if isinstance(number, int) and not isinstance(number, bool) and number < 0:
-                raise InputError(f"{option} is {number}; it must be 0 or above")
+                raise UsageError(f"{option} is {number}; it must be 0 or above")
     return arguments
 
 
