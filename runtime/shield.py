@@ -110,6 +110,7 @@ class Shield:
         self._thrust: float | None = None
         self._open: tuple[Start, Command] | None = None  # what `settle` has to look at
         self._doubted = False  # an assumption looks broken in this tick
+        self._refused = False  # the set-point judged last: the next one likely is too, so that all is asked in one run then
 
     def keep_clear(self, clear: KeepClear) -> None:
         """Say what the vehicle must stay clear of, before the shield is engaged; in the frame of the states."""
@@ -178,20 +179,41 @@ class Shield:
         command = _usable_command(candidate)
         if command is None:
             return self._fall_back(x, tick, Reason.NOT_FINITE)
-        reason, held, margin = self._admit(tick, command)
-        if reason is Reason.OK:
-            return self._accept(x, candidate, held, margin, broken)
-        if reason not in (Reason.WOULD_LEAVE_SET, Reason.SETPOINT_LIMIT):
-            return self._fall_back(x, tick, reason)
+        lead, eager = self._leads(tick, command), self._refused
+        self._refused = True
+        if lead is not None and not eager:
+            decision = self._wish(x, tick, candidate, lead, self._set.ask([lead])[0], broken)
+            if decision is not None:
+                return decision
         resort = self._resort(tick)
-        blends = self._blends(command, resort)[0 if reason is Reason.SETPOINT_LIMIT else 1 :]  # the first: the set-point in its limits
-        leads = [(blend, lead) for blend in blends if (lead := self._leads(tick, blend)) is not None]
-        answers = self._set.ask([*(lead for _, lead in leads), *resort.questions])
-        for (blend, lead), answer in zip(leads, answers, strict=False):
-            milder, held, margin = self._set.choose(lead, answer)
+        blends = self._blends(command, resort)[0 if lead is None else 1 :]  # the first: the set-point in its limits
+        leads = [(blend, question) for blend in blends if (question := self._leads(tick, blend)) is not None]
+        asked = [*(question for _, question in leads), *resort.questions]
+        if lead is None or not eager:
+            answers = self._set.ask(asked)
+        else:
+            first, *answers = self._set.ask([lead, *asked])
+            decision = self._wish(x, tick, candidate, lead, first, broken)
+            if decision is not None:
+                return decision
+        for (blend, question), answer in zip(leads, answers, strict=False):
+            milder, held, margin = self._set.choose(question, answer)
             if milder is Reason.OK:
                 return self._accept(x, Setpoint(np.array(blend[:3]), blend[3]), held, margin, Reason.SOFTENED)
+        reason = Reason.SETPOINT_LIMIT if lead is None else Reason.WOULD_LEAVE_SET
         return self._fall_back(x, tick, reason, (resort, answers[len(leads) :]))
+
+    def _wish(
+        self, x: list[float], tick: Start, candidate: Setpoint, question: Question, answer: Answer, broken: Reason
+    ) -> Decision | None:
+        """What becomes of the planner's set-point as it is; None if a blend of it may be admitted."""
+        reason, held, margin = self._set.choose(question, answer)
+        if reason is Reason.WOULD_LEAVE_SET:
+            return None
+        if reason is not Reason.OK:
+            return self._fall_back(x, tick, reason)
+        self._refused = False
+        return self._accept(x, candidate, held, margin, broken)
 
     def _start(self, now: Present, d: Triple) -> Start:
         """What all set-points of a tick have in common."""

@@ -28,7 +28,7 @@ ANCHORS = ((1, 0.7), (1, 1.0), (0, 1.0))
 the anchor held last."""
 RUNS = (4, 5, 13, 17, 21)
 """Options of the runs that are kept ready: a set-point with each anchor; the present state with the anchor held, and with others; three
-blends of a set-point, or four, and the present state with the anchor held, or with others too."""
+blends of a set-point, or four, or three with itself, and the present state with the anchor held, or with others too."""
 Shape = tuple[int | str, ...]
 ANY = "options"
 """Size of the graph's ports that each run has for itself."""
