@@ -28,7 +28,6 @@ ARITHMETIC = os.environ.get("TUBEPILOT_ALL_MUTANTS") == "1"
 PAIR, SAME_LIMIT = "the last of two numbers is the second one", "the limits along x and y are the same number"
 INFERRED, THIRD = "numpy infers the one size that is negative", "of four the third is the last but one"
 NO_SHARE = "the box of the present state has no part of it"
-RUNS = "only whether all is asked in one run or in two"
 EQUIVALENT = {
     "STILL: tuple[Triple, Triple] = ((<0.0>, 0.0, 0.0), (0.0, 0.0, 0.0))  0.0 -> 1": NO_SHARE,
     "STILL: tuple[Triple, Triple] = ((0.0, <0.0>, 0.0), (0.0, 0.0, 0.0))  0.0 -> 1": NO_SHARE,
@@ -70,8 +69,6 @@ EQUIVALENT = {
     "return taking_over(ahead, self._set.anchors(ahead.states[<1>], tick.disturbance, self._held))  1 -> -1": PAIR,
     "found, other, other_margin = self._set.choose(resort.questions[<1>], answers[1])  1 -> -1": PAIR,
     "found, other, other_margin = self._set.choose(resort.questions[1], answers[<1>])  1 -> -1": PAIR,
-    "self._refused = <True>  True -> False": RUNS,
-    "self._refused = <False>  False -> True": RUNS,
     "share * asked[<2>] + kept * before[2] + rest * backup[2],  2 -> -2": THIRD,
     "share * asked[2] + kept * before[<2>] + rest * backup[2],  2 -> -2": THIRD,
     "share * asked[2] + kept * before[2] + rest * backup[<2>],  2 -> -2": THIRD,

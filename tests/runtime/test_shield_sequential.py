@@ -68,6 +68,26 @@ def test_many_random_ticks_are_those_of_the_sequential_shield() -> None:
     assert len(_compare(mutants.real(), range(300, 380), 60)) >= 10
 
 
+def test_after_a_refused_set_point_all_is_asked_in_one_run(lib: Library) -> None:
+    shield = make(lib, FENCE_M, FLOOR_M)
+    runs: list[int] = []
+    ask = shield._set.ask
+
+    def counted(questions: Any) -> Any:
+        runs.append(len(questions))
+        return ask(questions)
+
+    shield._set.ask = counted
+    seen = []
+    for tick, speed_m_s in enumerate((0.0, 0.0, 2.8, 2.8, 0.0, 0.0)):  # 2.8 m/s lies outside S, whatever is sent
+        shield.settle()
+        runs.clear()
+        shield.decide(at(x3=speed_m_s), (0.0, 0.0, 0.0), setpoint(), 10**9 + tick * 10**7)
+        seen.append([count > 1 for count in runs])
+    alone, together = False, True
+    assert seen == [[alone], [alone], [alone, together], [together], [together], [alone]]
+
+
 @pytest.mark.parametrize("speed_m_s", [1.0, 2.5, 6.0])
 def test_flights_at_the_edge_are_those_of_the_sequential_shield(speed_m_s: float) -> None:
     """A planner that pushes out of S all the time, with jumps and gusts, in closed loop: what one shield decides, both are told."""
